@@ -1,0 +1,36 @@
+"""Compact object detectors that are fast on the device: GhostNetV3 backbones in YOLO.
+
+Nothing heavy is imported until it is used, so ``import ghostyolo`` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Detector", "GhostYoloError", "__version__", "list_models", "load"]
+
+if TYPE_CHECKING:
+    from ghostyolo.detector import Detector
+    from ghostyolo.errors import GhostYoloError
+    from ghostyolo.models.registry import list_models
+    from ghostyolo.runtime.predictor import load
+
+_LAZY = {
+    "Detector": "ghostyolo.detector",
+    "GhostYoloError": "ghostyolo.errors",
+    "list_models": "ghostyolo.models.registry",
+    "load": "ghostyolo.runtime.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'ghostyolo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,68 @@
+"""The ``ghostyolo`` command: registers one file a command and turns our errors into one line and exit status 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from ghostyolo.errors import GhostYoloError
+
+app = typer.Typer(
+    name="ghostyolo",
+    help="Compact object detectors: train, evaluate, run and export them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _register() -> None:
+    from ghostyolo.cli import data, demo, export, models, predict, train, val
+
+    app.command("demo")(demo.demo)
+    app.command("predict")(predict.predict)
+    app.command("train")(train.train)
+    app.command("val")(val.val)
+    app.command("export")(export.export)
+    app.command("models")(models.models)
+    app.add_typer(data.app, name="data")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from ghostyolo import __version__
+
+        typer.echo(f"ghostyolo {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
+) -> None:
+    if debug:
+        os.environ["GHOSTYOLO_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 2 the user can mend it, 130 interrupted."""
+    _register()
+    try:
+        app()
+    except GhostYoloError as error:
+        if os.environ.get("GHOSTYOLO_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A labelled picture and a labelled data set, as every reader in ``data/formats`` returns them. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One picture and its objects.
+
+    Attributes:
+        path: the picture file.
+        width, height: its size in pixels after EXIF rotation, read from the file itself, never from annotations.
+        boxes_xyxy: (M, 4) float32, corners in pixels of that size.
+        labels: (M,) int64, indices into the data set's class names.
+        ignore: (M,) bool, objects a metric must neither demand nor punish (COCO crowd, VOC difficult).
+        image_id: the id in the source annotations where it has one (COCO), else the position in the split.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes_xyxy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    ignore: npt.NDArray[np.bool_]
+    image_id: int
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """A data set of any layout.
+
+    Attributes:
+        root: the folder it was read from.
+        layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
+        class_names: one name for each label index.
+        splits: records by split name, such as ``"train"`` and ``"val"``.
+        skipped: pictures left out, as (path, reason); reported, never silent.
+    """
+
+    root: Path
+    layout: str
+    class_names: list[str]
+    splits: dict[str, list[ImageRecord]]
+    skipped: list[tuple[Path, str]] = field(default_factory=list)

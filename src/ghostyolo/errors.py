@@ -1,0 +1,50 @@
+"""Errors that a user can act on: one line that says what is wrong, where, and what to do.
+
+The command line prints ``str(error)`` and exits with status 2; a traceback appears only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GhostYoloError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(GhostYoloError):
+    """An option, key or name that is unknown, of the wrong type or impossible."""
+
+
+class DataError(GhostYoloError):
+    """A data set that is missing, empty or cannot be read as one."""
+
+
+class SourceError(GhostYoloError):
+    """A picture, video, folder or URL that cannot be read for prediction."""
+
+
+class WeightsError(GhostYoloError):
+    """A weights file that is missing, damaged, not ours, or of another format than it claims."""
+
+
+class TrainingError(GhostYoloError):
+    """Training cannot start, go on or resume."""
+
+
+class OutputError(GhostYoloError):
+    """A result cannot be written: no space, no permission, or the place is taken."""
+
+
+class MissingExtraError(GhostYoloError):
+    """A command needs packages that this install does not have."""
+
+
+def suggest(name: str, valid: Iterable[str], count: int = 3) -> str:
+    """Return ``"did you mean a, b?"`` for the nearest valid names, or the whole list when none is near."""
+    choices = sorted(valid)
+    near = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    return f"valid: {', '.join(choices)}"

@@ -1,0 +1,79 @@
+"""What a weights file says about itself: the same JSON inside ``.safetensors`` and inside every exported model.
+
+It is stored under the key ``"ghostyolo"`` (safetensors header metadata, ONNX ``metadata_props``), so a model needs no
+second file beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ghostyolo.errors import WeightsError
+
+METADATA_KEY = "ghostyolo"
+FORMAT_VERSION = 1
+
+
+class ModelMetadata(BaseModel):
+    """Everything an engine needs beside the weights.
+
+    Attributes:
+        format_version: raised when a reader of an older version could misread the file.
+        version: the ghostyolo version that wrote the file.
+        model: name in the zoo, such as ``"yolov13n-ghostnetv3"``.
+        class_names: one name for each class index.
+        imgsz: side in pixels of the square the model was trained at; the letterbox default.
+        stride: image sides must be multiples of this.
+        in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
+        mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
+        deployed: branches and batch norms are folded.
+        config: the network's own declaration, enough to rebuild it in torch.
+        metrics: how the weights scored, by name, values in 0..1, with the data set they were measured on.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    version: str = ""
+    model: str
+    class_names: list[str] = Field(min_length=1)
+    imgsz: int = Field(gt=0)
+    stride: int = Field(default=32, gt=0)
+    in_channels: int = Field(default=3, gt=0)
+    mean: list[float] = [0.0, 0.0, 0.0]
+    std: list[float] = [1.0, 1.0, 1.0]
+    deployed: bool = False
+    config: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+
+    def to_json(self) -> str:
+        """Serialise for a file header."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | None, where: str) -> ModelMetadata:
+        """Read a file header.
+
+        Args:
+            text: the JSON, or None where the header has no such key.
+            where: the file, for the message.
+
+        Raises:
+            WeightsError: no metadata, damaged, or written by a newer format.
+        """
+        if text is None:
+            raise WeightsError(f"{where} was not written by ghostyolo: it has no '{METADATA_KEY}' metadata")
+        try:
+            metadata = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise WeightsError(f"{where}: its metadata is damaged or newer than this version ({key}: {first['msg']})") from error
+        if metadata.format_version > FORMAT_VERSION:
+            raise WeightsError(
+                f"{where} has format {metadata.format_version}, this version reads up to {FORMAT_VERSION}: "
+                "pip install -U ghostyolo"
+            )
+        return metadata

@@ -1,0 +1,47 @@
+"""Shared fixtures: real data sets (skipped with a reason where absent) and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _real_data(name: str) -> Path:
+    root = Path(os.environ.get("GHOSTYOLO_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"data set {name} not found in {root}: set GHOSTYOLO_DATA to the folder that holds it")
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def bccd() -> Path:
+    """BCCD in Pascal VOC layout: 205 train, 87 val pictures of blood cells."""
+    return _real_data("bccd")
+
+
+@pytest.fixture(scope="session")
+def neu_det() -> Path:
+    """NEU-DET in YOLO layout with COCO JSON beside it: 1440 train, 180 val pictures of steel."""
+    return _real_data("neu-det")
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Run ``ghostyolo ARGS`` in a process of its own, as a user does; returns the completed process."""
+
+    def run(*args: object, timeout: float = 300, **kwargs) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ghostyolo.cli.main", *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **kwargs,
+        )
+
+    return run
