@@ -1,0 +1,148 @@
+"""GhostNet V1, V2, V3 and V3-PSA as detection backbones and as classifiers.
+
+Sources: arXiv 1911.11907 (table 1), 2211.12905, 2404.11202. Detection features are the outputs of the LAST block of the
+stages at stride 8, 16 and 32, in which all blocks have run.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ghostyolo.errors import ConfigError
+from ghostyolo.models.registry import register_backbone
+from ghostyolo.nn.channels import make_divisible
+from ghostyolo.nn.ghost import GhostBottleneck
+from ghostyolo.nn.reparam import ConvNorm
+
+# kernel, expanded channels, output channels, squeeze-excite, stride; one tuple a block, one list a stage.
+STAGES: list[list[tuple[int, int, int, bool, int]]] = [
+    [(3, 16, 16, False, 1)],
+    [(3, 48, 24, False, 2), (3, 72, 24, False, 1)],
+    [(5, 72, 40, True, 2), (5, 120, 40, True, 1)],
+    [
+        (3, 240, 80, False, 2),
+        (3, 200, 80, False, 1),
+        (3, 184, 80, False, 1),
+        (3, 184, 80, False, 1),
+        (3, 480, 112, True, 1),
+        (3, 672, 112, True, 1),
+    ],
+    [
+        (5, 672, 160, True, 2),
+        (5, 960, 160, False, 1),
+        (5, 960, 160, True, 1),
+        (5, 960, 160, False, 1),
+        (5, 960, 160, True, 1),
+    ],
+]
+FIRST_GATED_BLOCK = 2  # V2 and V3 gate every bottleneck from the third on
+
+
+class GhostNet(nn.Module):
+    """Stem and five stages. ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
+
+    Args:
+        width: multiplies every channel count, rounded to a multiple of 4. Named: 0.5, 1.0, 1.3, 1.6.
+        attention: gate of the bottlenecks from the third on: ``"dfc"``, ``"psa"`` or ``"none"``.
+        branches: training branches of each convolution (V3); None for plain conv + BN (V1, V2).
+        in_channels: of the image.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        attention: str = "dfc",
+        branches: int | None = 3,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if not width > 0 or make_divisible(16 * width, 4) < 4 or 16 * width < 2:
+            raise ConfigError(f"backbone width {width} leaves no channels: choose at least 0.125")
+        channels = make_divisible(16 * width, 4)
+        self.stem = ConvNorm(in_channels, channels, 3, 2, act=lambda: nn.ReLU(inplace=True))
+        self.stages = nn.ModuleList()
+        ends = []
+        index = 0
+        for stage in STAGES:
+            blocks = []
+            for kernel, expanded, out, squeeze_excite, stride in stage:
+                out_channels = make_divisible(out * width, 4)
+                blocks.append(
+                    GhostBottleneck(
+                        channels,
+                        make_divisible(expanded * width, 4),
+                        out_channels,
+                        kernel,
+                        stride,
+                        squeeze_excite,
+                        attention if index >= FIRST_GATED_BLOCK else "none",
+                        branches,
+                    )
+                )
+                channels = out_channels
+                index += 1
+            self.stages.append(nn.Sequential(*blocks))
+            ends.append(channels)
+        self.channels = tuple(ends[2:])
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x = self.stem(image)
+        features = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index >= 2:
+                features.append(x)
+        return features
+
+
+class GhostNetClassifier(nn.Module):
+    """A GhostNet with the published head: 1x1 to the last expanded width, pool, 1x1 to 1280, linear.
+
+    Input (B, in_channels, H, W), output logits (B, num_classes).
+    """
+
+    def __init__(
+        self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        hidden = make_divisible(960 * width, 4)
+        self.last = ConvNorm(backbone.channels[-1], hidden, act=lambda: nn.ReLU(inplace=True))
+        self.hidden = nn.Conv2d(hidden, 1280, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(1280, num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.last(self.backbone(image)[-1])
+        x = self.act(self.hidden(x.mean((2, 3), keepdim=True)))
+        return self.classifier(self.dropout(torch.flatten(x, 1)))
+
+
+@register_backbone("ghostnetv1")
+def ghostnetv1(*, width: float = 1.0, in_channels: int = 3) -> GhostNet:
+    """GhostNet (CVPR 2020): no gate, plain convolutions."""
+    return GhostNet(width, "none", None, in_channels)
+
+
+@register_backbone("ghostnetv2")
+def ghostnetv2(*, width: float = 1.0, in_channels: int = 3, attention: str = "dfc") -> GhostNet:
+    """GhostNetV2 (NeurIPS 2022): DFC attention, plain convolutions."""
+    return GhostNet(width, attention, None, in_channels)
+
+
+@register_backbone("ghostnetv3")
+def ghostnetv3(
+    *, width: float = 1.0, in_channels: int = 3, branches: int = 3, attention: str = "dfc"
+) -> GhostNet:
+    """GhostNetV3 (2024): V2's graph trained with re-parameterized branches."""
+    return GhostNet(width, attention, branches, in_channels)
+
+
+@register_backbone("ghostnetv3_psa")
+def ghostnetv3_psa(*, width: float = 1.0, in_channels: int = 3, branches: int = 3) -> GhostNet:
+    """GhostNetV3 with pixel-shuffle attention in place of DFC: a variant of ours, not in the paper."""
+    return GhostNet(width, "psa", branches, in_channels)

@@ -1,0 +1,62 @@
+"""YOLOv13's own backbone (arXiv 2506.17733; the n graph layer by layer, other scales by width and depth)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ghostyolo.models.registry import register_backbone
+from ghostyolo.nn.blocks import A2C2f, Conv, DSC3k2, DSConv
+from ghostyolo.nn.channels import scale_channels, scale_repeats
+
+
+@register_backbone("yolov13")
+class YoloV13Backbone(nn.Module):
+    """Dense stem, DSC3k2 at stride 4 and 8, area attention at 16 and 32.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W must be multiples of 32.
+
+    Args:
+        depth, width, max_channels: the scale, see :mod:`ghostyolo.nn.channels`.
+        large: l and x: nested inner blocks, attention with residual and MLP ratio 1.5 instead of 2.0.
+        in_channels: of the image.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        *,
+        depth: float = 0.5,
+        width: float = 0.25,
+        max_channels: int = 1024,
+        large: bool = False,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+
+        def channels(count: int) -> int:
+            return scale_channels(count, width, max_channels)
+
+        two, four = scale_repeats(2, depth), scale_repeats(4, depth)
+        mlp_ratio = 1.5 if large else 2.0
+        self.to_stride8 = nn.Sequential(
+            Conv(in_channels, channels(64), 3, 2),
+            Conv(channels(64), channels(128), 3, 2, groups=2),
+            DSC3k2(channels(128), channels(256), two, nested=large, expansion=0.25),
+            Conv(channels(256), channels(256), 3, 2, groups=4),
+            DSC3k2(channels(256), channels(512), two, nested=large, expansion=0.25),
+        )
+        self.to_stride16 = nn.Sequential(
+            DSConv(channels(512), channels(512), 3, 2),
+            A2C2f(channels(512), channels(512), four, 4, mlp_ratio, large),
+        )
+        self.to_stride32 = nn.Sequential(
+            DSConv(channels(512), channels(1024), 3, 2),
+            A2C2f(channels(1024), channels(1024), four, 1, mlp_ratio, large),
+        )
+        self.channels = (channels(512), channels(512), channels(1024))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        p3 = self.to_stride8(image)
+        p4 = self.to_stride16(p3)
+        return [p3, p4, self.to_stride32(p4)]

@@ -1,0 +1,84 @@
+"""The detector network: normalise, backbone, neck, head. Pure torch; no files, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ghostyolo.errors import ConfigError
+from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.registry import build_part, zoo_config
+
+
+class DetectionModel(nn.Module):
+    """Image in, detections out.
+
+    Input (B, in_channels, H, W) float, RGB in 0..1, H and W multiples of the largest stride. In training returns the
+    head's raw predictions; in evaluation boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes) in 0..1.
+    """
+
+    def __init__(self, config: DetectorConfig, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ConfigError(f"a detector needs at least one class, got {num_classes}")
+        if in_channels < 1:
+            raise ConfigError(f"a picture has at least one channel, got {in_channels}")
+        self.config, self.num_classes, self.in_channels = config, num_classes, in_channels
+        self.backbone = build_part(
+            "backbone", config.backbone.type, config.backbone.params, {"in_channels": in_channels}
+        )
+        self.strides: tuple[int, ...] = tuple(self.backbone.strides)
+        self.neck = build_part(
+            "neck", config.neck.type, config.neck.params, {"in_channels": tuple(self.backbone.channels)}
+        )
+        self.head = build_part(
+            "head",
+            config.head.type,
+            config.head.params,
+            {"in_channels": tuple(self.neck.channels), "strides": self.strides, "num_classes": num_classes},
+        )
+        self.normalise = config.mean != (0.0,) or config.std != (1.0,)
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def stride(self) -> int:
+        """Pixels that image sides must be a multiple of."""
+        return max(self.strides)
+
+    def forward(self, images: Tensor) -> Any:
+        if self.normalise:
+            images = (images - self.mean) / self.std
+        return self.head(self.neck(self.backbone(images)))
+
+
+def resolve_config(model: str | Path | DetectorConfig, **overrides: Any) -> DetectorConfig:
+    """A detector's declaration from a zoo name, a YAML file or a declaration.
+
+    Args:
+        overrides: parameters of the backbone to replace, such as ``branches=1``; None leaves one as it is.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, or wrong key.
+    """
+    if isinstance(model, DetectorConfig):
+        config = model
+    elif str(model).endswith((".yaml", ".yml")):
+        config = DetectorConfig.from_file(Path(model))
+    else:
+        config = zoo_config(str(model))
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if given:
+        backbone = config.backbone.model_copy(update={"params": {**config.backbone.params, **given}})
+        config = config.model_copy(update={"backbone": backbone})
+    return config
+
+
+def build_model(
+    model: str | Path | DetectorConfig, *, num_classes: int, in_channels: int = 3, **overrides: Any
+) -> DetectionModel:
+    """Build a detector with fresh weights; see :func:`resolve_config` for ``model`` and ``overrides``."""
+    return DetectionModel(resolve_config(model, **overrides), num_classes, in_channels)

@@ -1,0 +1,97 @@
+"""The decoupled head that predicts box sides as distributions (YOLOv8, YOLOv13; DFL from arXiv 2006.04388)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ghostyolo.models.heads.outputs import DflOutput
+from ghostyolo.models.registry import register_head
+from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.boxes import decode_ltrb, expected_distance
+
+
+@register_head("dfl")
+class DflHead(nn.Module):
+    """Per level: two 3x3 to the box logits, two (depthwise 3x3 + 1x1) to the class logits.
+
+    In training returns :class:`DflOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes) after
+    the sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.
+
+    Args:
+        in_channels: of the neck's levels.
+        strides: pixels per cell of each level.
+        bins: of each side's distribution, in whole strides 0..bins-1.
+    """
+
+    def __init__(
+        self, *, in_channels: Sequence[int], strides: Sequence[int], num_classes: int, bins: int = 16
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.bins, self.strides = num_classes, bins, tuple(strides)
+        box_width = max(16, in_channels[0] // 4, 4 * bins)
+        cls_width = max(in_channels[0], min(num_classes, 100))
+        self.box = nn.ModuleList(
+            nn.Sequential(
+                Conv(channels, box_width, 3),
+                Conv(box_width, box_width, 3),
+                nn.Conv2d(box_width, 4 * bins, 1),
+            )
+            for channels in in_channels
+        )
+        self.cls = nn.ModuleList(
+            nn.Sequential(
+                Conv(channels, channels, 3, groups=channels),
+                Conv(channels, cls_width),
+                Conv(cls_width, cls_width, 3, groups=cls_width),
+                Conv(cls_width, cls_width),
+                nn.Conv2d(cls_width, num_classes, 1),
+            )
+            for channels in in_channels
+        )
+        self.reset_biases()
+
+    def reset_biases(self) -> None:
+        """Start from boxes of a few strides and from about five objects in a 640 x 640 picture."""
+        for box, cls, stride in zip(self.box, self.cls, self.strides, strict=True):
+            nn.init.constant_(box[-1].bias, 1.0)
+            nn.init.constant_(cls[-1].bias, math.log(5 / self.num_classes / (640 / stride) ** 2))
+
+    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Logits of each level: (B, 4 x bins + classes, H, W), box logits first."""
+        return [
+            torch.cat((box(feature), cls(feature)), 1)
+            for box, cls, feature in zip(self.box, self.cls, features, strict=True)
+        ]
+
+    def collect(self, features: Sequence[Tensor]) -> DflOutput:
+        """All levels' logits and cells side by side."""
+        box_logits, cls_logits, centers, strides = [], [], [], []
+        for box, cls, feature, stride in zip(self.box, self.cls, features, self.strides, strict=True):
+            box_logits.append(box(feature).flatten(2))
+            cls_logits.append(cls(feature).flatten(2))
+            height, width = feature.shape[-2:]
+            options = {"device": feature.device, "dtype": torch.float32}
+            y = (torch.arange(height, **options) + 0.5) * stride
+            x = (torch.arange(width, **options) + 0.5) * stride
+            grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+            centers.append(torch.stack((grid_x, grid_y), -1).reshape(-1, 2))
+            strides.append(torch.full_like(centers[-1][:, :1], stride))
+        return DflOutput(
+            torch.cat(box_logits, 2).transpose(1, 2),
+            torch.cat(cls_logits, 2).transpose(1, 2),
+            torch.cat(centers),
+            torch.cat(strides),
+        )
+
+    def decode(self, output: DflOutput) -> tuple[Tensor, Tensor]:
+        """Boxes (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1."""
+        distances = expected_distance(output.box_logits, self.bins) * output.strides
+        return decode_ltrb(output.centers, distances), output.cls_logits.sigmoid()
+
+    def forward(self, features: Sequence[Tensor]) -> DflOutput | tuple[Tensor, Tensor]:
+        output = self.collect(features)
+        return output if self.training else self.decode(output)

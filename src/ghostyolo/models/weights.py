@@ -1,0 +1,98 @@
+"""Checkpoints: one ``.safetensors`` file of weights with :class:`ModelMetadata` in its header. Never a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ghostyolo.errors import WeightsError
+from ghostyolo.files import atomic_path
+from ghostyolo.metadata import METADATA_KEY, ModelMetadata
+from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.detector import DetectionModel
+from ghostyolo.nn.reparam import fold
+
+NOT_STORED = "num_batches_tracked"  # unused where a momentum is set, and not worth a tensor each
+
+
+def save_checkpoint(
+    model: DetectionModel, metadata: ModelMetadata, path: str | Path, half: bool = False
+) -> None:
+    """Write weights and metadata atomically.
+
+    Args:
+        half: store floating tensors as float16; they are read back as float32.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if name.endswith(NOT_STORED):
+            continue
+        stored = tensor.detach().cpu()
+        if half and stored.is_floating_point():
+            stored = stored.half()
+        tensors[name] = stored.clone().contiguous()
+    header = metadata.model_copy(update={"config": model.config.model_dump(mode="json")})
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: header.to_json()})
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]:
+    """Read tensors (float32) and metadata; nothing is ever unpickled.
+
+    Raises:
+        WeightsError: the file is missing, truncated, not safetensors, or not ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
+        raise WeightsError(f"{path} is a pickle, which could run any code: only .safetensors checkpoints are loaded")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged, truncated or not a safetensors file: {error}") from error
+    metadata = ModelMetadata.from_json(header, str(path))
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }, metadata
+
+
+def load_checkpoint(path: str | Path) -> tuple[DetectionModel, ModelMetadata]:
+    """Rebuild the network that a checkpoint declares, in evaluation mode, and load its weights.
+
+    Raises:
+        WeightsError: see :func:`read_checkpoint`; also weights that do not fit the declared network.
+    """
+    tensors, metadata = read_checkpoint(path)
+    config = DetectorConfig.from_dict(metadata.config, where=str(path))
+    model = DetectionModel(config, len(metadata.class_names), metadata.in_channels)
+    if metadata.deployed:
+        model = fold(model)  # type: ignore[assignment]
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    missing = [name for name in missing if not name.endswith(NOT_STORED)]
+    if missing or unexpected:
+        name = (missing or unexpected)[0]
+        state = "lacks" if missing else "has an unknown"
+        raise WeightsError(f"{path} does not fit its own declaration: it {state} tensor '{name}'")
+    return model.eval(), metadata
+
+
+def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:
+    """Copy the tensors whose name and shape agree, such as all but the class layers of another data set.
+
+    Returns:
+        Names of the model's tensors that kept their own values.
+    """
+    own = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting and not name.endswith(NOT_STORED)]

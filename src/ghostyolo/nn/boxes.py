@@ -1,0 +1,67 @@
+"""Box arithmetic of distribution heads: bins to distances, distances to corners.
+
+Shapes: A anchors (cells), distances in the order left, top, right, bottom. Boxes are corners (x1, y1, x2, y2).
+Source: Li et al., 2020, "Generalized Focal Loss" (arXiv 2006.04388), section 3.2, equation 5: the distance
+is the expectation over the softmax of its bins.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def expected_distance(box_logits: Tensor, bins: int) -> Tensor:
+    """Expected left, top, right, bottom distance of each distribution, in strides.
+
+    Args:
+        box_logits: (..., 4 x bins); four groups of ``bins`` logits, bin i standing for i strides.
+        bins: number of bins of each side.
+
+    Returns:
+        (..., 4), each between 0 and bins - 1, of the dtype of ``box_logits``.
+    """
+    positions = torch.arange(bins, device=box_logits.device, dtype=box_logits.dtype)
+    return box_logits.unflatten(-1, (4, bins)).softmax(-1).matmul(positions)
+
+
+def decode_ltrb(centers: Tensor, distances: Tensor) -> Tensor:
+    """Corners of the boxes that lie at these distances around their centres.
+
+    Args:
+        centers: (A, 2) cell centres (x, y), pixels; or any shape that broadcasts with (..., A, 2).
+        distances: (..., A, 4) left, top, right, bottom, in pixels.
+
+    Returns:
+        (..., A, 4) boxes_xyxy in pixels.
+    """
+    left_top, right_bottom = distances.chunk(2, -1)
+    return torch.cat((centers - left_top, centers + right_bottom), -1)
+
+
+def decode_distances(centers: Tensor, distances: Tensor, strides: Tensor) -> Tensor:
+    """As `decode_ltrb`, with distances in strides.
+
+    Args:
+        centers: (A, 2) cell centres (x, y), pixels.
+        distances: (..., A, 4) left, top, right, bottom, in strides of the anchor.
+        strides: (A, 1) pixels per cell.
+
+    Returns:
+        (..., A, 4) boxes_xyxy in pixels.
+    """
+    return decode_ltrb(centers, distances * strides)
+
+
+def encode_ltrb(centers: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """Inverse of `decode_ltrb`: distances from each centre to the sides of its box.
+
+    Args:
+        centers: (A, 2) or broadcastable with (..., A, 2), pixels.
+        boxes_xyxy: (..., A, 4), pixels.
+
+    Returns:
+        (..., A, 4) left, top, right, bottom in pixels; negative where the centre lies outside.
+    """
+    left_top, right_bottom = boxes_xyxy.chunk(2, -1)
+    return torch.cat((centers - left_top, right_bottom - centers), -1)

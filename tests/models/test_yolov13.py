@@ -1,0 +1,79 @@
+"""YOLOv13 is the published network: the authors' tensors, parameter counts and FLOPs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ghostyolo.models import build_model
+from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.nn.reparam import fold, is_folded
+from tests.models.authors_yolov13 import translate
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = Path(os.environ.get("GHOSTYOLO_GOLDEN", REPOSITORY.parent / "shared" / "reference" / "golden"))
+
+
+@pytest.fixture(scope="module")
+def golden():
+    if not GOLDEN.is_dir():
+        pytest.skip(f"golden vectors not found in {GOLDEN}: set GHOSTYOLO_GOLDEN")
+    weights = load_file(GOLDEN / "yolov13n_weights_fp16.safetensors")
+    model = build_model("yolov13n", num_classes=80).eval()
+    ours = {translate(name): tensor.float() for name, tensor in weights.items()}
+    ours.pop(None)
+    expected = {name for name in model.state_dict() if not name.endswith("num_batches_tracked")}
+    assert {name for name in ours if not name.endswith("num_batches_tracked")} == expected
+    model.load_state_dict(ours, strict=False)
+    return model, load_file(GOLDEN / "yolov13n_io.safetensors")
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_every_golden_tensor_is_reproduced(golden, folded):
+    model, tensors = golden
+    if folded:
+        model = fold(model)
+        assert is_folded(model)
+    with torch.no_grad():
+        features = model.backbone(tensors["input"])
+        for feature, name in zip(features, ("layer04", "layer06", "layer08"), strict=True):
+            close(feature, tensors[name])
+        close(model.neck.correlate(features), tensors["layer09"])
+        levels = model.neck(features)
+        for level, name in zip(levels, ("layer23", "layer27", "layer31"), strict=True):
+            close(level, tensors[name])
+        for raw, name in zip(model.head.raw(levels), ("raw_p3", "raw_p4", "raw_p5"), strict=True):
+            close(raw, tensors[name])
+        boxes, scores = model(tensors["input"])
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    decoded = torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), 1)
+    close(decoded, tensors["decoded"][:, :4])
+    close(scores.transpose(1, 2), tensors["decoded"][:, 4:])
+
+
+@pytest.mark.parametrize(("scale", "params_m"), [("n", 2.49), ("s", 9.06), ("l", 27.6), ("x", 64.0)])
+def test_published_parameter_count(scale, params_m):
+    with torch.device("meta"):
+        model = build_model(f"yolov13{scale}", num_classes=80)
+    assert count_parameters(model) / 1e6 == pytest.approx(params_m, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", list("nslx"))
+@pytest.mark.parametrize("variant", ["ghostnetv3", "ghostnetv3-psa"])
+def test_ghost_variants_are_smaller_than_the_original(scale, variant):
+    with torch.device("meta"):
+        original = build_model(f"yolov13{scale}", num_classes=80)
+        ghost = build_model(f"yolov13{scale}-{variant}", num_classes=80, branches=1)
+    ghost = fold(ghost)
+    assert count_parameters(ghost) < count_parameters(fold(original))
+    assert count_macs(ghost, 640) <= 0.8 * count_macs(original, 640)
