@@ -1,0 +1,7 @@
+"""How good a detector is: COCO metrics, curves, the confusion matrix and pictures of them. No torch."""
+
+from ghostyolo.evaluate.coco import ClassMetrics, CocoEvaluator, Metrics
+from ghostyolo.evaluate.detections import ImageDetections
+from ghostyolo.evaluate.run import EvaluationResult, evaluate
+
+__all__ = ["ClassMetrics", "CocoEvaluator", "EvaluationResult", "ImageDetections", "Metrics", "evaluate"]

@@ -1,0 +1,6 @@
+"""Readers and writers of data sets: YOLO, COCO and Pascal VOC, one file a layout."""
+
+from ghostyolo.data.formats.load import load_dataset
+from ghostyolo.data.formats.write import image_folder, write_annotations, write_dataset
+
+__all__ = ["image_folder", "load_dataset", "write_annotations", "write_dataset"]

@@ -1,0 +1,133 @@
+"""``ghostyolo data``: check a data set, or make one of digit scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ghostyolo.data.check import CheckReport
+
+app = typer.Typer(help="Check data sets, or make one of digit scenes.", no_args_is_help=True)
+
+_STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
+
+
+@app.command()
+def check(
+    path: Path = typer.Argument(
+        ..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."
+    ),
+    json: Path | None = typer.Option(None, "--json", help="Write everything found to this file."),
+    fix: Path | None = typer.Option(
+        None,
+        "--fix",
+        help="Write a clean copy in YOLO layout into this new folder. The original stays as it is.",
+    ),
+) -> None:
+    """Print what is wrong with a data set; the data set itself is never changed.
+
+    Exit status 0: nothing worse than warnings was found, which training mends or bears.
+
+    Exit status 1: errors were found, labels or pictures that are lost or wrong.
+
+    Exit status 2: PATH is no data set.
+    """
+    from rich.console import Console
+
+    from ghostyolo.data.check import check_dataset, write_clean_copy
+    from ghostyolo.files import write_json
+
+    console = Console()
+    with _progress("checking") as advance:
+        report = check_dataset(path, advance)
+    _print_report(console, report)
+    if json is not None:
+        write_json(json, report.to_json())
+        console.print(f"report: {json}", highlight=False, soft_wrap=True)
+    if fix is not None:
+        clean = write_clean_copy(report, fix)
+        images = sum(len(records) for records in clean.splits.values())
+        console.print(f"clean copy: {fix} ({images} images)", highlight=False, soft_wrap=True)
+    if report.count("error"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def digits(
+    out: Path = typer.Option(..., "--out", help="New folder for the data set."),
+    train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
+    val: int = typer.Option(200, "--val", min=0, help="Scenes to validate on, of handwriting not in train."),
+    imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
+    layout: str = typer.Option("yolo", "--layout", help="yolo, coco or voc."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
+) -> None:
+    """Make labelled scenes: real handwritten digits on photographs and textures."""
+    from rich.console import Console
+
+    from ghostyolo.extras import require
+
+    require("scenes", "data digits")
+    from ghostyolo.data.digits import generate_digit_scenes
+
+    with _progress("drawing") as advance:
+        data = generate_digit_scenes(
+            out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, progress=advance
+        )
+    counts = ", ".join(
+        f"{split} {len(records)} images with {sum(len(record.labels) for record in records)} digits"
+        for split, records in data.splits.items()
+    )
+    Console().print(f"{out} ({layout}): {counts}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_report(console: Console, report: CheckReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    splits = list(report.data.splits)
+    console.print(f"{report.data.root} ({report.data.layout})", highlight=False, soft_wrap=True, markup=False)
+    balance = Table("class", *splits, title="Objects")
+    for column in balance.columns[1:]:
+        column.justify = "right"
+    counts = {split: report.objects(split) for split in splits}
+    for name in report.data.class_names:
+        balance.add_row(escape(name), *(str(counts[split][name]) for split in splits))
+    balance.add_section()
+    balance.add_row("all", *(str(sum(counts[split].values())) for split in splits))
+    balance.add_row("images", *(str(len(report.data.splits[split])) for split in splits))
+    console.print(balance)
+    if not report.problems:
+        console.print("No problems found.")
+        return
+    kinds: dict[str, list[str]] = {}
+    level_of: dict[str, str] = {}
+    for problem in report.problems:
+        kinds.setdefault(problem.kind, []).append(f"{problem.path}: {problem.message}")
+        level_of[problem.kind] = problem.level
+    table = Table("problem", "level", "count", "first", title="Problems")
+    table.columns[2].justify = "right"
+    table.columns[3].overflow = "fold"
+    for kind in sorted(kinds, key=lambda kind: (list(_STYLES).index(level_of[kind]), kind)):
+        level = level_of[kind]
+        table.add_row(kind, f"[{_STYLES[level]}]{level}[/]", str(len(kinds[kind])), escape(kinds[kind][0]))
+    console.print(table)
+    errors, warnings = report.count("error"), report.count("warning")
+    console.print(f"errors: {errors}, warnings: {warnings}; --json FILE lists each one")

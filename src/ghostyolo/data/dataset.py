@@ -1,0 +1,217 @@
+"""Labelled pictures for training: read, resized once, kept in memory; batch augmentation does the rest.
+
+A picture is (C, h, w) uint8 with max(h, w) = imgsz, its boxes xyxy float32 in its own pixels. One that cannot
+be read is left out of its batch and reported, it never stops an epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ghostyolo.data.images import read_image
+from ghostyolo.data.letterbox import resized_size
+from ghostyolo.data.records import ImageRecord
+from ghostyolo.errors import ConfigError, DataError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and its objects.
+
+    Attributes:
+        image: (C, h, w) uint8, RGB or grey. It may be the cached one: do not write to it.
+        boxes: (M, 4) float32 xyxy in pixels of ``image``.
+        labels: (M,) int64.
+        index: position in the data set.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    index: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The place of a picture that could not be read, and why."""
+
+    index: int
+    path: Path
+    reason: str
+
+
+@dataclass
+class Batch:
+    """What ``BatchAugment`` takes: B pictures of any sizes, B = 0 where not one of them could be read.
+
+    Attributes:
+        images: B tensors (C, h_i, w_i) uint8.
+        boxes: B tensors (M_i, 4) float32 xyxy in pixels of their picture.
+        labels: B tensors (M_i,) int64.
+        indices: B positions in the data set.
+        missing: pictures left out, for ``DetectionDataset.report``.
+    """
+
+    images: list[Tensor]
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    indices: list[int]
+    missing: list[Missing] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """A copy with its tensors on ``device``; Lightning and the training loop call this."""
+
+        def move(tensors: list[Tensor]) -> list[Tensor]:
+            return [tensor.to(device, non_blocking=non_blocking) for tensor in tensors]
+
+        return Batch(move(self.images), move(self.boxes), move(self.labels), self.indices, self.missing)
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory; a ``DataLoader`` with ``pin_memory=True`` calls this."""
+
+        def pin(tensors: list[Tensor]) -> list[Tensor]:
+            return [tensor.pin_memory() for tensor in tensors]
+
+        return Batch(pin(self.images), pin(self.boxes), pin(self.labels), self.indices, self.missing)
+
+
+def collate(samples: Sequence[Sample | Missing]) -> Batch:
+    """Gather samples into a batch; the missing ones are left out and listed."""
+    found = [sample for sample in samples if isinstance(sample, Sample)]
+    return Batch(
+        images=[sample.image for sample in found],
+        boxes=[sample.boxes for sample in found],
+        labels=[sample.labels for sample in found],
+        indices=[sample.index for sample in found],
+        missing=[sample for sample in samples if isinstance(sample, Missing)],
+    )
+
+
+class DetectionDataset(Dataset[Sample | Missing]):
+    """The pictures of one split, by position.
+
+    Attributes:
+        records: the split's records.
+        broken: path -> reason of every picture that could not be read. ``DataLoader`` workers are processes
+            of their own, so with them call ``report(batch)`` for each batch, or ``preload()`` before.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        imgsz: int,
+        *,
+        channels: int = 3,
+        cache: Literal["ram", "none"] = "ram",
+    ) -> None:
+        """Hold records; nothing is read before it is asked for.
+
+        Args:
+            records: pictures with their objects; those marked ``ignore`` are no training targets.
+            imgsz: long side of every picture in pixels.
+            channels: 3 for RGB, 1 for grey, others as ``read_image`` allows.
+            cache: ``"ram"`` keeps resized pictures (uint8, see ``cache_bytes``), ``"none"`` reads every time.
+
+        Raises:
+            ConfigError: an unknown cache or a size below 1.
+        """
+        if cache not in ("ram", "none"):
+            raise ConfigError(f"cache: {cache!r} is unknown; valid: none, ram")
+        if imgsz < 1:
+            raise ConfigError(f"imgsz: {imgsz} is not a size in pixels; give 32 or more")
+        self.records = list(records)
+        self.imgsz = imgsz
+        self.channels = channels
+        self.broken: dict[Path, str] = {}
+        self._keep = cache == "ram"
+        self._cached: list[Tensor | None] = [None] * len(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample | Missing:
+        record = self.records[index]
+        try:
+            image, scale_x, scale_y = self._picture(index)
+        except DataError as error:
+            missing = Missing(index, record.path, str(error))
+            self._note(missing)
+            return missing
+        wanted = ~np.asarray(record.ignore, dtype=bool)
+        boxes = torch.from_numpy(np.array(record.boxes_xyxy[wanted], dtype=np.float32).reshape(-1, 4))
+        boxes *= torch.tensor([scale_x, scale_y, scale_x, scale_y])
+        labels = torch.from_numpy(np.array(record.labels[wanted], dtype=np.int64))
+        return Sample(image, boxes, labels, index)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory that all pictures will take when cached."""
+        sizes = (_fitted_size(record.width, record.height, self.imgsz) for record in self.records)
+        return sum(width * height for width, height in sizes) * self.channels
+
+    def preload(self, threads: int = 2) -> Iterator[int]:
+        """Read every picture into the cache, yielding the position of each; for a progress bar.
+
+        Do it before ``DataLoader`` workers start: they then share this one cache instead of filling one each.
+        """
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for index, _ in enumerate(pool.map(self.__getitem__, range(len(self)))):
+                yield index
+
+    def report(self, batch: Batch) -> None:
+        """Enter the missing pictures of a batch, which a worker process may have met, into ``broken``."""
+        for missing in batch.missing:
+            self._note(missing)
+
+    def _note(self, missing: Missing) -> None:
+        if missing.path not in self.broken:
+            self.broken[missing.path] = missing.reason
+            _log.warning("left out of training: %s", missing.reason)
+
+    def _picture(self, index: int) -> tuple[Tensor, float, float]:
+        """The resized picture and its scale in x and y against the size that the record's boxes are in."""
+        record = self.records[index]
+        image = self._cached[index]
+        if image is None:
+            pixels = _resize(read_image(record.path, self.channels), self.imgsz)
+            image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+            if self._keep:
+                self._cached[index] = image
+        return image, image.shape[2] / record.width, image.shape[1] / record.height
+
+
+def _fitted_size(width: int, height: int, imgsz: int) -> tuple[int, int]:
+    return resized_size(width, height, imgsz / max(width, height))
+
+
+def _resize(pixels: npt.NDArray[np.uint8], imgsz: int) -> npt.NDArray[np.uint8]:
+    """Resize (H, W, C) so that its long side is ``imgsz``."""
+    height, width, channels = pixels.shape
+    new_width, new_height = _fitted_size(width, height, imgsz)
+    if (new_width, new_height) == (width, height):
+        return pixels
+    interpolation = cv2.INTER_AREA if imgsz < max(width, height) else cv2.INTER_LINEAR
+    resized = np.empty((new_height, new_width, channels), dtype=np.uint8)
+    # OpenCV shrinks at most four channels at once, and drops the axis of a single one.
+    for first in range(0, channels, 4):
+        group = np.ascontiguousarray(pixels[:, :, first : first + 4])
+        part = cv2.resize(group, (new_width, new_height), interpolation=interpolation)
+        resized[:, :, first : first + 4] = part.reshape(new_height, new_width, -1)
+    return resized

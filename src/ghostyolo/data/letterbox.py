@@ -1,0 +1,130 @@
+"""Fit a picture into the canvas a network takes, and bring its boxes back.
+
+A picture is scaled with its aspect kept, up or down, until it fits a square of ``imgsz`` pixels, then
+padded evenly on both sides with grey. A square canvas is ``imgsz x imgsz``; a rectangular one is padded
+only to the next multiple of the network's stride, which saves the work spent on grey. Pictures are (H, W,
+C) uint8, boxes xyxy in pixels. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ghostyolo.errors import ConfigError
+
+PAD_VALUE = 114
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture lies on its canvas: ``canvas = image * scale + (left, top)``.
+
+    Attributes:
+        scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
+        left, top: offset of the picture on the canvas in pixels.
+        width, height: size of the padded canvas in pixels.
+    """
+
+    scale: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray) -> npt.NDArray[np.float32]:
+        """Map (N, 4) boxes from pixels of the picture to pixels of the canvas."""
+        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+        return (boxes * self.scale + self._offset).astype(np.float32)
+
+    def boxes_to_image(
+        self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int
+    ) -> npt.NDArray[np.float32]:
+        """Map (N, 4) boxes from pixels of the canvas to pixels of the picture, clipped to the picture."""
+        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+        boxes = (boxes - self._offset) / self.scale
+        limits = np.array([image_width, image_height, image_width, image_height], dtype=np.float64)
+        return np.clip(boxes, 0, limits).astype(np.float32)
+
+    def on_canvas(self, image_width: int, image_height: int, width: int, height: int) -> Letterbox:
+        """The same scale, centred on another canvas: how pictures of several shapes share one batch."""
+        resized_width, resized_height = resized_size(image_width, image_height, self.scale)
+        return replace(
+            self,
+            left=(width - resized_width) // 2,
+            top=(height - resized_height) // 2,
+            width=width,
+            height=height,
+        )
+
+    @property
+    def _offset(self) -> npt.NDArray[np.float64]:
+        return np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
+
+
+def resized_size(image_width: int, image_height: int, scale: float) -> tuple[int, int]:
+    """Width and height in whole pixels of a picture scaled by ``scale``, each at least 1."""
+    return max(1, round(image_width * scale)), max(1, round(image_height * scale))
+
+
+def plan_letterbox(
+    image_width: int,
+    image_height: int,
+    imgsz: int | tuple[int, int],
+    stride: int = 32,
+    rect: bool = False,
+) -> Letterbox:
+    """Work out scale and padding for one picture.
+
+    Args:
+        image_width, image_height: size of the picture in pixels.
+        imgsz: side of the square to fit, or (height, width) of a rectangle.
+        stride: with ``rect``, the canvas sides are multiples of this.
+        rect: pad only to the next multiple of ``stride`` instead of to the whole of ``imgsz``.
+
+    Raises:
+        ConfigError: a size is not positive.
+    """
+    fit_height, fit_width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    if min(image_width, image_height, fit_width, fit_height, stride) <= 0:
+        raise ConfigError(
+            f"cannot fit a picture of {image_width} x {image_height} into {fit_width} x {fit_height}: "
+            "every side must be at least 1 pixel"
+        )
+    scale = min(fit_width / image_width, fit_height / image_height)
+    resized_width, resized_height = resized_size(image_width, image_height, scale)
+    width, height = fit_width, fit_height
+    if rect:
+        width = math.ceil(resized_width / stride) * stride
+        height = math.ceil(resized_height / stride) * stride
+    return Letterbox(
+        scale=scale,
+        left=(width - resized_width) // 2,
+        top=(height - resized_height) // 2,
+        width=width,
+        height=height,
+    )
+
+
+def apply_letterbox(
+    image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE
+) -> npt.NDArray[np.uint8]:
+    """Resize (bilinear) and pad an (H, W, C) uint8 picture of any channel count as planned.
+
+    Returns:
+        (plan.height, plan.width, C) uint8.
+    """
+    height, width, channels = image.shape
+    resized_width, resized_height = resized_size(width, height, plan.scale)
+    if (resized_width, resized_height) != (width, height):
+        image = cv2.resize(image, (resized_width, resized_height), interpolation=cv2.INTER_LINEAR)
+        image = image.reshape(resized_height, resized_width, channels)  # cv2 drops a channel axis of 1
+    if (resized_width, resized_height) == (plan.width, plan.height):
+        return image
+    canvas = np.full((plan.height, plan.width, channels), pad_value, dtype=np.uint8)
+    canvas[plan.top : plan.top + resized_height, plan.left : plan.left + resized_width] = image
+    return canvas

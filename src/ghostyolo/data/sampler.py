@@ -1,0 +1,48 @@
+"""The order in which training sees its pictures: shuffled each epoch, the same after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from ghostyolo.errors import ConfigError
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends only on (seed, epoch), shared out among ranks.
+
+    Lightning calls ``set_epoch`` at the start of every epoch. Build its Trainer with
+    ``use_distributed_sampler=False``, since this sampler already gives each rank its share.
+    """
+
+    def __init__(self, length: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        """Order ``length`` positions; rank r takes every ``world_size``-th one from the r-th on.
+
+        Every rank gets ceil(length / world_size): where that does not divide, the order wraps around.
+
+        Raises:
+            ConfigError: a negative length or seed, or a rank outside 0..world_size - 1.
+        """
+        if length < 0 or seed < 0:
+            raise ConfigError(f"seed: {seed} and number of pictures: {length} must not be negative")
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank: {rank} is not one of 0..{world_size - 1}")
+        self.length = length
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        order = np.resize(order, len(self) * self.world_size)  # continues from the beginning
+        return iter(order[self.rank :: self.world_size].tolist())

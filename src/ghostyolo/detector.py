@@ -1,0 +1,208 @@
+"""The public face in Python: one object that trains, evaluates, predicts, exports and saves a detector.
+
+Imports nothing heavy until a method needs it; predicting with ONNX weights needs no torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.extras import require
+from ghostyolo.files import atomic_path
+
+if TYPE_CHECKING:
+    from ghostyolo.evaluate import Metrics
+    from ghostyolo.runtime.predictor import Prediction, Predictor
+    from ghostyolo.runtime.sources import Source
+    from ghostyolo.train.run import TrainResult
+
+
+class Detector:
+    """A detector: a network of the zoo that is yet to be trained, or trained weights.
+
+    Args:
+        source: a network's name (``ghostyolo.list_models()``) or YAML file; or weights: a built-in name
+            (``"bccd"``), a ``.safetensors`` or ``.onnx`` file, or ``hf://owner/repo/file``.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, for evaluation and prediction.
+        threads: CPU threads of one network call; None lets the engine choose.
+
+    Attributes:
+        model: the network's name or file, None where the weights say it.
+        weights: the weights' name or file, None before training.
+
+    Raises:
+        ConfigError: no network and no weights of that name.
+        WeightsError: a weights file or address that leads nowhere.
+    """
+
+    def __init__(self, source: str | Path, *, device: str = "cpu", threads: int | None = None) -> None:
+        from ghostyolo.models.registry import list_models
+        from ghostyolo.runtime.weights import builtin_names, resolve_weights
+
+        self.device, self.threads = device, threads
+        self.model: str | None = None
+        self.weights: str | Path | None = None
+        self._predictor: Predictor | None = None
+        name = str(source)
+        is_name = not Path(name).suffix and len(Path(name).parts) == 1
+        if name in list_models() or name.endswith((".yaml", ".yml")):
+            self.model = name
+        elif is_name and name not in builtin_names() and not Path(name).is_file():
+            known = suggest(name, [*list_models(), *builtin_names()])
+            raise ConfigError(f"'{name}' is neither a network nor built-in weights: {known}")
+        else:
+            resolve_weights(source)
+            self.weights = source
+
+    @property
+    def predictor(self) -> Predictor:
+        """The engine with its weights, opened at first use.
+
+        Raises:
+            ConfigError: the network was not trained yet.
+        """
+        if self.weights is None:
+            raise ConfigError(f"{self.model} has no weights yet: call train(data=...) first, or name weights")
+        if self._predictor is None:
+            from ghostyolo.runtime.predictor import load
+
+            self._predictor = load(self.weights, device=self.device, threads=self.threads)
+        return self._predictor
+
+    def train(
+        self,
+        data: str | Path,
+        *,
+        out: str | Path = "runs/train",
+        resume: bool = False,
+        backbone_weights: str | None = None,
+        channels: int = 3,
+        branches: int | None = None,
+        **recipe: Any,
+    ) -> TrainResult:
+        """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
+
+        Args:
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            out: folder of the run.
+            resume: go on with the run in ``out`` after its last finished epoch.
+            backbone_weights: pretrained backbone, by Hugging Face name or file.
+            channels: of the pictures: 3, 1 (grey) or more.
+            branches: re-parameterized branches of each convolution.
+            **recipe: keys of :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``.
+
+        Raises:
+            GhostYoloError: see :func:`ghostyolo.train.run.fit`.
+        """
+        require("train", "training")
+        from ghostyolo.train.start import train_detector
+
+        result = train_detector(
+            data,
+            self.model,
+            out=out,
+            weights=self.weights,
+            backbone_weights=backbone_weights,
+            channels=channels,
+            branches=branches,
+            options=recipe,
+            resume=resume,
+        )
+        self.weights, self._predictor = result.best, None
+        return result
+
+    def val(
+        self,
+        data: str | Path,
+        split: str = "val",
+        *,
+        imgsz: int | None = None,
+        confidence: float = 0.001,
+        iou: float = 0.7,
+        batch: int = 16,
+    ) -> Metrics:
+        """Score on a split with COCO metrics, values 0..1.
+
+        Raises:
+            ConfigError, DataError: model and data have different classes, or there is nothing to score on.
+        """
+        from ghostyolo.data.formats import load_dataset
+        from ghostyolo.evaluate import evaluate
+
+        dataset = load_dataset(data, splits=[split])
+        return evaluate(
+            self.predictor,
+            dataset.splits[split],
+            dataset.class_names,
+            imgsz=imgsz,
+            confidence=confidence,
+            iou=iou,
+            batch=batch,
+        ).metrics
+
+    def predict(self, sources: Source | Iterable[Source], **options: Any) -> Iterator[Prediction]:
+        """Detect objects on pictures, folders, globs, URLs, videos, RGB arrays or PIL images.
+
+        Args:
+            sources: one, or several.
+            **options: ``confidence``, ``iou``, ``max_detections``, ``imgsz``, ``batch``, ``rect``: see
+                :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
+
+        Returns:
+            One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.
+        """
+        return self.predictor.predict(sources, **options)
+
+    def export(self, format: Literal["onnx"] = "onnx", out: str | Path | None = None, **options: Any) -> Path:
+        """Fold the branches and write the detector for another engine.
+
+        Args:
+            format: "onnx".
+            out: the file; default: beside the weights, with the format's suffix.
+            **options: see :func:`ghostyolo.export.onnx.export_onnx`.
+
+        Raises:
+            ConfigError: an unknown format, or no weights yet.
+            OutputError: the file cannot be written.
+        """
+        if format != "onnx":
+            raise ConfigError(f"unknown export format '{format}': {suggest(format, ['onnx'])}")
+        require("train", "exporting")
+        from ghostyolo.export.onnx import export_onnx
+        from ghostyolo.models.weights import load_checkpoint
+
+        checkpoint = self._checkpoint()
+        target = Path(out) if out is not None else checkpoint.with_suffix(".onnx")
+        model, metadata = load_checkpoint(checkpoint)
+        export_onnx(model, metadata, target, **options)
+        return target
+
+    def save(self, path: str | Path) -> Path:
+        """Write the checkpoint, with its metadata, to a ``.safetensors`` file.
+
+        Raises:
+            ConfigError: no weights yet, or another suffix.
+            OutputError: the file cannot be written.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise ConfigError(
+                f"{path}: a checkpoint is a .safetensors file; export(format=...) writes others"
+            )
+        source = self._checkpoint()
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+        return Path(path)
+
+    def _checkpoint(self) -> Path:
+        from ghostyolo.runtime.weights import resolve_weights
+
+        if self.weights is None:
+            raise ConfigError(f"{self.model} has no weights yet: call train(data=...) first, or name weights")
+        checkpoint = resolve_weights(self.weights, suffixes=(".safetensors",))
+        if checkpoint.suffix != ".safetensors":
+            raise ConfigError(f"{checkpoint} is exported already: use the .safetensors that it was made from")
+        return checkpoint

@@ -1,0 +1,229 @@
+"""Run a detector over a split and score it. No torch: the detector is anything with ``detect``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostyolo.data.records import ImageRecord
+from ghostyolo.errors import ConfigError, DataError
+from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
+from ghostyolo.evaluate.detections import ImageDetections
+
+log = logging.getLogger(__name__)
+
+Image = npt.NDArray[np.uint8]
+ImageLoader = Callable[[ImageRecord], Image]
+
+
+class PredictorLike(Protocol):
+    """What evaluation asks of a detector; :class:`ghostyolo.runtime.predictor.Predictor` has it."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """One name for each label of the detections."""
+
+    def detect(
+        self,
+        images: list[Any],
+        *,
+        confidence: float,
+        iou: float,
+        max_detections: int,
+        imgsz: int | None = None,
+        rect: bool = True,
+        multi_label: bool = False,
+    ) -> Sequence[Any]:
+        """Return a ``supervision.Detections`` for each picture, boxes in its own pixels."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Metrics, and what they were computed from.
+
+    Attributes:
+        metrics: of the pictures that could be read.
+        class_names: the data set's.
+        records: the pictures that were evaluated, in the order they were given.
+        detections: what was found in each, labels as in ``class_names``.
+        skipped: pictures that could not be read, as (path, reason).
+        detect_seconds: time inside the detector (letterbox, network, suppression), reading of files left out.
+    """
+
+    metrics: Metrics
+    class_names: list[str]
+    records: list[ImageRecord]
+    detections: list[ImageDetections]
+    skipped: list[tuple[Path, str]]
+    detect_seconds: float
+
+    @property
+    def ms_per_image(self) -> float:
+        """Milliseconds a picture inside the detector; 0 where no picture could be read."""
+        return 1000 * self.detect_seconds / len(self.records) if self.records else 0.0
+
+
+def evaluate(
+    predictor: PredictorLike,
+    records: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    *,
+    imgsz: int | None = None,
+    confidence: float = 0.001,
+    iou: float = 0.7,
+    max_detections: int = 300,
+    batch: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+    load_image: ImageLoader | None = None,
+) -> EvaluationResult:
+    """Detect in every picture and compute COCO metrics; the order of the pictures does not matter.
+
+    Args:
+        predictor: the detector.
+        records: the labelled pictures.
+        class_names: the data set's names. The model must have the same ones; where it has them in another
+            order, its labels are translated.
+        imgsz: side in pixels to letterbox to; the model's own where None.
+        confidence: detections that score less are dropped. Low on purpose: AP wants the whole curve.
+        iou: overlap above which non-maximum suppression drops the weaker box of a class.
+        max_detections: at most so many a picture.
+        batch: pictures a call of the detector.
+        progress: called with (done, total) pictures after each batch.
+        load_image: returns a record's picture, (H, W, C) uint8 RGB, and raises DataError or OSError where it
+            cannot be read; called from several threads. Default: read the file.
+
+    Returns:
+        The metrics, the raw detections, and the pictures that could not be read, which no metric counts.
+
+    Raises:
+        ConfigError: model and data have different classes, or batch is below 1.
+        DataError: there is no picture, or none can be read.
+        WeightsError: the model's outputs are not finite.
+    """
+    import supervision  # noqa: F401  the detector imports it at its first call, which would count as its time
+
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}; it must be at least 1")
+    evaluator = CocoEvaluator(class_names)
+    label_map = match_class_names(predictor.class_names, class_names)
+    if not records:
+        raise DataError("there is no picture to evaluate on; choose another split or data set")
+
+    channels = getattr(getattr(predictor, "metadata", None), "in_channels", 3)
+    loader = load_image or _file_loader(channels)
+    # Pictures of like shape share a batch, so that rectangular letterboxes pad little; the id settles ties,
+    # so the batches are the same whatever order the records come in.
+    order = sorted(range(len(records)), key=lambda i: _shape_key(records[i]))
+    found: dict[int, ImageDetections] = {}
+    skipped: list[tuple[Path, str]] = []
+    seconds = 0.0
+    done = 0
+    for positions, images in _read_batches(records, order, batch, loader):
+        readable: list[tuple[int, Image]] = []
+        for position, image in zip(positions, images, strict=True):
+            if isinstance(image, Exception):
+                skipped.append((records[position].path, str(image)))
+                log.warning("skipped %s: %s", records[position].path, image)
+            else:
+                readable.append((position, image))
+        if readable:
+            start = time.perf_counter()
+            results = predictor.detect(
+                [image for _, image in readable],
+                confidence=confidence,
+                iou=iou,
+                max_detections=max_detections,
+                imgsz=imgsz,
+                rect=True,
+                multi_label=True,
+            )
+            seconds += time.perf_counter() - start
+            for (position, _), result in zip(readable, results, strict=True):
+                one = ImageDetections.from_supervision(result)
+                found[position] = ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels])
+        done += len(positions)
+        if progress is not None:
+            progress(done, len(records))
+
+    if not found:
+        raise DataError(f"none of the {len(records)} pictures can be read; the first: {skipped[0][1]}")
+    evaluated = sorted(found)
+    for position in evaluated:
+        evaluator.add(records[position], found[position])
+    return EvaluationResult(
+        metrics=evaluator.compute(),
+        class_names=list(class_names),
+        records=[records[position] for position in evaluated],
+        detections=[found[position] for position in evaluated],
+        skipped=skipped,
+        detect_seconds=seconds,
+    )
+
+
+def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the data's label for each of the model's.
+
+    Raises:
+        ConfigError: the names are not the same set.
+    """
+    model, data = list(model), list(data)
+    if len(model) != len(data):
+        raise ConfigError(
+            f"the model has {len(model)} classes ({_few(model)}), the data {len(data)} ({_few(data)}); "
+            "evaluate on data with the model's classes"
+        )
+    if sorted(model) != sorted(data):
+        position = next(i for i, name in enumerate(model) if name not in data)
+        missing = next(name for name in data if name not in model)
+        raise ConfigError(
+            f"the model's class {model[position]!r} is not in the data, and the data's {missing!r} is not in "
+            "the model; evaluate on data with the model's classes"
+        )
+    return np.array([data.index(name) for name in model], dtype=np.int64)
+
+
+def _few(names: list[str], count: int = 5) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _shape_key(record: ImageRecord) -> tuple[float, int, str]:
+    return (record.width / max(record.height, 1), record.image_id, str(record.path))
+
+
+def _file_loader(channels: int) -> ImageLoader:
+    from ghostyolo.data.images import read_image
+
+    def load(record: ImageRecord) -> Image:
+        return read_image(record.path, channels=channels)
+
+    return load
+
+
+def _read_batches(
+    records: Sequence[ImageRecord], order: list[int], batch: int, loader: ImageLoader
+) -> Iterator[tuple[list[int], list[Image | Exception]]]:
+    """Yield positions and pictures, reading the next batch while the detector works on this one."""
+
+    def load(position: int) -> Image | Exception:
+        try:
+            return loader(records[position])
+        except (DataError, OSError) as error:
+            return error
+
+    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        ahead = [pool.submit(load, position) for position in batches[0]]
+        for number, positions in enumerate(batches):
+            current = ahead
+            if number + 1 < len(batches):
+                ahead = [pool.submit(load, position) for position in batches[number + 1]]
+            yield positions, [future.result() for future in current]

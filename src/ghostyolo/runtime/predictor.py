@@ -1,0 +1,268 @@
+"""Pictures in, ``supervision.Detections`` out, with any engine.
+
+The predictor letterboxes, batches, runs the engine, thresholds, suppresses and maps boxes back to the pixels
+of each original picture. Pictures are (H, W, C) uint8, RGB. Times are wall-clock milliseconds for one
+picture: letterbox, network and NMS, not reading or drawing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ghostyolo.data.letterbox import Letterbox, apply_letterbox, plan_letterbox
+from ghostyolo.errors import ConfigError, SourceError
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.postprocess import select_detections
+from ghostyolo.runtime.sources import Frame, Source, Sources
+from ghostyolo.runtime.weights import resolve_weights
+
+if TYPE_CHECKING:
+    import supervision
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture or video frame and what was found on it.
+
+    Attributes:
+        frame: the picture and where it came from.
+        detections: boxes in pixels of the picture, ``data["class_name"]`` filled.
+        milliseconds: wall-clock time for one picture of its batch.
+    """
+
+    frame: Frame
+    detections: supervision.Detections
+    milliseconds: float
+
+
+class Predictor:
+    """Runs a detector on pictures.
+
+    Args:
+        engine: anything that answers to :class:`ghostyolo.runtime.engine.Engine`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the weights say about themselves."""
+        return self.engine.metadata
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name for each class index."""
+        return self.engine.metadata.class_names
+
+    def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
+        """Look up sources, to be read with the network's channels where it takes more than three."""
+        return Sources(sources, max(3, self.metadata.in_channels))
+
+    def predict(
+        self,
+        sources: Source | Iterable[Source] | Sources,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        max_detections: int = 300,
+        imgsz: int | None = None,
+        batch: int = 1,
+        rect: bool = True,
+    ) -> Iterator[Prediction]:
+        """Detect objects on pictures and videos, one prediction for each picture or frame, in order.
+
+        Args:
+            sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
+                among several are skipped and reported in one warning at the end; hand over
+                :meth:`open_sources` to read its ``skipped`` instead.
+            confidence, iou, max_detections, imgsz, rect: see :meth:`detect`.
+            batch: pictures in one call of the network.
+
+        Raises:
+            SourceError: nothing to read, or none of it can be read.
+            ConfigError: an impossible option.
+        """
+        if batch < 1:
+            raise ConfigError(f"batch must be at least 1, not {batch}")
+        self._check_options(confidence, iou, max_detections, imgsz)
+        frames = sources if isinstance(sources, Sources) else self.open_sources(sources)
+
+        def run(images: list[npt.NDArray[np.uint8]]) -> list[supervision.Detections]:
+            return self.detect(
+                images, confidence=confidence, iou=iou, max_detections=max_detections, imgsz=imgsz, rect=rect
+            )
+
+        # A generator's body runs at its first step; the checks above must speak when predict is called.
+        return _predictions(frames, batch, run, report=frames is not sources)
+
+    def detect(
+        self,
+        images: list[npt.NDArray[np.uint8]],
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        max_detections: int = 300,
+        imgsz: int | None = None,
+        rect: bool = True,
+        multi_label: bool = False,
+    ) -> list[supervision.Detections]:
+        """Detect objects on pictures of any sizes as one batch.
+
+        Args:
+            images: each (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8; exactly the network's
+                channels where it takes more than three.
+            confidence: scores must be above this, 0..1.
+            iou: boxes of one class that overlap more than this suppress each other, 0..1.
+            max_detections: the best so many for each picture.
+            imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at.
+            rect: pad to multiples of the stride only. Pictures of several shapes share the smallest canvas
+                that holds each one's own rectangle.
+            multi_label: a box may be reported once for each class above the threshold (for metrics).
+
+        Returns:
+            One ``supervision.Detections`` for each picture, by falling score: ``xyxy`` in pixels of that
+            picture, clipped to it, ``confidence``, ``class_id`` and ``data["class_name"]``.
+
+        Raises:
+            ConfigError: an impossible option.
+            SourceError: a picture of a shape or type the network cannot take.
+        """
+        import supervision
+
+        side = self._check_options(confidence, iou, max_detections, imgsz)
+        if not images:
+            return []
+        pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
+        plans = plan_batch(
+            [(image.shape[1], image.shape[0]) for image in pictures], side, self.metadata.stride, rect
+        )
+        canvases = np.stack(
+            [apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)]
+        )
+        inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
+        np.divide(canvases.transpose(0, 3, 1, 2), np.float32(255), out=inputs)
+        all_boxes, all_scores = self.engine(inputs)
+
+        names = np.array(self.class_names)
+        results = []
+        for image, plan, boxes, scores in zip(pictures, plans, all_boxes, all_scores, strict=True):
+            boxes, scores, labels = select_detections(
+                boxes,
+                scores,
+                confidence=confidence,
+                iou=iou,
+                max_detections=max_detections,
+                multi_label=multi_label,
+            )
+            boxes = plan.boxes_to_image(boxes, image.shape[1], image.shape[0])
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # a box on the padding alone has nothing left
+            results.append(
+                supervision.Detections(
+                    xyxy=boxes[inside],
+                    confidence=scores[inside],
+                    class_id=labels[inside],
+                    data={"class_name": names[labels[inside]]},
+                )
+            )
+        return results
+
+    def _check_options(self, confidence: float, iou: float, max_detections: int, imgsz: int | None) -> int:
+        for name, value in (("confidence", confidence), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} must be between 0 and 1, not {value}")
+        if max_detections < 1:
+            raise ConfigError(f"max_detections must be at least 1, not {max_detections}")
+        side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
+        if side < 1 or side % stride:
+            nearest = max(stride, round(side / stride) * stride)
+            raise ConfigError(
+                f"imgsz must be a multiple of {stride}, not {side}: the nearest valid is {nearest}"
+            )
+        return side
+
+
+def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None) -> Predictor:
+    """Open a detector for prediction.
+
+    Args:
+        weights: a built-in name (``"bccd"``), a ``.onnx`` or ``.safetensors`` file, or
+            ``hf://owner/repo/file``.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: CPU threads for one network call; None lets the engine choose.
+
+    Raises:
+        WeightsError: no such weights, or a damaged, foreign or pickled file.
+        ConfigError: an unknown or absent device.
+        MissingExtraError: ``.safetensors`` in an install without torch.
+    """
+    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads))
+
+
+def _predictions(
+    frames: Sources,
+    batch: int,
+    run: Callable[[list[npt.NDArray[np.uint8]]], list[supervision.Detections]],
+    report: bool,
+) -> Iterator[Prediction]:
+    for group in _grouped(frames, batch):
+        start = time.perf_counter()
+        found = run([frame.image for frame in group])
+        milliseconds = (time.perf_counter() - start) * 1000 / len(group)
+        for frame, detections in zip(group, found, strict=True):
+            yield Prediction(frame, detections, milliseconds)
+    if report and frames.skipped:
+        names = ", ".join(name for name, _ in frames.skipped[:5])
+        logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
+
+
+def plan_batch(sizes: list[tuple[int, int]], imgsz: int, stride: int, rect: bool) -> list[Letterbox]:
+    """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
+    plans = [plan_letterbox(width, height, imgsz, stride, rect) for width, height in sizes]
+    canvas_width = max(plan.width for plan in plans)
+    canvas_height = max(plan.height for plan in plans)
+    return [
+        plan.on_canvas(width, height, canvas_width, canvas_height)
+        for plan, (width, height) in zip(plans, sizes, strict=True)
+    ]
+
+
+def _with_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Give a picture the network's channel count: (H, W, channels)."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise SourceError(f"a picture must be uint8 (H, W, C), not {image.dtype} {image.shape}")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    given = image.shape[2]
+    if given == channels:
+        return image
+    if channels == 3 and given == 1:
+        return np.repeat(image, 3, axis=2)
+    if channels == 3 and given == 4:
+        return np.ascontiguousarray(image[:, :, :3])
+    if channels == 1 and given in (3, 4):
+        return cv2.cvtColor(np.ascontiguousarray(image[:, :, :3]), cv2.COLOR_RGB2GRAY)[:, :, None]
+    raise SourceError(f"a picture has {given} channels, the network takes {channels}")
+
+
+def _grouped(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    group: list[Frame] = []
+    for frame in frames:
+        group.append(frame)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

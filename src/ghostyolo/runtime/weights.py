@@ -1,0 +1,89 @@
+"""Turn ``--weights NAME | PATH | hf://owner/repo/file`` into a file on this disk."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ghostyolo.errors import WeightsError, suggest
+from ghostyolo.runtime.engine import ENGINE_SUFFIXES, check_not_pickle
+
+HUB_PREFIX = "hf://"
+
+
+def assets_folder() -> Path:
+    """The folder inside the package that holds built-in weights and pictures."""
+    return Path(str(resources.files("ghostyolo"))) / "assets"
+
+
+def builtin_names() -> list[str]:
+    """Names of the weights inside the package, sorted."""
+    return sorted({path.stem for path in assets_folder().glob("*") if path.suffix in ENGINE_SUFFIXES})
+
+
+def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFFIXES) -> Path:
+    """Find the file that a name, a path or a Hugging Face address stands for.
+
+    Args:
+        weights: a built-in name (``"bccd"``), an existing file, or ``hf://owner/repo/file``.
+        suffixes: which of a built-in's files to prefer, first best; fine-tuning asks for
+            ``(".safetensors",)``.
+
+    Raises:
+        WeightsError: nothing of that name or address, or a pickle (which is never opened).
+    """
+    text = str(weights)
+    if text.startswith(HUB_PREFIX):
+        return _from_hub(text)
+    check_not_pickle(text)
+    for suffix in suffixes:
+        asset = assets_folder() / f"{text}{suffix}"
+        if text in builtin_names() and asset.is_file():
+            return asset
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise WeightsError(f"{text} is a folder: name the weights file in it")
+    if path.suffix.lower() in ENGINE_SUFFIXES or len(path.parts) > 1:
+        raise WeightsError(f"{text} does not exist: check the path, or use {_valid_names()}")
+    hint = suggest(text, builtin_names()) if builtin_names() else f"give {_valid_names()}"
+    raise WeightsError(f"no weights named '{text}', and no such file: {hint}")
+
+
+def _valid_names() -> str:
+    names = builtin_names()
+    return (
+        f"a built-in name: {', '.join(names)}" if names else "a path (this install has no built-in weights)"
+    )
+
+
+def _from_hub(address: str) -> Path:
+    parts = address[len(HUB_PREFIX) :].split("/")
+    if len(parts) < 3 or not all(parts):
+        raise WeightsError(f"{address} is not a Hugging Face address: write hf://owner/repository/file.onnx")
+    check_not_pickle(address)
+    repository, filename = "/".join(parts[:2]), "/".join(parts[2:])
+
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, filename))
+    except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError, so it comes first
+        raise _offline(address) from error
+    except RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"{address}: no repository {repository} on Hugging Face, or it is private"
+        ) from error
+    except EntryNotFoundError as error:
+        raise WeightsError(f"{address}: repository {repository} has no file {filename}") from error
+    except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub
+        raise _offline(address) from error
+
+
+def _offline(address: str) -> WeightsError:
+    return WeightsError(
+        f"{address} cannot be fetched (no network, or Hugging Face does not answer) and is not cached here: "
+        "fetch it on another machine and give its path"
+    )

@@ -1,0 +1,251 @@
+"""Write predictions: annotated pictures and videos, JSON, CSV, YOLO text. A file appears whole or not at all.
+
+In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for videos, ``detections.json``,
+``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``, ``NAME-3`` ...; so do
+pictures that would replace a source.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from ghostyolo.errors import OutputError
+from ghostyolo.files import atomic_path, make_output_folder, write_json, write_text
+from ghostyolo.runtime.drawing import draw_detections
+
+if TYPE_CHECKING:
+    import supervision
+
+    from ghostyolo.runtime.predictor import Prediction
+
+JSON_NAME = "detections.json"
+CSV_NAME = "detections.csv"
+TEXT_FOLDER = "yolo"
+_JPEG_QUALITY = 95
+_CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
+
+
+class ResultWriter:
+    """Collects predictions into files; use it in a ``with`` block.
+
+    Args:
+        folder: where the files go; made when missing.
+        save: write annotated pictures and videos.
+        json, csv, txt: write these formats too.
+        sources: local files that must never be replaced.
+
+    Attributes:
+        written: files that are complete so far.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        save: bool = True,
+        json: bool = False,
+        csv: bool = False,
+        txt: bool = False,
+        sources: Iterable[Path] = (),
+    ) -> None:
+        self.folder = make_output_folder(folder)
+        self.written: list[Path] = []
+        self._save, self._json, self._csv, self._txt = save, json, csv, txt
+        self._sources = {path.resolve() for path in sources}
+        self._taken: set[str] = set()
+        self._records: list[dict[str, Any]] = []
+        self._video: _VideoWriter | None = None
+        self._stem = ""
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            if self._video is not None:
+                self._video.abandon(kind, error, traceback)
+            return
+        self._finish_video()
+        if self._json:
+            write_json(self.folder / JSON_NAME, self._records)
+            self.written.append(self.folder / JSON_NAME)
+        if self._csv:
+            write_text(self.folder / CSV_NAME, _csv_text(self._records))
+            self.written.append(self.folder / CSV_NAME)
+
+    def write(self, prediction: Prediction) -> None:
+        """Write one prediction; frames of a video follow each other, from index 0."""
+        frame = prediction.frame
+        if not frame.frame_index:
+            self._finish_video()
+            suffix = ".mp4" if frame.frame_index == 0 else _picture_suffix(frame.name)
+            self._stem = self._free_stem(Path(frame.name).stem or frame.name, suffix)
+        if self._save:
+            drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
+            if frame.frame_index is None:
+                self._write_picture(self.folder / f"{self._stem}{_picture_suffix(frame.name)}", drawn)
+            else:
+                if self._video is None:
+                    size = (drawn.shape[1], drawn.shape[0])
+                    self._video = _VideoWriter(self.folder / f"{self._stem}.mp4", size, frame.fps or 25.0)
+                self._video.write(drawn)
+        if self._json or self._csv:
+            self._records.append(detection_record(prediction))
+        if self._txt:
+            position = "" if frame.frame_index is None else f"_{frame.frame_index:06d}"
+            target = self.folder / TEXT_FOLDER / f"{self._stem}{position}.txt"
+            height, width = frame.image.shape[:2]
+            write_text(target, yolo_text(prediction.detections, width, height))
+            self.written.append(target)
+
+    def _free_stem(self, stem: str, suffix: str) -> str:
+        number, candidate = 1, stem
+        while (
+            candidate.lower() in self._taken
+            or (self.folder / f"{candidate}{suffix}").resolve() in self._sources
+        ):
+            number += 1
+            candidate = f"{stem}-{number}"
+        self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
+        return candidate
+
+    def _write_picture(self, target: Path, bgr: Any) -> None:
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix == ".jpg" else []
+        done, data = cv2.imencode(target.suffix, bgr, options)
+        if not done:
+            raise OutputError(f"cannot encode {target}")
+        with atomic_path(target) as path:
+            path.write_bytes(data.tobytes())
+        self.written.append(target)
+
+    def _finish_video(self) -> None:
+        if self._video is not None:
+            self._video.finish()
+            self.written.append(self._video.target)
+            self._video = None
+
+
+class _VideoWriter:
+    """An MP4 file that appears under its name when it is finished."""
+
+    def __init__(self, target: Path, size: tuple[int, int], fps: float) -> None:
+        self.target = target
+        self._size = size
+        self._stack = ExitStack()
+        self._path = self._stack.enter_context(atomic_path(target))
+        self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        if not self._writer.isOpened():
+            raise self._abandoned(
+                f"cannot write the video {target}: OpenCV has no MP4 encoder here; use --no-save"
+            )
+
+    def write(self, bgr: Any) -> None:
+        if (bgr.shape[1], bgr.shape[0]) != self._size:  # some streams change size on the way
+            bgr = cv2.resize(bgr, self._size)
+        self._writer.write(bgr)
+
+    def finish(self) -> None:
+        self._writer.release()
+        # OpenCV does not say when the disk is full; the file is then cut short before its index.
+        check = cv2.VideoCapture(str(self._path))
+        whole = check.isOpened()
+        check.release()
+        if not whole:
+            raise self._abandoned(
+                f"cannot write {self.target}: the video is cut short; free some space or choose another --out"
+            )
+        self._stack.close()
+
+    def abandon(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.release()
+        self._stack.__exit__(kind, error, traceback)
+
+    def _abandoned(self, message: str) -> OutputError:
+        error = OutputError(message)
+        self.abandon(OutputError, error, None)
+        return error
+
+
+def detection_record(prediction: Prediction) -> dict[str, Any]:
+    """One entry of ``detections.json``.
+
+    ``{image, width, height, objects: [{box_xyxy, score, class_id, class}]}``.
+
+    Boxes are in pixels of the picture. ``image`` is the local path, else the name; frames of a video have
+    ``frame``, counted from 0, beside it.
+    """
+    frame, found = prediction.frame, prediction.detections
+    height, width = frame.image.shape[:2]
+    record: dict[str, Any] = {"image": str(frame.path or frame.name)}
+    if frame.frame_index is not None:
+        record["frame"] = frame.frame_index
+    record["width"], record["height"] = width, height
+    record["objects"] = [
+        {
+            "box_xyxy": [round(float(corner), 2) for corner in box],
+            "score": round(float(score), 5),
+            "class_id": int(class_id),
+            "class": str(name),
+        }
+        for box, score, class_id, name in zip(
+            found.xyxy, found.confidence, found.class_id, found.data["class_name"], strict=True
+        )
+    ]
+    return record
+
+
+def yolo_text(detections: supervision.Detections, width: int, height: int) -> str:
+    """One line an object: ``class cx cy w h confidence``, the box as fractions of the picture's size."""
+    lines = []
+    for (x1, y1, x2, y2), score, class_id in zip(
+        detections.xyxy.tolist(), detections.confidence, detections.class_id, strict=True
+    ):
+        box = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+        lines.append(f"{int(class_id)} {' '.join(f'{value:.6f}' for value in box)} {float(score):.5f}\n")
+    return "".join(lines)
+
+
+def _csv_text(records: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_CSV_FIELDS)
+    for record in records:
+        for item in record["objects"]:
+            table.writerow(
+                (
+                    record["image"],
+                    record.get("frame", ""),
+                    record["width"],
+                    record["height"],
+                    *item["box_xyxy"],
+                    item["score"],
+                    item["class_id"],
+                    item["class"],
+                )
+            )
+    return text.getvalue()
+
+
+def _picture_suffix(name: str) -> str:
+    return ".jpg" if Path(name).suffix.lower() in (".jpg", ".jpeg", ".jfif", ".mpo") else ".png"

@@ -1,0 +1,99 @@
+"""The folder of a run: who may start in it, and whether a resumed run is the one that was begun. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ghostyolo.data.records import DetectionData
+from ghostyolo.errors import ConfigError, TrainingError
+from ghostyolo.files import make_output_folder, write_text
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
+
+CONFIG = "config.yaml"
+
+
+def describe_run(metadata: ModelMetadata, data: DetectionData) -> dict[str, Any]:
+    """What a run learns from and into, beside its recipe; all but the place is compared when it is resumed."""
+    return {
+        "model": metadata.model,
+        "network": metadata.config,
+        "in_channels": metadata.in_channels,
+        "class_names": metadata.class_names,
+        "data": str(data.root),
+        "pictures": {split: len(records) for split, records in data.splits.items()},
+        "labels_digest": _digest(data),
+    }
+
+
+def begin(out: str | Path, recipe: TrainRecipe, run: dict[str, Any], *, resume: bool) -> Path:
+    """Take the folder for a run, or check that it holds the run to go on with.
+
+    Raises:
+        TrainingError: a run is there already and ``resume`` is off, or none is there and it is on.
+        ConfigError: the recipe, model or data differ from those of the run to resume.
+        OutputError: the folder cannot be written.
+    """
+    config = Path(out) / CONFIG
+    if not resume:
+        if config.exists():
+            raise TrainingError(
+                f"{out} already holds a training run: go on with --resume, or choose another --out"
+            )
+        folder = make_output_folder(out)
+        text = yaml.safe_dump({"recipe": recipe.model_dump(mode="json"), "run": run}, sort_keys=False)
+        write_text(config, text)
+        return folder
+    stored_recipe, stored_run = read_begun(out)
+    difference = recipe.difference(stored_recipe)
+    if difference is None:
+        difference = next(
+            ((key, run[key], stored_run.get(key)) for key in run if _plain(run[key]) != stored_run.get(key)),
+            None,
+        )
+    if difference is not None:
+        key, given, stored = difference
+        raise ConfigError(
+            f"cannot resume {out} with another '{key}' ({_short(given)}; the run has {_short(stored)}): "
+            "leave it as it was, or choose another --out"
+        )
+    return make_output_folder(out)
+
+
+def read_begun(out: str | Path) -> tuple[TrainRecipe, dict[str, Any]]:
+    """The recipe and the description of the run in a folder.
+
+    Raises:
+        TrainingError: there is no run in it.
+        ConfigError: its config was damaged.
+    """
+    config = Path(out) / CONFIG
+    if not config.is_file():
+        raise TrainingError(f"nothing to resume: {out} holds no training run ({CONFIG} is not there)")
+    values = read_recipe_file(config)
+    if not isinstance(values.get("recipe"), dict) or not isinstance(values.get("run"), dict):
+        raise ConfigError(f"{config} is not the config of a training run: 'recipe' and 'run' are missing")
+    return TrainRecipe.from_dict(values["recipe"], str(config)), values["run"]
+
+
+def _digest(data: DetectionData) -> str:
+    """A short hash of the training split's file names, boxes and labels, in order."""
+    digest = hashlib.sha256()
+    for record in data.splits.get("train", []):
+        digest.update(record.path.name.encode())
+        digest.update(record.boxes_xyxy.tobytes())
+        digest.update(record.labels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return yaml.safe_load(yaml.safe_dump(value))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,150 @@
+"""One detection training step as a LightningModule: augment, forward, loss, optimiser, averaged weights.
+
+Nothing in it depends on what ran before an epoch but weights, optimiser and average: order, augmentation and
+dropout are seeded by (seed, epoch, batch, rank) and the schedule is a function of the step. That is what makes a
+resumed run equal to an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from ghostyolo.data.augment import BatchAugment
+from ghostyolo.data.dataset import Batch
+from ghostyolo.losses.targets import Targets
+from ghostyolo.train.ema import Ema
+from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.optimizer import build_optimizer
+from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.schedule import Schedule
+
+LOSS_PARTS = ("box", "cls", "dfl")
+Criterion = Callable[[Any, Targets], dict[str, Tensor]]
+
+
+class DetectionModule(LightningModule):
+    """Trains ``model`` with ``criterion``.
+
+    Args:
+        model: in training mode ``model(images)`` gives what the criterion takes.
+        criterion: (output, targets) -> {"loss", "box", "cls", "dfl"}.
+        recipe: what to do.
+        schedule: the recipe resolved for this data set.
+        nan_guard: stops the run at a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        recipe: TrainRecipe,
+        schedule: Schedule,
+        nan_guard: NanGuard,
+    ) -> None:
+        super().__init__()
+        self.model = model.train()
+        self.criterion = criterion
+        self.recipe, self.schedule, self.nan_guard = recipe, schedule, nan_guard
+        self.augment = BatchAugment(recipe.augment, recipe.imgsz)
+        self.ema: Ema[nn.Module] = Ema(model, recipe.ema_decay, recipe.ema_ramp)
+        self.steps_per_epoch = schedule.total_steps // recipe.epochs
+        self.loss_sums: Tensor = torch.zeros(len(LOSS_PARTS) + 1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # GradScaler cannot clip the gradients of a fused optimiser.
+        return build_optimizer(self.model, self.schedule, fused=self.recipe.precision != "16")
+
+    def on_fit_start(self) -> None:
+        if self.recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.ema.follow(self.model)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(mix_seed(self.recipe.seed, self.current_epoch, self.global_rank))
+        self.loss_sums = torch.zeros(len(LOSS_PARTS) + 1, device=self.device)
+        self.model.train()
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, non_blocking=True)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        step = self.current_epoch * self.steps_per_epoch + batch_idx
+        self.trainer.accumulate_grad_batches = self.schedule.accumulation_at(step)
+        momentum = self.schedule.momentum_at(step)
+        for group in self._plain_optimizer().param_groups:
+            group["lr"] = self.schedule.lr_at(step, bias=group["name"] == "bias")
+            if "momentum" in group:
+                group["momentum"] = momentum
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, targets = self._network_input(batch, batch_idx)
+        losses = self.criterion(self.model(images), targets)
+        loss = losses["loss"]
+        if not len(batch):
+            # Every rank must run a backward pass, or the others wait for its gradients for ever.
+            loss = loss * 0
+        else:
+            self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
+            self.loss_sums += torch.stack(
+                [*(losses[part] for part in LOSS_PARTS), torch.ones_like(loss)]
+            ).detach()
+        # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
+        self.ema.update()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch of an epoch)
+        would keep old ones while the accumulation grows during warm-up."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ema"] = self.ema.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.ema.load_state_dict(checkpoint["ema"])
+
+    def mean_losses(self) -> dict[str, float]:
+        """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
+        sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
+        return {part: value / max(sums[-1], 1) for part, value in zip(LOSS_PARTS, sums[:-1], strict=True)}
+
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        return self.trainer.optimizers[0]
+
+    def _network_input(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Targets]:
+        if not len(batch):
+            channels = getattr(self.model, "in_channels", 3)
+            grey = torch.full((1, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
+            return grey, Targets.from_lists([grey.new_zeros(0, 4)], [torch.zeros(0).long().to(self.device)])
+        seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
+        images, targets = self.augment(
+            batch.images,
+            batch.boxes,
+            batch.labels,
+            generator=torch.Generator().manual_seed(seed),
+            mosaic=self.current_epoch < self.recipe.epochs - self.recipe.close_mosaic,
+        )
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, targets
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed of several numbers, such as seed, epoch, rank and batch."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

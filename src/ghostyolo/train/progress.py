@@ -1,0 +1,99 @@
+"""What the user sees while training: a live bar in a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ghostyolo.train.module import LOSS_PARTS, DetectionModule
+from ghostyolo.train.state import RunState
+
+_SHOWN_EVERY = 10  # steps; reading a loss makes the host wait for the device
+
+
+class ProgressReport(Callback):
+    """Bar over all steps of the run with elapsed and remaining time, losses and the last AP."""
+
+    def __init__(self, console: Console, state: RunState, epochs: int, steps_per_epoch: int) -> None:
+        self.console, self.state, self.epochs, self.steps_per_epoch = console, state, epochs, steps_per_epoch
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not (trainer.is_global_zero and self.console.is_terminal):
+            return
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[losses]} {task.fields[accuracy]}"),
+            console=self.console,
+            transient=True,
+            refresh_per_second=2,
+        )
+        done = trainer.current_epoch * self.steps_per_epoch
+        self._task = self._bar.add_task(
+            "", total=self.epochs * self.steps_per_epoch, completed=done, epoch=trainer.current_epoch + 1,
+            epochs=self.epochs, losses="", accuracy=accuracy_text(self.state),
+        )  # fmt: skip
+        self._bar.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar:
+            self._bar.update(self._task, epoch=trainer.current_epoch + 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._bar:
+            return
+        self._bar.advance(self._task)
+        if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, DetectionModule):
+            *sums, count = pl_module.loss_sums.tolist()
+            parts = (
+                f"{name} {value / max(count, 1):.3f}" for name, value in zip(LOSS_PARTS, sums, strict=True)
+            )
+            self._bar.update(self._task, losses=" ".join(parts))
+
+    def finish_epoch(self) -> None:
+        """Show the epoch that the state was just given."""
+        if self._bar:
+            self._bar.update(self._task, accuracy=accuracy_text(self.state))
+        self.console.print(epoch_line(self.state, self.epochs), highlight=False, soft_wrap=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def accuracy_text(state: RunState) -> str:
+    """The latest AP, or nothing before the first validation."""
+    for row in reversed(state.rows):
+        if row.get("val/AP") is not None:
+            return f"AP {row['val/AP']:.3f} AP50 {row['val/AP50'] or 0:.3f}"
+    return ""
+
+
+def epoch_line(state: RunState, epochs: int) -> str:
+    """One line about the last finished epoch."""
+    row = state.rows[-1]
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"{row['seconds']:.1f} s"]
+    parts += [f"{name} {row[f'train/{name}']:.3f}" for name in LOSS_PARTS]
+    if row.get("val/AP") is not None:
+        parts.append(f"AP {row['val/AP']:.3f} AP50 {row['val/AP50'] or 0:.3f}")
+        if state.best_epoch == row["epoch"]:
+            parts.append("best")
+    return "  ".join(parts)

@@ -1,0 +1,289 @@
+"""Train a detector from its first epoch, or from the last finished one, to its result pictures."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ghostyolo.data.dataset import DetectionDataset, collate
+from ghostyolo.data.records import DetectionData
+from ghostyolo.data.sampler import EpochSampler
+from ghostyolo.errors import ConfigError, DataError
+from ghostyolo.evaluate import Metrics
+from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.runtime.engine import parse_device
+from ghostyolo.train.checkpoint_io import AtomicCheckpointIO
+from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
+from ghostyolo.train.folder import begin, describe_run
+from ghostyolo.train.module import Criterion, DetectionModule
+from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.progress import ProgressReport
+from ghostyolo.train.ranks import is_main_process
+from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.results import score_best
+from ghostyolo.train.schedule import plan_schedule
+from ghostyolo.train.state import RunState
+from ghostyolo.train.validation import Validator
+
+log = logging.getLogger(__name__)
+
+# Rank 0 validates alone; the others wait for it at a barrier as long as this.
+_BARRIER_LIMIT = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run left behind.
+
+    Attributes:
+        folder: of the run; ``best`` and ``last`` are checkpoints in it.
+        metrics: of the best weights on the val split; None where there is none, and on ranks other than 0.
+        best_epoch: the epoch of the best weights, from 1; 0 without validation.
+        rows: one a finished epoch, as in metrics.csv.
+        broken: training pictures that could not be read, path -> reason.
+        seconds: spent in epochs, over all resumes.
+        stopped_early: patience ran out.
+    """
+
+    folder: Path
+    best: Path
+    last: Path
+    metrics: Metrics | None
+    best_epoch: int
+    rows: list[dict[str, Any]] = field(repr=False)
+    broken: dict[str, str] = field(repr=False)
+    seconds: float
+    stopped_early: bool
+
+
+def fit(
+    model: nn.Module,
+    metadata: ModelMetadata,
+    data: DetectionData,
+    recipe: TrainRecipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    criterion: Criterion | None = None,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train ``model`` in place; write best and last weights, resume state, config, logs and pictures to ``out``.
+
+    Args:
+        model: fresh or pretrained; in training it gives what the criterion takes, else boxes and scores.
+        metadata: for the checkpoints.
+        data: its "train" split is learned; its "val" split, where there is one, is validated on.
+        recipe: how.
+        out: folder of the run.
+        resume: go on with the run in ``out`` after its last finished epoch.
+        criterion: default: the one of the distribution head.
+        console: where progress is shown.
+
+    Raises:
+        ConfigError: an impossible recipe, or one that differs from the resumed run's.
+        DataError: no training pictures, or none that can be read.
+        TrainingError: the folder is taken, nothing to resume, or the loss is not a number.
+        OutputError: a result cannot be written.
+        KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last finished epoch.
+    """
+    check_run(metadata, data, recipe)
+    main = is_main_process()
+    folder = begin(out, recipe, describe_run(metadata, data), resume=resume) if main else Path(out)
+    console = console or Console()
+    if not main:
+        console = Console(quiet=True)
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+
+    records = data.splits["train"]
+    dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
+    state = RunState()
+    with quiet_lightning():
+        trainer = _make_trainer(recipe, folder)
+        sampler = EpochSampler(
+            len(records), seed=recipe.seed, rank=trainer.global_rank, world_size=trainer.world_size
+        )
+        loader = _make_loader(dataset, sampler, recipe, on_cuda=trainer.strategy.root_device.type == "cuda")
+        schedule = plan_schedule(
+            recipe,
+            num_classes=len(data.class_names),
+            steps_per_epoch=len(loader),
+            world_size=trainer.world_size,
+        )
+        validator = None
+        if data.splits.get("val"):
+            validator = Validator(
+                data.splits["val"],
+                data.class_names,
+                metadata,
+                batch=recipe.val_batch,
+                cache=recipe.cache == "ram",
+            )
+        elif main:
+            log.warning(
+                "%s has no val split: nothing is validated, the last weights count as the best", data.root
+            )
+        guard = NanGuard(records, folder, trainer.global_rank, trainer.world_size)
+        criterion = criterion or _own_criterion(model, len(data.class_names))
+        module = DetectionModule(model, criterion, recipe, schedule, guard)
+        progress = ProgressReport(console, state, recipe.epochs, len(loader))
+        epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
+        trainer.callbacks += [progress, epoch_end]
+        _run(trainer, module, loader, folder / RESUME if resume else None)
+
+    metrics = None
+    if main:
+        _report_broken(data, state.broken, console)
+        metrics = score_best(module.ema.model, validator, module.device, folder, state, recipe, data, console)
+    return TrainResult(
+        folder=folder,
+        best=folder / BEST,
+        last=folder / LAST,
+        metrics=metrics,
+        best_epoch=state.best_epoch,
+        rows=state.rows,
+        broken=state.broken,
+        seconds=state.seconds,
+        stopped_early=state.epochs_done < recipe.epochs,
+    )
+
+
+def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe) -> None:
+    """Refuse what cannot be trained, before anything is written.
+
+    Raises:
+        ConfigError: image side, device or classes do not fit.
+        DataError: there is nothing to train on.
+    """
+    if not data.splits.get("train"):
+        raise DataError(
+            f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}"
+        )
+    if metadata.class_names != data.class_names:
+        raise ConfigError(f"the model has classes {metadata.class_names}, the data {data.class_names}")
+    if recipe.imgsz % metadata.stride:
+        nearest = max(metadata.stride, round(recipe.imgsz / metadata.stride) * metadata.stride)
+        raise ConfigError(
+            f"imgsz {recipe.imgsz} is not a multiple of {metadata.stride}: the nearest valid one is {nearest}"
+        )
+    if recipe.device != "auto":
+        kind, number = parse_device(recipe.device)
+        if kind == "cuda" and max(number + 1, recipe.devices) > torch.cuda.device_count():
+            raise ConfigError(
+                f"device {recipe.device}, {recipe.devices} of them: torch sees {torch.cuda.device_count()} CUDA "
+                "devices; use --device cpu"
+            )
+
+
+def _make_trainer(recipe: TrainRecipe, folder: Path) -> Trainer:
+    device = recipe.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, number = parse_device(device)
+    parallel = recipe.devices * recipe.num_nodes > 1
+    logger: Any = False
+    if recipe.tensorboard:
+        logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    return Trainer(
+        accelerator=kind,
+        devices=[number] if kind == "cuda" and not parallel else recipe.devices,
+        num_nodes=recipe.num_nodes,
+        strategy=DDPStrategy(timeout=_BARRIER_LIMIT) if parallel else "auto",
+        sync_batchnorm=recipe.sync_batchnorm and parallel,
+        precision={"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[recipe.precision],
+        # The CPU is deterministic anyway, and torch's mode would make it fill all fresh memory first.
+        deterministic="warn" if recipe.deterministic and kind == "cuda" else None,
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.gradient_clip or None,
+        logger=logger,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1_000_000,
+        use_distributed_sampler=False,
+    )
+
+
+def _make_loader(
+    dataset: DetectionDataset, sampler: EpochSampler, recipe: TrainRecipe, on_cuda: bool
+) -> DataLoader[Any]:
+    if recipe.workers and recipe.cache == "ram":
+        for _ in dataset.preload():  # before the workers fork, so that they share one cache
+            pass
+    return DataLoader(
+        dataset,
+        batch_size=recipe.batch,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=recipe.workers,
+        persistent_workers=recipe.workers > 0,
+        pin_memory=on_cuda,
+    )
+
+
+def _own_criterion(model: nn.Module, num_classes: int) -> Criterion:
+    return DflCriterion(num_classes, bins=getattr(getattr(model, "head", None), "bins", 16))
+
+
+def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], state_file: Path | None) -> None:
+    checkpoint = str(state_file) if state_file is not None and state_file.is_file() else None
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C and SIGTERM into exits of its own.
+        if trainer.received_sigterm:
+            log.warning("stopped by SIGTERM; --resume goes on after the last finished epoch")
+            raise SystemExit(143) from stop
+        log.warning("interrupted; --resume goes on after the last finished epoch")
+        raise KeyboardInterrupt from stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _report_broken(data: DetectionData, broken: dict[str, str], console: Console) -> None:
+    """Say which pictures were left out, while the data set was read or while it was trained on."""
+    reasons = {**{str(path): reason for path, reason in data.skipped}, **broken}
+    if reasons:
+        names = ", ".join(Path(path).name for path in list(reasons)[:5]) + (
+            ", ..." if len(reasons) > 5 else ""
+        )
+        line = f"skipped {len(reasons)} pictures that cannot be read: {names} (all of them in results.json)"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes and advice, which are for its own users, off ours."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=r".*does not have a deterministic implementation.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,102 @@
+"""Learning rate, momentum and accumulation as pure functions of the step: a resumed run needs no scheduler state.
+
+A step is one batch of one device. Warm-up rises linearly to the cosine (Loshchilov and Hutter, arXiv 1608.03983),
+which falls from the peak to ``final_lr`` of it; biases may start high instead of at 0, as is usual in YOLO recipes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ghostyolo.train.recipe import TrainRecipe
+
+_MANY_STEPS = 10_000
+_LEAST_WARMUP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The plan of one run.
+
+    Attributes:
+        optimizer: "sgd" or "adamw", "auto" resolved.
+        peak_lr, final_lr: learning rate after warm-up; fraction of it that is left at the end.
+        momentum: after warm-up; beta1 for AdamW, which has no momentum warm-up.
+        weight_decay: scaled to the pictures that one optimiser step really sees.
+        total_steps, warmup_steps: of one device.
+        warmup_bias_lr, warmup_momentum: their values at step 0.
+        accumulation: batches in one optimiser step after warm-up.
+    """
+
+    optimizer: str
+    peak_lr: float
+    final_lr: float
+    momentum: float
+    weight_decay: float
+    total_steps: int
+    warmup_steps: int
+    warmup_bias_lr: float
+    warmup_momentum: float
+    accumulation: int
+
+    def lr_at(self, step: int, bias: bool = False) -> float:
+        """Learning rate for the given step; ``bias``: for biases."""
+        progress = min(step / max(self.total_steps, 1), 1.0)
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        lr = self.peak_lr * (self.final_lr + (1 - self.final_lr) * cosine)
+        return _ramp(self.warmup_bias_lr if bias else 0.0, lr, self._warmth(step))
+
+    def momentum_at(self, step: int) -> float:
+        """Momentum for the given step."""
+        if self.optimizer != "sgd":
+            return self.momentum
+        return _ramp(self.warmup_momentum, self.momentum, self._warmth(step))
+
+    def accumulation_at(self, step: int) -> int:
+        """Batches in one optimiser step: one at first, so that the few first steps are not spent waiting."""
+        return max(1, round(_ramp(1, self.accumulation, self._warmth(step))))
+
+    def _warmth(self, step: int) -> float:
+        return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
+
+
+def plan_schedule(
+    recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int, world_size: int = 1
+) -> Schedule:
+    """Resolve "auto" and everything that depends on the data.
+
+    Args:
+        num_classes: of the data set; "auto" lowers the learning rate with it.
+        steps_per_epoch: batches of one device in an epoch.
+        world_size: devices that train together.
+    """
+    total = recipe.epochs * steps_per_epoch
+    batch = recipe.batch * world_size
+    accumulation = max(1, round(recipe.nominal_batch / batch))
+    optimizer, lr = recipe.optimizer, recipe.lr
+    if optimizer == "auto":
+        few = total / accumulation <= _MANY_STEPS
+        optimizer = "adamw" if few else "sgd"
+        lr = lr or (round(0.002 * 5 / (4 + num_classes), 6) if few else None)
+    sgd = optimizer == "sgd"
+    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if warmup:
+        # Short runs still learn at full rate for two thirds of their steps.
+        warmup = min(max(warmup, _LEAST_WARMUP_STEPS), max(1, total // 3))
+    return Schedule(
+        optimizer=optimizer,
+        peak_lr=lr or (0.01 if sgd else 0.001),
+        final_lr=recipe.final_lr,
+        momentum=recipe.momentum if recipe.momentum is not None else (0.937 if sgd else 0.9),
+        weight_decay=recipe.weight_decay * batch * accumulation / recipe.nominal_batch,
+        total_steps=total,
+        warmup_steps=warmup,
+        warmup_bias_lr=recipe.warmup_bias_lr if recipe.warmup_bias_lr is not None else (0.1 if sgd else 0.0),
+        warmup_momentum=recipe.warmup_momentum,
+        accumulation=accumulation,
+    )
+
+
+def _ramp(start: float, end: float, share: float) -> float:
+    return start + (end - start) * share

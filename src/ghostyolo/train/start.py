@@ -1,0 +1,126 @@
+"""From names to a run: read the data set, build or load the network, train. What the command and ``Detector`` call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ghostyolo import __version__
+from ghostyolo.data.formats import load_dataset
+from ghostyolo.errors import ConfigError
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
+from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.train.folder import read_begun
+from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.run import TrainResult, fit
+
+
+def train_detector(
+    data: str | Path,
+    model: str | Path | None = None,
+    *,
+    out: str | Path,
+    weights: str | Path | None = None,
+    backbone_weights: str | None = None,
+    channels: int = 3,
+    branches: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train on a data set of any layout.
+
+    Args:
+        data: its folder, data.yaml or COCO JSON.
+        model: name in the zoo or a YAML file; may be left out where ``weights`` says it.
+        out: folder of the run.
+        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers that
+            do not fit, such as those of other classes, start anew.
+        backbone_weights: pretrained backbone, as the model's own loader takes them.
+        channels: of the pictures: 3, 1 (grey) or more.
+        branches: re-parameterized branches of each convolution, instead of the model's own number.
+        options: recipe keys, see :class:`TrainRecipe`. On resume only those given are compared with the run's.
+        resume: go on with the run in ``out``.
+
+    Raises:
+        GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.run.fit`.
+    """
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    if resume:
+        recipe, begun = read_begun(out)
+        stored = recipe.model_dump()
+        given["augment"] = {**stored["augment"], **given.get("augment", {})}
+        recipe = TrainRecipe.from_dict({**stored, **given})
+        model = model if model is not None or weights is not None else begun["model"]
+        channels = begun["in_channels"]
+    else:
+        recipe = TrainRecipe.from_dict(given)
+    dataset = load_dataset(data)
+    # Weights are drawn before the trainer exists, so that every rank and every resume starts from the same ones.
+    torch.manual_seed(recipe.seed)
+    network = build_network(
+        model, len(dataset.class_names), weights=weights, channels=channels, branches=branches
+    )
+    if backbone_weights is not None:
+        from ghostyolo.models.backbones.pretrained import load_backbone
+
+        load_backbone(network, backbone_weights)
+    metadata = ModelMetadata(
+        version=__version__,
+        model=network.config.name,
+        class_names=dataset.class_names,
+        imgsz=recipe.imgsz,
+        stride=network.stride,
+        in_channels=channels,
+        mean=_per_channel(network.config.mean, channels),
+        std=_per_channel(network.config.std, channels),
+        config=network.config.model_dump(mode="json"),
+        metrics={"data": dataset.root.name, "split": "val"},
+    )
+    return fit(network, metadata, dataset, recipe, out, resume=resume, console=console)
+
+
+def build_network(
+    model: str | Path | None,
+    num_classes: int,
+    *,
+    weights: str | Path | None = None,
+    channels: int = 3,
+    branches: int | None = None,
+) -> DetectionModel:
+    """A fresh or pretrained network for so many classes.
+
+    Raises:
+        ConfigError: neither model nor weights, or folded weights (they cannot be trained well).
+        WeightsError: weights that are missing, damaged or not ours.
+    """
+    if weights is None:
+        if model is None:
+            raise ConfigError(
+                "which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune"
+            )
+        return build_model(model, num_classes=num_classes, in_channels=channels, branches=branches)
+    path = resolve_weights(weights, suffixes=(".safetensors",))
+    tensors, metadata = read_checkpoint(path)
+    if metadata.deployed:
+        raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
+    if model is None:
+        source, _ = load_checkpoint(path)
+        config = resolve_config(source.config, branches=branches)
+        network = build_model(config, num_classes=num_classes, in_channels=channels)
+    else:
+        network = build_model(model, num_classes=num_classes, in_channels=channels, branches=branches)
+    kept = transfer(network, tensors)
+    if len(kept) == len(network.state_dict()):
+        raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
+    return network
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:
+    return list(values) if len(values) == channels else [values[0]] * channels

@@ -1,0 +1,124 @@
+"""``ghostyolo predict`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ghostyolo.errors import GhostYoloError
+from tests.runtime.colour_model import BLUE, MODEL_PATH, RED, picture
+from tests.runtime.videos import read_video, write_video
+
+
+@pytest.fixture
+def invoke():
+    """Run the command in this process: (exit status, output); our errors are raised."""
+    import typer
+    from typer.testing import CliRunner
+
+    from ghostyolo.cli.predict import predict
+
+    app = typer.Typer()
+    app.command()(predict)
+
+    def run(*args: object) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "160"})
+        if isinstance(result.exception, GhostYoloError):
+            raise result.exception
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(picture(128, 128, (0, 0, RED), (2, 3, BLUE))).save(folder / "a.png")
+    Image.fromarray(picture(128, 128)).save(folder / "b.png")
+    return folder
+
+
+def test_folder_gives_pictures_table_and_files(invoke, pictures, tmp_path):
+    status, output = invoke(
+        "--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--json", "--csv", "--txt"
+    )
+    assert status == 0
+    assert "a.png" in output
+    assert "onnxruntime" in output
+    assert "2 objects on 2 pictures" in output
+    assert str(tmp_path / "out") in output
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a.png", "b.png", "detections.csv", "detections.json", "yolo/a.txt", "yolo/b.txt"]
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [len(record["objects"]) for record in records] == [2, 0]
+
+
+def test_options_reach_the_predictor(invoke, pictures, tmp_path):
+    # 64 canvas pixels for 128 of the picture: a coloured quarter of a cell scores a quarter.
+    args = ["--weights", MODEL_PATH, pictures / "a.png", "--imgsz", 64, "--no-save", "--json", "--batch", 2]
+    invoke(*args, "--conf", 0.2, "--threads", 1, "--out", tmp_path / "low")
+    invoke(*args, "--conf", 0.3, "--out", tmp_path / "high")
+    found = {
+        name: json.loads((tmp_path / name / "detections.json").read_text())[0]["objects"]
+        for name in ("low", "high")
+    }
+    assert (len(found["low"]), len(found["high"])) == (2, 0)
+    assert not (tmp_path / "low" / "a.png").exists()
+
+
+def test_video_in_annotated_video_out(invoke, tmp_path):
+    video = write_video(tmp_path / "v.mp4", [picture(128, 128, (column, 1, RED)) for column in range(4)])
+    _, output = invoke("--weights", MODEL_PATH, video, "--out", tmp_path / "out", "--json", "--batch", 3)
+    assert "v.mp4 (4 frames)" in output
+    frames, fps = read_video(tmp_path / "out" / "v.mp4")
+    assert (len(frames), fps) == (4, 10)
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [record["frame"] for record in records] == [0, 1, 2, 3]
+    corners = [record["objects"][0]["box_xyxy"][0] for record in records]
+    np.testing.assert_allclose(corners, [0, 32, 64, 96])
+
+
+def test_broken_picture_in_a_folder_is_skipped_and_reported(invoke, pictures, tmp_path):
+    (pictures / "aa.png").write_bytes(b"broken")
+    status, output = invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out")
+    assert status == 0
+    assert "skipped aa.png" in output
+    assert "1 of 3 sources were skipped" in output
+    assert (tmp_path / "out" / "b.png").exists()
+
+
+def test_long_lists_are_cut_but_counted(invoke, pictures, tmp_path):
+    for index in range(30):
+        (pictures / f"c{index:02}.png").write_bytes((pictures / "b.png").read_bytes())
+    _, output = invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--no-save")
+    assert "... and 12 more" in output
+    assert "2 objects on 32 pictures" in output
+    assert "no files written" in output
+
+
+def test_earlier_results_survive_a_mistyped_option(invoke, pictures, tmp_path):
+    with pytest.raises(GhostYoloError, match="nearest valid is 96"):
+        invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--imgsz", 100)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "source", "message"),
+    [
+        ("no-such", "a.png", "no weights named 'no-such'"),
+        ("model.pt", "a.png", "is a pickle"),
+        (MODEL_PATH, "absent.png", "absent.png does not exist"),
+        (MODEL_PATH, "broken.mp4", "broken.mp4 cannot be read as a video"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_status_2(run_cli, pictures, tmp_path, weights, source, message):
+    (pictures / "broken.mp4").write_bytes(b"broken")
+    done = run_cli("predict", "--weights", weights, pictures / source, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

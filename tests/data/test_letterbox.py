@@ -1,0 +1,106 @@
+"""Fitting pictures into the network's canvas and bringing boxes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ghostyolo.data.letterbox import Letterbox, apply_letterbox, plan_letterbox
+from ghostyolo.errors import ConfigError
+
+
+def test_wide_picture_is_shrunk_and_padded_above_and_below():
+    assert plan_letterbox(200, 100, 64) == Letterbox(scale=0.32, left=0, top=16, width=64, height=64)
+
+
+def test_small_picture_is_enlarged():
+    assert plan_letterbox(10, 20, 64) == Letterbox(scale=3.2, left=16, top=0, width=64, height=64)
+
+
+def test_rectangular_canvas_ends_at_the_next_multiple_of_the_stride():
+    # 320 x 200 pixels at scale 0.5 are 160 x 100; 100 goes up to 128, 28 rows of padding, 14 on top.
+    assert plan_letterbox(320, 200, 160, stride=32, rect=True) == Letterbox(0.5, 0, 14, 160, 128)
+
+
+def test_imgsz_may_be_a_rectangle_given_as_height_and_width():
+    plan = plan_letterbox(100, 100, (64, 128))
+    assert (plan.width, plan.height, plan.scale, plan.left) == (128, 64, 0.64, 32)
+
+
+def test_an_odd_padding_puts_the_extra_pixel_right_and_below():
+    plan = plan_letterbox(61, 64, 64)
+    assert (plan.left, plan.top) == (1, 0)
+    canvas = apply_letterbox(np.full((64, 61, 3), 7, np.uint8), plan)
+    assert (canvas[0, :, 0] == [114] + [7] * 61 + [114] * 2).all()
+
+
+def test_picture_that_fits_exactly_is_not_touched():
+    image = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    np.testing.assert_array_equal(apply_letterbox(image, plan_letterbox(64, 64, 64)), image)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_any_number_of_channels_is_kept(channels):
+    image = np.full((50, 30, channels), 200, np.uint8)
+    canvas = apply_letterbox(image, plan_letterbox(30, 50, 64))
+    assert canvas.shape == (64, 64, channels)
+    assert (canvas[:, 13:51] == 200).all()  # 30 x 64 / 50 = 38.4 columns, 38 after rounding, 13 before them
+    assert (canvas[:, :13] == 114).all()
+    assert (canvas[:, 51:] == 114).all()
+
+
+def test_pad_value_can_be_chosen():
+    canvas = apply_letterbox(np.zeros((10, 20, 3), np.uint8), plan_letterbox(20, 10, 32), pad_value=9)
+    assert (canvas[0] == 9).all()
+
+
+def test_a_thin_picture_keeps_at_least_one_pixel():
+    canvas = apply_letterbox(np.full((1000, 1, 3), 255, np.uint8), plan_letterbox(1, 1000, 64, rect=True))
+    assert canvas.shape == (64, 32, 3)
+    assert (canvas.max(axis=(0, 2)) == 255).sum() == 1
+
+
+def test_boxes_go_to_the_canvas_and_come_back():
+    plan = Letterbox(scale=0.5, left=10, top=20, width=100, height=100)
+    box = np.array([[4, 8, 60, 80]], np.float32)
+    np.testing.assert_allclose(plan.boxes_to_canvas(box), [[12, 24, 40, 60]])
+    np.testing.assert_allclose(plan.boxes_to_image(plan.boxes_to_canvas(box), 100, 100), box)
+
+
+def test_boxes_are_clipped_to_the_picture():
+    plan = Letterbox(scale=1, left=10, top=10, width=100, height=100)
+    found = plan.boxes_to_image(np.array([[0, 0, 200, 200]]), 50, 40)
+    np.testing.assert_allclose(found, [[0, 0, 50, 40]])
+
+
+def test_no_boxes_stay_no_boxes():
+    plan = plan_letterbox(10, 10, 32)
+    assert plan.boxes_to_canvas(np.zeros((0, 4))).shape == (0, 4)
+    assert plan.boxes_to_image(np.zeros((0, 4)), 10, 10).shape == (0, 4)
+
+
+def test_round_trip_of_random_boxes_on_random_pictures():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        width, height = rng.integers(1, 3000, 2).tolist()
+        corners = np.sort(rng.uniform(0, 1, (20, 2, 2)), axis=1) * [width, height]
+        boxes = corners.reshape(20, 4).astype(np.float32)
+        plan = plan_letterbox(width, height, int(rng.integers(1, 20)) * 32, rect=bool(rng.integers(2)))
+        assert plan.width % 32 == plan.height % 32 == 0
+        on_canvas = plan.boxes_to_canvas(boxes)
+        assert on_canvas.min() >= 0
+        # Whole pixels: the resized picture may be half a pixel shorter than the exact scale says.
+        assert (on_canvas <= np.array([plan.width, plan.height] * 2) + 0.5).all()
+        np.testing.assert_allclose(
+            plan.boxes_to_image(on_canvas, width, height), boxes, atol=max(width, height) * 1e-5
+        )
+
+
+def test_another_canvas_keeps_the_scale_and_centres_again():
+    plan = plan_letterbox(320, 200, 160, rect=True).on_canvas(320, 200, 192, 160)
+    assert plan == Letterbox(scale=0.5, left=16, top=30, width=192, height=160)
+
+
+def test_a_picture_without_pixels_is_an_error():
+    with pytest.raises(ConfigError, match="0 x 5"):
+        plan_letterbox(0, 5, 64)

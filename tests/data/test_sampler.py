@@ -1,0 +1,67 @@
+"""EpochSampler: an order that depends on seed and epoch only, shared out among ranks."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from ghostyolo.data.sampler import EpochSampler
+from ghostyolo.errors import ConfigError
+
+
+def order(length: int, epoch: int, **settings: int) -> list[int]:
+    sampler = EpochSampler(length, **{"seed": 1, **settings})
+    sampler.set_epoch(epoch)
+    positions = list(sampler)
+    assert len(sampler) == len(positions)
+    return positions
+
+
+def test_each_epoch_visits_every_picture_once_in_another_order():
+    first, second = order(50, 0), order(50, 1)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    assert first != list(range(50))
+
+
+def test_resuming_at_an_epoch_gives_the_order_of_that_epoch():
+    running = EpochSampler(50, seed=1)
+    for epoch in range(4):
+        running.set_epoch(epoch)
+        last = list(running)
+    assert last == order(50, 3)
+
+
+def test_another_seed_gives_another_order():
+    assert order(50, 2, seed=1) != order(50, 2, seed=2)
+    assert order(50, 1, seed=2) != order(50, 2, seed=1)
+
+
+def test_ranks_share_the_pictures_without_overlap():
+    shards = [order(12, 5, rank=rank, world_size=3) for rank in range(3)]
+    assert [len(shard) for shard in shards] == [4, 4, 4]
+    assert sorted(chain.from_iterable(shards)) == list(range(12))
+
+
+def test_ranks_get_equal_shares_by_wrapping_around():
+    shards = [order(10, 0, rank=rank, world_size=4) for rank in range(4)]
+    together = [position for group in zip(*shards, strict=True) for position in group]
+    assert together == order(10, 0) + order(10, 0)[:2]
+
+
+def test_fewer_pictures_than_ranks_still_gives_each_rank_one():
+    assert [order(2, 0, rank=rank, world_size=5) for rank in range(5)] == [
+        [position] for position in (order(2, 0) * 3)[:5]
+    ]
+
+
+def test_no_pictures_is_an_empty_order():
+    assert order(0, 0) == []
+    assert order(0, 0, rank=1, world_size=2) == []
+
+
+@pytest.mark.parametrize("settings", [{"rank": 2, "world_size": 2}, {"rank": -1}, {"seed": -1}])
+def test_impossible_settings_are_refused(settings: dict):
+    with pytest.raises(ConfigError):
+        order(5, 0, **settings)

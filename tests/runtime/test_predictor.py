@@ -1,0 +1,224 @@
+"""From pictures to detections in pixels of each picture, with a detector whose answers are known."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ghostyolo
+from ghostyolo.errors import ConfigError, SourceError
+from ghostyolo.runtime.predictor import Predictor, load, plan_batch
+from tests.runtime.colour_model import BLUE, GREEN, MODEL_PATH, RED, WHITE, ColourEngine, picture
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load(MODEL_PATH, threads=1)
+
+
+def found(detections):
+    """{(class name, x1, y1, x2, y2)} in whole pixels."""
+    return {
+        (str(name), *(round(float(corner)) for corner in box))
+        for name, box in zip(detections.data["class_name"], detections.xyxy, strict=True)
+    }
+
+
+def test_objects_are_found_where_they_are(predictor):
+    result = predictor.detect([picture(128, 128, (0, 0, RED), (3, 2, BLUE))], confidence=0.5)[0]
+    assert found(result) == {("red", 0, 0, 32, 32), ("blue", 96, 64, 128, 96)}
+    assert sorted(result.class_id.tolist()) == [RED, BLUE]
+    np.testing.assert_allclose(result.confidence, 1, atol=1e-5)
+
+
+def test_boxes_are_in_pixels_of_the_original_picture(predictor):
+    # 256 x 128 is fitted to 128 x 64: a cell of 32 canvas pixels is 64 picture pixels.
+    large = np.zeros((128, 256, 3), np.uint8)
+    large[64:, 64:128] = (0, 255, 0)
+    assert found(predictor.detect([large], confidence=0.5)[0]) == {("green", 64, 64, 128, 128)}
+
+
+def test_padding_is_taken_off_and_boxes_are_clipped():
+    # 128 x 80 on a canvas of 128 x 96 begins at row 8: the first row of cells reaches 8 pixels above it.
+    image = np.full((80, 128, 3), 255, np.uint8)
+    result = Predictor(ColourEngine()).detect([image], confidence=0.3)[0]
+    assert {box[1:] for box in found(result)} == {
+        (x, y1, x + 32, y2) for x in range(0, 128, 32) for y1, y2 in ((0, 24), (24, 56), (56, 80))
+    }
+
+
+def test_boxes_on_the_padding_alone_are_dropped():
+    # One pixel high: the other cells of the square canvas are padding, without area on the picture.
+    result = Predictor(ColourEngine()).detect(
+        [np.full((1, 128, 3), 255, np.uint8)], confidence=0, rect=False
+    )[0]
+    assert (result.xyxy[:, 3] > result.xyxy[:, 1]).all()
+
+
+def test_picture_without_objects_gives_empty_detections(predictor):
+    result = predictor.detect([picture(128, 128)])[0]
+    assert len(result) == 0
+    assert result.xyxy.shape == (0, 4)
+    assert result.data["class_name"].shape == (0,)
+    assert predictor.detect([]) == []
+
+
+def test_batch_of_different_sizes_gives_what_each_alone_gives(predictor):
+    images = [picture(128, 64, (3, 1, RED)), picture(64, 128, (1, 3, GREEN)), picture(128, 128, (2, 2, BLUE))]
+    together = predictor.detect(images, confidence=0.5)
+    alone = [predictor.detect([image], confidence=0.5)[0] for image in images]
+    assert [found(result) for result in together] == [found(result) for result in alone]
+    assert [len(result) for result in alone] == [1, 1, 1]
+
+
+def test_rectangles_of_a_batch_share_the_smallest_canvas_that_holds_each():
+    plans = plan_batch([(640, 320), (640, 400)], 320, 32, rect=True)
+    assert {(plan.width, plan.height) for plan in plans} == {(320, 224)}
+    assert [plan.scale for plan in plans] == [0.5, 0.5]
+    assert [plan.top for plan in plans] == [32, 12]
+
+
+def test_network_sees_rectangles_or_squares_scaled_to_0_1():
+    engine = ColourEngine()
+    predictor = Predictor(engine)
+    predictor.detect([picture(128, 64)])
+    predictor.detect([picture(128, 64)], rect=False)
+    predictor.detect([picture(128, 64)] * 3, imgsz=256)
+    assert engine.shapes == [(1, 3, 64, 128), (1, 3, 128, 128), (3, 3, 128, 256)]
+
+
+def test_grey_rgba_and_two_dimensional_arrays_are_taken(predictor):
+    rgb = picture(64, 64, (1, 0, WHITE))
+    rgba = np.dstack([rgb, np.zeros((64, 64), np.uint8)])
+    results = predictor.detect([rgb, rgb[:, :, 0], rgb[:, :, :1], rgba], imgsz=64, confidence=0.5)
+    assert [found(result) for result in results] == [{("white", 32, 0, 64, 32)}] * 4
+
+
+def test_a_grey_network_takes_colour_pictures():
+    engine = ColourEngine(in_channels=1)
+    results = Predictor(engine).detect(
+        [picture(64, 64, (1, 0, WHITE)), np.zeros((64, 64), np.uint8)], imgsz=64
+    )
+    assert engine.shapes == [(2, 1, 64, 64)]
+    assert [found(result) for result in results] == [{("white", 32, 0, 64, 32)}, set()]
+
+
+def test_a_network_of_many_channels_takes_arrays_and_npy_files(tmp_path):
+    image = np.zeros((64, 64, 5), np.uint8)
+    image[:32, 32:] = 255
+    np.save(tmp_path / "a.npy", image)
+    predictor = Predictor(ColourEngine(in_channels=5))
+    predictions = list(predictor.predict([image, tmp_path / "a.npy"], imgsz=64))
+    assert [found(prediction.detections) for prediction in predictions] == [{("white", 32, 0, 64, 32)}] * 2
+    with pytest.raises(SourceError, match="has 3 channels, the network takes 5"):
+        predictor.detect([picture(64, 64)])
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)])
+def test_an_array_that_is_no_picture_is_refused(predictor, image):
+    with pytest.raises(SourceError, match="must be uint8"):
+        predictor.detect([image])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"imgsz": 650}, "imgsz must be a multiple of 32, not 650: the nearest valid is 640"),
+        ({"imgsz": 0}, "nearest valid is 32"),
+        ({"imgsz": -64}, "nearest valid is 32"),
+        ({"confidence": 1.5}, "confidence must be between 0 and 1, not 1.5"),
+        ({"confidence": float("nan")}, "confidence must be between 0 and 1"),
+        ({"iou": -0.1}, "iou must be between"),
+        ({"max_detections": 0}, "max_detections must be at least 1"),
+        ({"batch": 0}, "batch must be at least 1, not 0"),
+    ],
+)
+def test_impossible_options_are_refused_before_anything_is_read(predictor, options, message):
+    with pytest.raises(ConfigError, match=message):
+        predictor.predict(picture(64, 64), **options)
+
+
+def test_multi_label_reports_a_box_once_for_each_class():
+    class Both(ColourEngine):
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            return boxes, np.full_like(scores, 0.6) * [1, 1, 0, 0]
+
+    predictor = Predictor(Both())
+    assert found(predictor.detect([picture(32, 32)], imgsz=32)[0]) == {("red", 0, 0, 32, 32)}
+    both = predictor.detect([picture(32, 32)], imgsz=32, multi_label=True)[0]
+    assert found(both) == {("red", 0, 0, 32, 32), ("green", 0, 0, 32, 32)}
+
+
+def test_predictions_come_in_order_whatever_the_batch(predictor):
+    images = [picture(128, 128, *[(column, 0, RED) for column in range(count)]) for count in (1, 0, 4, 2, 3)]
+    for batch in (1, 2, 8):
+        predictions = list(predictor.predict(images, batch=batch, confidence=0.5))
+        assert [len(prediction.detections) for prediction in predictions] == [1, 0, 4, 2, 3]
+        assert [prediction.frame.name for prediction in predictions] == [
+            f"image-{index}" for index in range(5)
+        ]
+        assert all(prediction.milliseconds > 0 for prediction in predictions)
+
+
+def test_broken_pictures_among_others_are_reported_once(predictor, tmp_path, caplog):
+    Image.fromarray(picture(64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    Image.fromarray(picture(64, 64)).save(tmp_path / "c.png")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(predictor.predict(tmp_path))) == 2
+    assert [record.getMessage() for record in caplog.records] == ["skipped 1 that cannot be read: b.png"]
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def unusual_pictures() -> dict[str, bytes]:
+    """A 128 x 64 picture, red (white where there is no colour) in its top right cell, as unusual files."""
+    red = Image.fromarray(picture(128, 64, (3, 0, RED)))
+    white = Image.fromarray(picture(128, 64, (3, 0, WHITE)))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # stored lying on its side: turn a quarter clockwise to show
+    deep = np.asarray(white.convert("L")).astype(np.uint16) * 257
+    transparent = red.convert("RGBA")
+    transparent.putalpha(128)
+    return {
+        "rotated.jpg": encoded(red.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=turned, quality=95),
+        "grey.png": encoded(white.convert("L"), "PNG"),
+        "grey.jpg": encoded(white.convert("L"), "JPEG"),
+        "bits.png": encoded(white.convert("1"), "PNG"),
+        "rgba.png": encoded(transparent, "PNG"),
+        "deep.png": encoded(Image.fromarray(deep), "PNG"),
+        "deep.tif": encoded(Image.fromarray(deep), "TIFF"),
+        "cmyk.jpg": encoded(red.convert("CMYK"), "JPEG", quality=95),
+        "cmyk.tif": encoded(red.convert("CMYK"), "TIFF"),
+        "palette.png": encoded(red.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"),
+        "palette.gif": encoded(red.convert("P", palette=Image.Palette.ADAPTIVE), "GIF"),
+        "plain.webp": encoded(red, "WEBP", lossless=True),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(unusual_pictures()))
+@pytest.mark.parametrize("opened", ["path", "PIL"])
+def test_unusual_picture_files(predictor, tmp_path, name, opened):
+    path = tmp_path / name
+    path.write_bytes(unusual_pictures()[name])
+    source = path if opened == "path" else Image.open(path)
+    prediction = next(predictor.predict(source, confidence=0.5))
+    colour = "white" if name.split(".")[0] in ("grey", "bits", "deep") else "red"
+    assert found(prediction.detections) == {(colour, 96, 0, 128, 32)}
+    assert prediction.frame.image.shape == (64, 128, 3)
+
+
+def test_load_is_the_public_face_and_knows_its_classes():
+    predictor = ghostyolo.load(MODEL_PATH)
+    assert predictor.class_names == ["red", "green", "blue", "white"]
+    assert predictor.metadata.imgsz == 128
+    assert predictor.engine.name == "onnxruntime"
