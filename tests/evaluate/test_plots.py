@@ -149,6 +149,7 @@ class TestPictures:
         assert [patch.get_linestyle() for patch in left.patches] == ["-", "--"]
         assert texts(right) == ["dog 0.88"]
         assert right.patches[0].get_bbox().extents.tolist() == BOX
+        assert right.images[0].get_extent() == [0, truth.width, truth.height, 0]
         assert left.get_title(loc="left") == "picture9.jpg"
 
         pixels = cv2.imread(str(path))[:, :, ::-1].astype(int)

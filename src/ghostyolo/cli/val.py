@@ -58,7 +58,8 @@ def val(
     dataset = load_dataset(data, splits=[split])
 
     console = Console()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("evaluating", total=len(dataset.splits[split]))
         result = evaluate(
             predictor,

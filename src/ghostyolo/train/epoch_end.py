@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors import SafetensorError
 
 from ghostyolo.data.dataset import Batch, DetectionDataset
-from ghostyolo.errors import OutputError
+from ghostyolo.errors import DataError, OutputError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import save_checkpoint
 from ghostyolo.train.module import DetectionModule
@@ -77,6 +77,7 @@ class EpochEnd(Callback):
         pl_module.nan_guard.flush()
         losses = pl_module.mean_losses()
         self._gather_broken(trainer.world_size)
+        self._check_readable()
         stop = False
         if trainer.is_global_zero:
             self._finish(trainer, pl_module, losses)
@@ -114,6 +115,12 @@ class EpochEnd(Callback):
             torch.distributed.all_gather_object(broken, dict(broken[0]))
         for part in broken:
             self.state.broken |= part
+
+    def _check_readable(self) -> None:
+        broken = self.state.broken
+        if len(broken) == len(self.dataset.records):
+            reason = next(iter(broken.values()))
+            raise DataError(f"none of the {len(broken)} training pictures can be read; the first: {reason}")
 
     def _validate(self, trainer: Trainer, module: DetectionModule) -> dict[str, float | None]:
         epoch = trainer.current_epoch + 1

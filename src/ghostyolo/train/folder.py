@@ -18,7 +18,7 @@ CONFIG = "config.yaml"
 
 
 def describe_run(metadata: ModelMetadata, data: DetectionData) -> dict[str, Any]:
-    """What a run learns from and into, beside its recipe; all but the place is compared when it is resumed."""
+    """What a run learns from and into, beside its recipe; a resume compares all but the place."""
     return {
         "model": metadata.model,
         "network": metadata.config,

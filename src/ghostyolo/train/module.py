@@ -1,8 +1,8 @@
 """One detection training step as a LightningModule: augment, forward, loss, optimiser, averaged weights.
 
-Nothing in it depends on what ran before an epoch but weights, optimiser and average: order, augmentation and
-dropout are seeded by (seed, epoch, batch, rank) and the schedule is a function of the step. That is what makes a
-resumed run equal to an uninterrupted one.
+Of what ran before an epoch, only weights, optimiser and average matter: order, augmentation and dropout are
+seeded by (seed, epoch, rank, batch), and the schedule is a function of the step. That makes a resumed run equal
+to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class DetectionModule(LightningModule):
         self.loss_sums: Tensor = torch.zeros(len(LOSS_PARTS) + 1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # GradScaler cannot clip the gradients of a fused optimiser.
-        return build_optimizer(self.model, self.schedule, fused=self.recipe.precision != "16")
+        # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
+        return build_optimizer(self.model, self.schedule, fused=self.recipe.precision == "32")
 
     def on_fit_start(self) -> None:
         if self.recipe.channels_last:
@@ -67,7 +67,6 @@ class DetectionModule(LightningModule):
         self.ema.follow(self.model)
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(mix_seed(self.recipe.seed, self.current_epoch, self.global_rank))
         self.loss_sums = torch.zeros(len(LOSS_PARTS) + 1, device=self.device)
         self.model.train()
 
@@ -84,7 +83,9 @@ class DetectionModule(LightningModule):
                 group["momentum"] = momentum
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, targets = self._network_input(batch, batch_idx)
+        seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
+        images, targets = self._network_input(batch, seed)
+        torch.manual_seed(seed)  # for dropout; at each batch, since loaders draw from the same stream as they start
         losses = self.criterion(self.model(images), targets)
         loss = losses["loss"]
         if not len(batch):
@@ -110,7 +111,7 @@ class DetectionModule(LightningModule):
         self.ema.update()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch of an epoch)
+        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch)
         would keep old ones while the accumulation grows during warm-up."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -127,12 +128,11 @@ class DetectionModule(LightningModule):
     def _plain_optimizer(self) -> torch.optim.Optimizer:
         return self.trainer.optimizers[0]
 
-    def _network_input(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Targets]:
+    def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         if not len(batch):
             channels = getattr(self.model, "in_channels", 3)
             grey = torch.full((1, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
             return grey, Targets.from_lists([grey.new_zeros(0, 4)], [torch.zeros(0).long().to(self.device)])
-        seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
         images, targets = self.augment(
             batch.images,
             batch.boxes,

@@ -65,6 +65,6 @@ class NanGuard:
             files = [str(self.records[index].path) for index in indices]
             write_json(path, {"epoch": epoch + 1, "batch": batch, "files": files})
         raise TrainingError(
-            f"the loss is not a number (epoch {epoch + 1}, batch {batch}): the batch's files are in {path}, the "
+            f"the loss is not a number (epoch {epoch + 1}, batch {batch}): its files are in {path}, the "
             "last good weights are kept; lower --lr, or use --precision 32"
         )

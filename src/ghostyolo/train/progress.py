@@ -83,7 +83,7 @@ def accuracy_text(state: RunState) -> str:
     """The latest AP, or nothing before the first validation."""
     for row in reversed(state.rows):
         if row.get("val/AP") is not None:
-            return f"AP {row['val/AP']:.3f} AP50 {row['val/AP50'] or 0:.3f}"
+            return f"AP {row['val/AP']:.3f} AP50 {row.get('val/AP50') or 0:.3f}"
     return ""
 
 
@@ -93,7 +93,7 @@ def epoch_line(state: RunState, epochs: int) -> str:
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"{row['seconds']:.1f} s"]
     parts += [f"{name} {row[f'train/{name}']:.3f}" for name in LOSS_PARTS]
     if row.get("val/AP") is not None:
-        parts.append(f"AP {row['val/AP']:.3f} AP50 {row['val/AP50'] or 0:.3f}")
+        parts.append(f"AP {row['val/AP']:.3f} AP50 {row.get('val/AP50') or 0:.3f}")
         if state.best_epoch == row["epoch"]:
             parts.append("best")
     return "  ".join(parts)

@@ -31,6 +31,7 @@ from ghostyolo.runtime.engine import parse_device
 from ghostyolo.train.checkpoint_io import AtomicCheckpointIO
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
 from ghostyolo.train.folder import begin, describe_run
+from ghostyolo.train.memory import keep_freed_memory
 from ghostyolo.train.module import Criterion, DetectionModule
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.progress import ProgressReport
@@ -83,7 +84,7 @@ def fit(
     criterion: Criterion | None = None,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train ``model`` in place; write best and last weights, resume state, config, logs and pictures to ``out``.
+    """Train ``model`` in place; write weights, resume state, config, logs and pictures to ``out``.
 
     Args:
         model: fresh or pretrained; in training it gives what the criterion takes, else boxes and scores.
@@ -100,7 +101,7 @@ def fit(
         DataError: no training pictures, or none that can be read.
         TrainingError: the folder is taken, nothing to resume, or the loss is not a number.
         OutputError: a result cannot be written.
-        KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last finished epoch.
+        KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
     check_run(metadata, data, recipe)
     main = is_main_process()
@@ -111,6 +112,7 @@ def fit(
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
 
+    keep_freed_memory()
     records = data.splits["train"]
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
     state = RunState()
@@ -186,8 +188,8 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
         kind, number = parse_device(recipe.device)
         if kind == "cuda" and max(number + 1, recipe.devices) > torch.cuda.device_count():
             raise ConfigError(
-                f"device {recipe.device}, {recipe.devices} of them: torch sees {torch.cuda.device_count()} CUDA "
-                "devices; use --device cpu"
+                f"device {recipe.device}, {recipe.devices} of them: torch sees {torch.cuda.device_count()} "
+                "CUDA devices; use --device cpu"
             )
 
 

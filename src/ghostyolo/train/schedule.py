@@ -1,7 +1,8 @@
-"""Learning rate, momentum and accumulation as pure functions of the step: a resumed run needs no scheduler state.
+"""Learning rate, momentum and accumulation as pure functions of the step: a resume needs no state of them.
 
-A step is one batch of one device. Warm-up rises linearly to the cosine (Loshchilov and Hutter, arXiv 1608.03983),
-which falls from the peak to ``final_lr`` of it; biases may start high instead of at 0, as is usual in YOLO recipes.
+A step is one batch of one device. Warm-up rises linearly to the cosine (Loshchilov and Hutter, arXiv
+1608.03983), which falls from the peak to ``final_lr`` of it; biases may start high instead of at 0, as is
+usual in YOLO recipes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From names to a run: read the data set, build or load the network, train. What the command and ``Detector`` call."""
+"""From names to a run: data set, network, training. What the command and ``Detector`` call."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def train_detector(
         data: its folder, data.yaml or COCO JSON.
         model: name in the zoo or a YAML file; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers that
-            do not fit, such as those of other classes, start anew.
+        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
+            that do not fit, such as those of other classes, start anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
-        options: recipe keys, see :class:`TrainRecipe`. On resume only those given are compared with the run's.
+        options: recipe keys, see :class:`TrainRecipe`. A resume compares those given with the run's.
         resume: go on with the run in ``out``.
 
     Raises:
@@ -62,7 +62,7 @@ def train_detector(
     else:
         recipe = TrainRecipe.from_dict(given)
     dataset = load_dataset(data)
-    # Weights are drawn before the trainer exists, so that every rank and every resume starts from the same ones.
+    # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     network = build_network(
         model, len(dataset.class_names), weights=weights, channels=channels, branches=branches

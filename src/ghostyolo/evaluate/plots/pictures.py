@@ -64,7 +64,9 @@ def plot_labels_beside_predictions(
                 (left, record.path.name),
                 (right, f"predicted at confidence {confidence:g} and up"),
             ):
-                axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+                # Box corners count from the first pixel's edge; imshow's own axes from its centre.
+                extent = (0, image.shape[1], image.shape[0], 0)
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear", extent=extent)
                 axis.set_title(title, fontsize=9, color=INK if axis is left else FAINT, fontweight="normal")
                 axis.set_axis_off()
             crowded = max(len(record.labels), len(found)) > 25
