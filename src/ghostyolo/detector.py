@@ -75,7 +75,7 @@ class Detector:
 
     def train(
         self,
-        data: str | Path,
+        data: str | Path | None = None,
         *,
         out: str | Path = "runs/train",
         resume: bool = False,
@@ -87,7 +87,7 @@ class Detector:
         """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.
             out: folder of the run.
             resume: go on with the run in ``out`` after its last finished epoch.
             backbone_weights: pretrained backbone, by Hugging Face name or file.
@@ -189,9 +189,7 @@ class Detector:
             OutputError: the file cannot be written.
         """
         if Path(path).suffix != ".safetensors":
-            raise ConfigError(
-                f"{path}: a checkpoint is a .safetensors file; export(format=...) writes others"
-            )
+            raise ConfigError(f"{path}: a checkpoint is a .safetensors file; export(format=...) writes others")
         source = self._checkpoint()
         with atomic_path(path) as temporary:
             shutil.copyfile(source, temporary)

@@ -70,7 +70,9 @@ class ModelMetadata(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise WeightsError(f"{where}: its metadata is damaged or newer than this version ({key}: {first['msg']})") from error
+            raise WeightsError(
+                f"{where}: its metadata is damaged or newer than this version ({key}: {first['msg']})"
+            ) from error
         if metadata.format_version > FORMAT_VERSION:
             raise WeightsError(
                 f"{where} has format {metadata.format_version}, this version reads up to {FORMAT_VERSION}: "

@@ -13,9 +13,7 @@ def test_digits_then_check_then_fix(run_cli, tmp_path):
     pytest.importorskip("sklearn", reason="digit scenes need the scenes extra")
     pytest.importorskip("skimage", reason="digit scenes need the scenes extra")
     scenes = tmp_path / "scenes"
-    made = run_cli(
-        "data", "digits", "--out", scenes, "--train", 12, "--val", 4, "--imgsz", 96, "--layout", "voc"
-    )
+    made = run_cli("data", "digits", "--out", scenes, "--train", 12, "--val", 4, "--imgsz", 96, "--layout", "voc")
     assert made.returncode == 0, made.stderr
     assert "train 12 images" in made.stdout
     assert len(load_dataset(scenes).splits["train"]) == 12

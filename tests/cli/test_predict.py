@@ -43,9 +43,7 @@ def pictures(tmp_path):
 
 
 def test_folder_gives_pictures_table_and_files(invoke, pictures, tmp_path):
-    status, output = invoke(
-        "--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--json", "--csv", "--txt"
-    )
+    status, output = invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--json", "--csv", "--txt")
     assert status == 0
     assert "a.png" in output
     assert "onnxruntime" in output
@@ -63,8 +61,7 @@ def test_options_reach_the_predictor(invoke, pictures, tmp_path):
     invoke(*args, "--conf", 0.2, "--threads", 1, "--out", tmp_path / "low")
     invoke(*args, "--conf", 0.3, "--out", tmp_path / "high")
     found = {
-        name: json.loads((tmp_path / name / "detections.json").read_text())[0]["objects"]
-        for name in ("low", "high")
+        name: json.loads((tmp_path / name / "detections.json").read_text())[0]["objects"] for name in ("low", "high")
     }
     assert (len(found["low"]), len(found["high"])) == (2, 0)
     assert not (tmp_path / "low" / "a.png").exists()

@@ -35,9 +35,7 @@ def yolo(root: Path, labels: dict[str, str | None], names: str = "{0: cat, 1: do
     return root
 
 
-def coco(
-    root: Path, images: list[dict], annotations: list[dict], categories: list[dict] | None = None
-) -> Path:
+def coco(root: Path, images: list[dict], annotations: list[dict], categories: list[dict] | None = None) -> Path:
     """A COCO data set of one split, val2017; pictures of 100 x 50 are drawn for ``images``."""
     for seed, image in enumerate(images):
         picture(root / "val2017" / image["file_name"], seed=seed)
@@ -47,9 +45,7 @@ def coco(
     return root
 
 
-def voc_xml(
-    objects: list[tuple[str, tuple, int]], filename: str = "a.png", size: tuple[int, int] = (100, 50)
-) -> str:
+def voc_xml(objects: list[tuple[str, tuple, int]], filename: str = "a.png", size: tuple[int, int] = (100, 50)) -> str:
     body = "".join(
         f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>"
         f"<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"

@@ -50,9 +50,7 @@ def four_pictures() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
 def check_boxes_fit(images: Tensor, targets: Targets, tolerance: float) -> int:
     """Every target's box is the extent of its class's white pixels; returns how many were checked."""
     checked = 0
-    for image, boxes, labels, mask in zip(
-        images, targets.boxes_xyxy, targets.labels, targets.mask, strict=True
-    ):
+    for image, boxes, labels, mask in zip(images, targets.boxes_xyxy, targets.labels, targets.mask, strict=True):
         for box, label in zip(boxes[mask], labels[mask], strict=True):
             extent = white_extent(image[label], box)
             assert (extent - box).abs().max() <= tolerance, (extent, box)
@@ -86,9 +84,7 @@ def test_every_object_in_view_has_its_box():
     augment = BatchAugment(AugmentConfig(), 128)
     for seed in range(6):
         images, targets = augment(*four_pictures(), generator=generator(seed), mosaic=True)
-        for image, boxes, labels, mask in zip(
-            images, targets.boxes_xyxy, targets.labels, targets.mask, strict=True
-        ):
+        for image, boxes, labels, mask in zip(images, targets.boxes_xyxy, targets.labels, targets.mask, strict=True):
             uncovered = image > 0.5
             for box, label in zip(boxes[mask], labels[mask], strict=True):
                 x1, y1, x2, y2 = box.round().long().tolist()
@@ -100,9 +96,7 @@ def test_every_object_in_view_has_its_box():
 def test_without_augmentation_the_picture_is_letterboxed_unchanged():
     image = torch.randint(0, 256, (3, 40, 64), dtype=torch.uint8, generator=generator())
     box = torch.tensor([[4.0, 5.0, 20.0, 30.0]])
-    out, targets = BatchAugment(PLAIN, 64)(
-        [image], [box], [torch.tensor([7])], generator=generator(), mosaic=True
-    )
+    out, targets = BatchAugment(PLAIN, 64)([image], [box], [torch.tensor([7])], generator=generator(), mosaic=True)
     assert out.shape == (1, 3, 64, 64)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out[0, :, 12:52], image / 255, rtol=0, atol=1e-4)

@@ -129,9 +129,7 @@ def test_hsv_jitter_agrees_with_the_standard_library(hue: float, saturation: flo
     for color in colors.tolist():
         h, s, v = colorsys.rgb_to_hsv(*color)
         expected.append(colorsys.hsv_to_rgb((h + hue) % 1, min(s * saturation, 1), min(v * value, 1)))
-    torch.testing.assert_close(
-        jitter(colors, hue, saturation, value), torch.tensor(expected), rtol=0, atol=2e-5
-    )
+    torch.testing.assert_close(jitter(colors, hue, saturation, value), torch.tensor(expected), rtol=0, atol=2e-5)
 
 
 def test_each_picture_gets_its_own_jitter():

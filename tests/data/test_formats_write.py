@@ -47,18 +47,14 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path, layout)
     }
     write_dataset(load_dataset(yolo(tmp_path / "in", labels)), tmp_path / "out", layout)
     back = load_dataset(tmp_path / "out")
-    widths = [
-        round(float(record.boxes_xyxy[0, 2] - record.boxes_xyxy[0, 0])) for record in back.splits["train"]
-    ]
+    widths = [round(float(record.boxes_xyxy[0, 2] - record.boxes_xyxy[0, 0])) for record in back.splits["train"]]
     assert sorted(widths) == [10, 20]
     assert back.splits["val"][0].boxes_xyxy[0].tolist() == pytest.approx([35, 17.5, 65, 32.5], abs=0.01)
     assert len({record.path for records in back.splits.values() for record in records}) == 3
 
 
 def test_coco_json_has_the_sizes_areas_and_ids_that_scorers_need(tmp_path):
-    write_dataset(
-        load_dataset(yolo(tmp_path / "in", {"val/a": "1 0.5 0.5 0.2 0.4"})), tmp_path / "out", "coco"
-    )
+    write_dataset(load_dataset(yolo(tmp_path / "in", {"val/a": "1 0.5 0.5 0.2 0.4"})), tmp_path / "out", "coco")
     content = json.loads((tmp_path / "out/annotations/instances_val.json").read_text())
     assert content["images"] == [{"id": 1, "file_name": "a.png", "width": 100, "height": 50}]
     (annotation,) = content["annotations"]

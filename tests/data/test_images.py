@@ -97,9 +97,7 @@ def test_sixteen_bits_are_scaled_by_the_range_they_use(tmp_path, largest):
 
 
 def test_sixteen_bit_colour_png_keeps_the_order_red_green_blue(tmp_path):
-    cv2.imwrite(
-        str(tmp_path / "deep.png"), np.full((2, 2, 3), (0, 0, 65535), np.uint16)
-    )  # OpenCV: blue first
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((2, 2, 3), (0, 0, 65535), np.uint16))  # OpenCV: blue first
     assert read_image(tmp_path / "deep.png")[0, 0].tolist() == [255, 0, 0]
 
 

@@ -91,9 +91,7 @@ def test_round_trip_of_random_boxes_on_random_pictures():
         assert on_canvas.min() >= 0
         # Whole pixels: the resized picture may be half a pixel shorter than the exact scale says.
         assert (on_canvas <= np.array([plan.width, plan.height] * 2) + 0.5).all()
-        np.testing.assert_allclose(
-            plan.boxes_to_image(on_canvas, width, height), boxes, atol=max(width, height) * 1e-5
-        )
+        np.testing.assert_allclose(plan.boxes_to_image(on_canvas, width, height), boxes, atol=max(width, height) * 1e-5)
 
 
 def test_another_canvas_keeps_the_scale_and_centres_again():

@@ -9,9 +9,7 @@ from ghostyolo.evaluate.detections import ImageDetections, box_areas, box_overla
 
 
 def test_detections_are_sorted_by_score_and_equal_scores_keep_their_order():
-    found = ImageDetections.from_arrays(
-        [[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.5, 0.9, 0.5], [7, 8, 9]
-    )
+    found = ImageDetections.from_arrays([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.5, 0.9, 0.5], [7, 8, 9])
     assert found.labels.tolist() == [8, 7, 9]
     assert found.boxes_xyxy[:, 2].tolist() == [2, 1, 3]
 

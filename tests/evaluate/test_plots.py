@@ -205,9 +205,7 @@ def test_all_pictures_of_an_evaluation_are_written(tmp_path):
     result = evaluate(predictor, [truth], ["cat"], load_image=load_fake_image)
     written = write_result_pictures(result, tmp_path / "new" / "plots", load_image=load_fake_image)
     assert [path.name for path in written] == ["pr_curves.png", "confusion_matrix.png", "predictions.png"]
-    assert sorted(path.name for path in (tmp_path / "new" / "plots").iterdir()) == sorted(
-        path.name for path in written
-    )
+    assert sorted(path.name for path in (tmp_path / "new" / "plots").iterdir()) == sorted(path.name for path in written)
     assert all(cv2.imread(str(path)) is not None for path in written)
 
 

@@ -31,9 +31,7 @@ def random_output(batch: int, imgsz: int, classes: int, bins: int = 16, seed: in
     return DflOutput(box_logits.requires_grad_(), cls_logits.requires_grad_(), centers, strides)
 
 
-def random_targets(
-    counts: list[int], imgsz: int, classes: int, seed: int = 0, largest: float = 0.6
-) -> Targets:
+def random_targets(counts: list[int], imgsz: int, classes: int, seed: int = 0, largest: float = 0.6) -> Targets:
     """``counts[b]`` objects in picture b, sides from 2 pixels to ``largest`` of the picture."""
     generator = torch.Generator().manual_seed(seed)
     boxes, labels = [], []
@@ -77,9 +75,7 @@ def assign_slowly(
             reach = [max(box[2 + axis] - box[axis], smallest) / 2 for axis in range(2)]
             candidates = []
             for anchor, center in enumerate(centers.double().tolist()):
-                if all(
-                    abs(center[axis] - (box[axis] + box[2 + axis]) / 2) <= reach[axis] for axis in range(2)
-                ):
+                if all(abs(center[axis] - (box[axis] + box[2 + axis]) / 2) <= reach[axis] for axis in range(2)):
                     overlap = _iou(boxes_xyxy[picture, anchor].double().tolist(), box)
                     alignment = math.sqrt(float(scores[picture, anchor, label])) * overlap**6
                     if alignment > 0:

@@ -24,9 +24,7 @@ def permuted(targets, seed):
 def test_one_cell_by_hand():
     # A cell at (8, 8) of stride 8 whose uniform bins 0..3 predict 1.5 strides, the box -4..20; the object
     # reaches 1 stride, 0..16, so IoU is 256 / 576 and, centres and aspects being equal, CIoU as well.
-    output = DflOutput(
-        torch.zeros(1, 1, 16), torch.zeros(1, 1, 2), torch.tensor([[8.0, 8.0]]), torch.tensor([[8.0]])
-    )
+    output = DflOutput(torch.zeros(1, 1, 16), torch.zeros(1, 1, 2), torch.tensor([[8.0, 8.0]]), torch.tensor([[8.0]]))
     targets = Targets.from_lists([torch.tensor([[0.0, 0.0, 16.0, 16.0]])], [torch.tensor([1])])
     losses = DflCriterion(2, bins=4)(output, targets)
     iou = 256 / 576  # also the soft target; their sum is below 1, so the divisor is 1
@@ -43,9 +41,7 @@ def test_agrees_with_a_plain_computation_on_random_scenes():
     sides = output.box_logits.detach().double().view(2, -1, 4, 16)
     reach = (sides.softmax(-1) * torch.arange(16.0)).sum(-1) * output.strides
     boxes = torch.cat((output.centers - reach[..., :2], output.centers + reach[..., 2:]), -1)
-    rows, softs = assign_slowly(
-        output.cls_logits.detach().sigmoid(), boxes, output.centers, output.strides, targets
-    )
+    rows, softs = assign_slowly(output.cls_logits.detach().sigmoid(), boxes, output.centers, output.strides, targets)
     total = max(sum(map(sum, softs)), 1)
     dfl, soft_targets = 0.0, torch.zeros(2, len(output.centers), 3)
     for picture in range(2):
@@ -131,9 +127,7 @@ def test_gradient_is_the_derivative():
     def loss(box_logits, cls_logits):
         return criterion(DflOutput(box_logits, cls_logits, output.centers, output.strides), targets)["loss"]
 
-    assert torch.autograd.gradcheck(
-        loss, (output.box_logits.requires_grad_(), output.cls_logits.requires_grad_())
-    )
+    assert torch.autograd.gradcheck(loss, (output.box_logits.requires_grad_(), output.cls_logits.requires_grad_()))
 
 
 def test_box_part_and_its_gradient_are_torchvisions_ciou_loss_of_the_foreground():
@@ -144,9 +138,7 @@ def test_box_part_and_its_gradient_are_torchvisions_ciou_loss_of_the_foreground(
     assigned = criterion.assigner(output.cls_logits, boxes.detach(), output.centers, output.strides, targets)
     on = assigned.foreground
     apart = complete_box_iou_loss(boxes[on], assigned.boxes_xyxy[on])
-    expected = (
-        7.5 * (apart * assigned.cls_targets[on].sum(-1)).sum() / assigned.cls_targets.sum().clamp(min=1)
-    )
+    expected = 7.5 * (apart * assigned.cls_targets[on].sum(-1)).sum() / assigned.cls_targets.sum().clamp(min=1)
 
     losses = criterion(output, targets)
     assert losses["box"].item() == pytest.approx(expected.item(), rel=1e-5)

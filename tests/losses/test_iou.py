@@ -55,9 +55,7 @@ def test_distant_boxes_by_hand(kind, expected):
 )
 def test_agrees_with_torchvision(kind, pairwise):
     first, second = random_boxes(200, 1), random_boxes(200, 2)
-    torch.testing.assert_close(
-        iou_aligned(first, second, kind), pairwise(first, second).diagonal(), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(iou_aligned(first, second, kind), pairwise(first, second).diagonal(), atol=1e-6, rtol=0)
 
 
 def test_ciou_gradient_agrees_with_torchvision():

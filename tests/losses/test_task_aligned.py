@@ -30,9 +30,7 @@ def test_agrees_with_the_slow_assigner(topk, largest):
     output = random_output(3, 96, 4, seed=topk)
     targets = random_targets([12, 0, 5], 96, 4, seed=topk, largest=largest)
     boxes = decoded(output)
-    assigned = TaskAlignedAssigner(topk=topk)(
-        output.cls_logits, boxes, output.centers, output.strides, targets
-    )
+    assigned = TaskAlignedAssigner(topk=topk)(output.cls_logits, boxes, output.centers, output.strides, targets)
     scores = output.cls_logits.detach().sigmoid()
     rows, softs = assign_slowly(scores, boxes, output.centers, output.strides, targets, topk=topk)
 
@@ -53,9 +51,7 @@ def test_agrees_with_the_slow_assigner(topk, largest):
 def test_perfect_prediction_gets_the_target_one():
     centers, strides = grid(32, (8,))
     boxes = squares_around(centers, strides, reach=0.5)
-    assigned = TaskAlignedAssigner()(
-        torch.zeros(1, 16, 2), boxes, centers, strides, one_object([8, 8, 16, 16], 1)
-    )
+    assigned = TaskAlignedAssigner()(torch.zeros(1, 16, 2), boxes, centers, strides, one_object([8, 8, 16, 16], 1))
     assert assigned.foreground.nonzero().tolist() == [[0, 5]]
     assert assigned.cls_targets[0, 5].tolist() == pytest.approx([0, 1])
 
@@ -84,22 +80,16 @@ def test_the_score_of_the_objects_own_class_counts():
 def test_of_equal_candidates_the_lower_anchors_are_taken():
     centers, strides = grid(64, (8,))
     boxes = torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(1, 64, 4)
-    assigned = TaskAlignedAssigner()(
-        torch.zeros(1, 64, 1), boxes, centers, strides, one_object([0.0, 0.0, 64.0, 64.0])
-    )
+    assigned = TaskAlignedAssigner()(torch.zeros(1, 64, 1), boxes, centers, strides, one_object([0.0, 0.0, 64.0, 64.0]))
     assert assigned.foreground[0].nonzero().flatten().tolist() == list(range(10))
 
 
 def test_a_contested_anchor_goes_to_the_object_it_overlaps_most():
     centers, strides = torch.tensor([[4.0, 4.0]]), torch.tensor([[8.0]])
-    targets = Targets.from_lists(
-        [torch.tensor([[0.0, 0.0, 8.0, 16.0], [0.0, 0.0, 8.0, 8.0]])], [torch.tensor([0, 1])]
-    )
+    targets = Targets.from_lists([torch.tensor([[0.0, 0.0, 8.0, 16.0], [0.0, 0.0, 8.0, 8.0]])], [torch.tensor([0, 1])])
     # Sure of class 0, but the box is that of the second object.
     logits = torch.tensor([[[9.0, -2.0]]])
-    assigned = TaskAlignedAssigner()(
-        logits, torch.tensor([[[0.0, 0.0, 8.0, 8.0]]]), centers, strides, targets
-    )
+    assigned = TaskAlignedAssigner()(logits, torch.tensor([[[0.0, 0.0, 8.0, 8.0]]]), centers, strides, targets)
     assert assigned.object_index.tolist() == [[1]]
     assert assigned.cls_targets.flatten().tolist() == pytest.approx([0, 1])
 
@@ -115,9 +105,7 @@ def test_of_equal_overlaps_the_better_aligned_then_the_lower_object_wins():
 
 def test_touching_objects_share_the_anchor_on_their_border_with_neither_losing_its_own():
     centers, strides = torch.tensor([[4.0, 4.0], [8.0, 4.0], [12.0, 4.0]]), torch.full((3, 1), 8.0)
-    targets = Targets.from_lists(
-        [torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]])], [torch.tensor([0, 0])]
-    )
+    targets = Targets.from_lists([torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]])], [torch.tensor([0, 0])])
     boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0], [5.0, 0.0, 13.0, 8.0], [8.0, 0.0, 16.0, 8.0]]])
     assigned = TaskAlignedAssigner()(torch.zeros(1, 3, 1), boxes, centers, strides, targets)
     assert assigned.object_index.tolist() == [[0, 1, 1]]
@@ -171,9 +159,7 @@ def test_objects_without_area_or_outside_the_picture_are_left_out():
 def test_a_prediction_that_does_not_overlap_is_no_candidate():
     centers, strides = torch.tensor([[4.0, 4.0]]), torch.tensor([[8.0]])
     boxes = torch.tensor([[[20.0, 20.0, 30.0, 30.0]]])
-    assigned = TaskAlignedAssigner()(
-        torch.zeros(1, 1, 1), boxes, centers, strides, one_object([0.0, 0.0, 8.0, 8.0])
-    )
+    assigned = TaskAlignedAssigner()(torch.zeros(1, 1, 1), boxes, centers, strides, one_object([0.0, 0.0, 8.0, 8.0]))
     assert not assigned.foreground.any()
 
 
@@ -194,9 +180,7 @@ def test_pictures_without_objects_are_background(objects):
         torch.full((2, objects), 99),
         torch.zeros(2, objects, dtype=torch.bool),
     )
-    assigned = TaskAlignedAssigner()(
-        output.cls_logits, decoded(output), output.centers, output.strides, targets
-    )
+    assigned = TaskAlignedAssigner()(output.cls_logits, decoded(output), output.centers, output.strides, targets)
     assert not assigned.foreground.any()
     assert assigned.cls_targets.shape == (2, 84, 3)
     assert assigned.cls_targets.sum() == 0

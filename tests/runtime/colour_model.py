@@ -74,9 +74,7 @@ def write_model(path: Path, header: str | None = None, boxes_name: str = "boxes"
         return numpy_helper.from_array(np.asarray(value), name)
 
     nodes = [
-        helper.make_node(
-            "AveragePool", ["images"], ["cells"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]
-        ),
+        helper.make_node("AveragePool", ["images"], ["cells"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
         helper.make_node("Conv", ["cells", "weights", "bias"], ["raw"]),
         helper.make_node("Clip", ["raw", "zero", "one"], ["clipped"]),
         helper.make_node("Reshape", ["clipped", "flat_scores"], ["rows"]),

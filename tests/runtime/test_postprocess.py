@@ -91,9 +91,7 @@ def test_equals_torchvision(iou, max_detections):
     boxes = np.concatenate([corners, corners + rng.uniform(5, 80, (600, 2))], axis=1).astype(np.float32)
     scores = rng.permutation(600 * 3).reshape(600, 3).astype(np.float32) / 2000
 
-    found = select_detections(
-        boxes, scores, confidence=0.05, iou=iou, max_detections=max_detections, multi_label=True
-    )
+    found = select_detections(boxes, scores, confidence=0.05, iou=iou, max_detections=max_detections, multi_label=True)
 
     anchors, labels = np.nonzero(scores > 0.05)
     confidences = scores[anchors, labels]

@@ -53,9 +53,7 @@ def test_padding_is_taken_off_and_boxes_are_clipped():
 
 def test_boxes_on_the_padding_alone_are_dropped():
     # One pixel high: the other cells of the square canvas are padding, without area on the picture.
-    result = Predictor(ColourEngine()).detect(
-        [np.full((1, 128, 3), 255, np.uint8)], confidence=0, rect=False
-    )[0]
+    result = Predictor(ColourEngine()).detect([np.full((1, 128, 3), 255, np.uint8)], confidence=0, rect=False)[0]
     assert (result.xyxy[:, 3] > result.xyxy[:, 1]).all()
 
 
@@ -100,9 +98,7 @@ def test_grey_rgba_and_two_dimensional_arrays_are_taken(predictor):
 
 def test_a_grey_network_takes_colour_pictures():
     engine = ColourEngine(in_channels=1)
-    results = Predictor(engine).detect(
-        [picture(64, 64, (1, 0, WHITE)), np.zeros((64, 64), np.uint8)], imgsz=64
-    )
+    results = Predictor(engine).detect([picture(64, 64, (1, 0, WHITE)), np.zeros((64, 64), np.uint8)], imgsz=64)
     assert engine.shapes == [(2, 1, 64, 64)]
     assert [found(result) for result in results] == [{("white", 32, 0, 64, 32)}, set()]
 
@@ -159,9 +155,7 @@ def test_predictions_come_in_order_whatever_the_batch(predictor):
     for batch in (1, 2, 8):
         predictions = list(predictor.predict(images, batch=batch, confidence=0.5))
         assert [len(prediction.detections) for prediction in predictions] == [1, 0, 4, 2, 3]
-        assert [prediction.frame.name for prediction in predictions] == [
-            f"image-{index}" for index in range(5)
-        ]
+        assert [prediction.frame.name for prediction in predictions] == [f"image-{index}" for index in range(5)]
         assert all(prediction.milliseconds > 0 for prediction in predictions)
 
 

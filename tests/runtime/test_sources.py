@@ -87,18 +87,14 @@ def test_arrays_and_pil_images():
 
 
 def test_arrays_of_other_kinds_are_refused():
-    with pytest.raises(
-        SourceError, match=r"must be .* uint8 or uint16, RGB; this one is \(4, 4, 3\) of float64"
-    ):
+    with pytest.raises(SourceError, match=r"must be .* uint8 or uint16, RGB; this one is \(4, 4, 3\) of float64"):
         next(iter(Sources(np.zeros((4, 4, 3)))))
     with pytest.raises(SourceError, match="not int"):
         next(iter(Sources([5])))
 
 
 def test_video_frames_are_rgb_and_counted(tmp_path):
-    path = write_video(
-        tmp_path / "v.mp4", [picture(64, 64, (0, 0, BLUE)), picture(64, 64, (0, 0, RED))], fps=12
-    )
+    path = write_video(tmp_path / "v.mp4", [picture(64, 64, (0, 0, BLUE)), picture(64, 64, (0, 0, RED))], fps=12)
     frames = list(Sources(path))
     assert [(frame.frame_index, frame.fps, frame.path) for frame in frames] == [(0, 12, path), (1, 12, path)]
     assert frames[0].image[16, 16, 2] > 200 > 60 > frames[0].image[16, 16, 0]

@@ -20,7 +20,14 @@ def test_unknown_augmentation_key_is_looked_up_among_augmentations() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("epochs", 0), ("epochs", "ten"), ("epochs", True), ("lr", -1.0), ("lr", float("nan")), ("optimizer", "adam")],
+    [
+        ("epochs", 0),
+        ("epochs", "ten"),
+        ("epochs", True),
+        ("lr", -1.0),
+        ("lr", float("nan")),
+        ("optimizer", "adam"),
+    ],
 )
 def test_impossible_value_is_named_with_its_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"'{key}' is {value!r}: "):

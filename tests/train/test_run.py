@@ -1,4 +1,4 @@
-"""Whole runs of a tiny detector: what they write, what they refuse, and that a resumed one equals a straight one."""
+"""Whole runs of a tiny detector: what they write and refuse, and that a resumed one equals a straight one."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def test_run_writes_weights_resume_state_config_and_logs(tmp_path) -> None:
 
 def test_training_lowers_the_loss_and_finds_the_squares(tmp_path) -> None:
     data = tiny.squares(tmp_path / "data", train=8, val=8)
-    calm = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
-    options = {"epochs": 30, "lr": 0.02, "optimizer": "adamw", "ema_ramp": 10.0, "augment": calm, "batch": 8}
-    result = train(data, tmp_path / "run", nominal_batch=8, **options)
+    calm = dict.fromkeys(("mosaic", "scale", "translate", "fliplr", "hsv_h", "hsv_s", "hsv_v"), 0.0)
+    options = {"epochs": 40, "lr": 0.05, "optimizer": "adamw", "val_every": 40, "augment": calm}
+    result = train(data, tmp_path / "run", batch=8, nominal_batch=8, **options)
     assert result.rows[-1]["train/loss"] < result.rows[0]["train/loss"] / 2
     assert result.metrics is not None
     assert result.metrics.AP50 is not None
@@ -139,9 +139,7 @@ def test_early_stop_counts_on_over_a_resume(tmp_path, monkeypatch) -> None:
     result = train(data, tmp_path / "run", epochs=9, patience=2, resume=True)
     assert (len(result.rows), result.best_epoch, result.stopped_early) == (3, 1, True)
     # Stopped early is finished: nothing is trained, or the next call of the criterion would raise.
-    again = train(
-        data, tmp_path / "run", epochs=9, patience=2, resume=True, criterion=StopAt(1, KeyboardInterrupt)
-    )
+    again = train(data, tmp_path / "run", epochs=9, patience=2, resume=True, criterion=StopAt(1, KeyboardInterrupt))
     assert len(again.rows) == 3
 
 
@@ -205,6 +203,19 @@ def test_broken_picture_is_skipped_counted_and_reported(tmp_path) -> None:
     assert list(result.broken) == [str(broken)]
     assert "skipped 1 pictures that cannot be read: 2.png" in said.getvalue()
     assert str(broken) in json.loads((tmp_path / "run" / "results.json").read_text())["pictures_skipped"]
+
+
+def test_broken_val_picture_is_left_out_and_reported_once(tmp_path, caplog) -> None:
+    data = tiny.squares(tmp_path / "data")
+    broken = data.splits["val"][0].path
+    broken.write_bytes(b"no picture")
+    said = io.StringIO()
+    result = train(data, tmp_path / "run", epochs=2, console=Console(file=said, width=200))
+    assert "skipped 1 pictures that cannot be read: 6.png" in said.getvalue()
+    assert str(broken) in json.loads((tmp_path / "run" / "results.json").read_text())["pictures_skipped"]
+    assert result.metrics is not None
+    assert result.metrics.images == 1
+    assert caplog.text.count("6.png") == caplog.text.count("skipped")
 
 
 def test_batch_of_broken_pictures_only_is_survived(tmp_path) -> None:

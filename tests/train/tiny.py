@@ -20,7 +20,8 @@ from ghostyolo.train.recipe import TrainRecipe
 
 CLASS_NAMES = ["red", "green"]
 CONFIG = DetectorConfig.from_dict(
-    {"name": "tiny", "backbone": "test-convs", "neck": "test-none", "head": {"type": "dfl", "bins": 4}}, "tests"
+    {"name": "tiny", "backbone": "test-convs", "neck": "test-none", "head": {"type": "dfl", "bins": 4}},
+    "tests",
 )
 RECIPE = {
     "epochs": 4, "imgsz": 64, "batch": 2, "nominal_batch": 4, "warmup_epochs": 1.0, "close_mosaic": 1,
@@ -56,9 +57,7 @@ class NoNeck(nn.Module):
         return features
 
 
-def model_and_metadata(
-    in_channels: int = 3, imgsz: int = 64, seed: int = 0
-) -> tuple[DetectionModel, ModelMetadata]:
+def model_and_metadata(in_channels: int = 3, imgsz: int = 64, seed: int = 0) -> tuple[DetectionModel, ModelMetadata]:
     torch.manual_seed(seed)
     model = build_model(CONFIG, num_classes=len(CLASS_NAMES), in_channels=in_channels)
     metadata = ModelMetadata(model="tiny", class_names=CLASS_NAMES, imgsz=imgsz, in_channels=in_channels)
@@ -100,9 +99,7 @@ def write_yolo(data: DetectionData) -> Path:
             rows = []
             for (x1, y1, x2, y2), label in zip(record.boxes_xyxy.tolist(), record.labels.tolist(), strict=True):
                 centre_x, centre_y = (x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height
-                rows.append(
-                    f"{label} {centre_x} {centre_y} {(x2 - x1) / record.width} {(y2 - y1) / record.height}"
-                )
+                rows.append(f"{label} {centre_x} {centre_y} {(x2 - x1) / record.width} {(y2 - y1) / record.height}")
             record.path.with_suffix(".txt").write_text("\n".join(rows))
     (data.root / "data.yaml").write_text("path: .\ntrain: train\nval: val\nnames: [red, green]\n")
     return data.root

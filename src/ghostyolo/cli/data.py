@@ -21,9 +21,7 @@ _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
 @app.command()
 def check(
-    path: Path = typer.Argument(
-        ..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."
-    ),
+    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
     json: Path | None = typer.Option(None, "--json", help="Write everything found to this file."),
     fix: Path | None = typer.Option(
         None,
@@ -77,9 +75,7 @@ def digits(
     from ghostyolo.data.digits import generate_digit_scenes
 
     with _progress("drawing") as advance:
-        data = generate_digit_scenes(
-            out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, progress=advance
-        )
+        data = generate_digit_scenes(out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, progress=advance)
     counts = ", ".join(
         f"{split} {len(records)} images with {sum(len(record.labels) for record in records)} digits"
         for split, records in data.splits.items()

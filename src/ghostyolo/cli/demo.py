@@ -29,7 +29,8 @@ def demo(
         require("train", "demo --train")
         from ghostyolo.train.demo import run
 
-        run(out, console)
+        weights, pictures = run(out, console)
+        show(weights, pictures, out / "predictions", console)
         return
     from ghostyolo.runtime.weights import assets_folder
 

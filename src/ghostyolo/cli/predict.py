@@ -32,9 +32,7 @@ def predict(
         show_default=False,
     ),
     batch: int = typer.Option(1, help="Pictures in one call of the network."),
-    threads: int | None = typer.Option(
-        None, help="CPU threads; default: the engine's choice.", show_default=False
-    ),
+    threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
     save: bool = typer.Option(True, help="Write annotated pictures and videos."),
     json: bool = typer.Option(False, "--json", help="Write detections.json."),
@@ -60,9 +58,7 @@ def predict(
             status.update(f"{tally.pictures} pictures or frames, {tally.objects} objects")
     tally.print(console, predictor)
     for name, reason in stream.skipped:
-        console.print(
-            f"skipped {name}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"skipped {name}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if stream.skipped:
         console.print(f"{len(stream.skipped)} of {len(stream)} sources were skipped", style="yellow")
     print_files(console, writer)

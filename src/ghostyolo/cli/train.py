@@ -9,7 +9,9 @@ import typer
 
 
 def train(
-    data: Path = typer.Option(help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    data: Path | None = typer.Option(
+        None, help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON.", show_default=False
+    ),
     model: str | None = typer.Option(
         None, help="Name of a network (ghostyolo models) or a YAML file; not needed with --weights."
     ),

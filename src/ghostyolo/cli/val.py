@@ -27,12 +27,8 @@ def val(
     ),
     batch: int = typer.Option(16, min=1, help="Pictures in one call of the network."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
-    threads: int | None = typer.Option(
-        None, help="CPU threads; default: the engine's choice.", show_default=False
-    ),
-    conf: float = typer.Option(
-        0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."
-    ),
+    threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
+    conf: float = typer.Option(0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."),
     iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
     plots: Path | None = typer.Option(
@@ -77,9 +73,7 @@ def val(
         written.append(json)
     print_metrics(console, result, predictor, f"{predictor.metadata.model} on {data}, {split}")
     for path, reason in [*dataset.skipped, *result.skipped]:
-        console.print(
-            f"skipped {path}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"skipped {path}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if plots is not None:
         from ghostyolo.evaluate.plots import write_result_pictures
 

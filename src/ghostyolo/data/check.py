@@ -90,9 +90,7 @@ class CheckReport:
         }
 
 
-def check_dataset(
-    path: str | PathLike[str], progress: Callable[[int, int], None] | None = None
-) -> CheckReport:
+def check_dataset(path: str | PathLike[str], progress: Callable[[int, int], None] | None = None) -> CheckReport:
     """Look at every label and every picture of a data set; changes nothing.
 
     Args:
@@ -146,9 +144,7 @@ def write_clean_copy(report: CheckReport, out: str | PathLike[str]) -> Detection
     """
     splits: dict[str, list[ImageRecord]] = {}
     for split, records in report.data.splits.items():
-        kept = [
-            _without_repeated_boxes(item) for item in records if (split, item.path) not in report.repeated
-        ]
+        kept = [_without_repeated_boxes(item) for item in records if (split, item.path) not in report.repeated]
         if kept:
             splits[split] = kept
     if not splits:
@@ -177,9 +173,7 @@ def _look_at_pictures(images: list[RawImage]) -> Iterable[tuple[tuple[int, int] 
         yield from pool.map(look, images)
 
 
-def _report_repeated(
-    groups: Iterable[list[tuple[str, Path]]], reporter: Reporter
-) -> Iterable[tuple[str, Path]]:
+def _report_repeated(groups: Iterable[list[tuple[str, Path]]], reporter: Reporter) -> Iterable[tuple[str, Path]]:
     """Report pictures with equal pixels and yield all but the one to keep of each."""
 
     def rank(place: tuple[str, Path]) -> int:
@@ -199,6 +193,4 @@ def _report_repeated(
 def _without_repeated_boxes(record: ImageRecord) -> ImageRecord:
     keep = np.ones(len(record.labels), np.bool_)
     keep[duplicate_boxes(record.boxes_xyxy, record.labels)] = False
-    return replace(
-        record, boxes_xyxy=record.boxes_xyxy[keep], labels=record.labels[keep], ignore=record.ignore[keep]
-    )
+    return replace(record, boxes_xyxy=record.boxes_xyxy[keep], labels=record.labels[keep], ignore=record.ignore[keep])

@@ -63,9 +63,7 @@ def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pix
     if data[:6] == b"\x93NUMPY":
         return _fit_channels(_decode_npy(data, where), channels, where)
     if channels not in (1, 3):
-        raise DataError(
-            f"{where}: {channels} channels can only be read from a .npy file of shape (H, W, {channels})"
-        )
+        raise DataError(f"{where}: {channels} channels can only be read from a .npy file of shape (H, W, {channels})")
     header = read_header(io.BytesIO(data), check_whole=True)
     if header is not None and not header.whole:
         raise DataError(f"{where} cannot be decoded: the file is truncated")
@@ -177,9 +175,7 @@ def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{where} cannot be decoded: {str(error).splitlines()[0]}") from error
     if array.ndim not in (2, 3) or 0 in array.shape or array.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{where}: expected an array (H, W, C) of uint8 or uint16, got {array.shape} {array.dtype}"
-        )
+        raise DataError(f"{where}: expected an array (H, W, C) of uint8 or uint16, got {array.shape} {array.dtype}")
     return array
 
 
@@ -196,9 +192,7 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels
     if stored == 1 and channels == 3:
         return np.repeat(pixels, 3, axis=2)
     if stored == 3 and channels == 1:
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY), np.uint8)[
-            :, :, None
-        ]
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
     raise DataError(f"{where} has {stored} channels, the model needs {channels}")
 
 

@@ -41,9 +41,7 @@ class Letterbox:
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
         return (boxes * self.scale + self._offset).astype(np.float32)
 
-    def boxes_to_image(
-        self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int
-    ) -> npt.NDArray[np.float32]:
+    def boxes_to_image(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from pixels of the canvas to pixels of the picture, clipped to the picture."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
         boxes = (boxes - self._offset) / self.scale
@@ -110,9 +108,7 @@ def plan_letterbox(
     )
 
 
-def apply_letterbox(
-    image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE
-) -> npt.NDArray[np.uint8]:
+def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE) -> npt.NDArray[np.uint8]:
     """Resize (bilinear) and pad an (H, W, C) uint8 picture of any channel count as planned.
 
     Returns:

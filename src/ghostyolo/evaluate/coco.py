@@ -88,9 +88,7 @@ class CocoEvaluator:
         self.class_names = list(class_names)
         repeated = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
         if repeated:
-            raise ConfigError(
-                f"class name {repeated[0]!r} is given twice; rename one of the two in the data set"
-            )
+            raise ConfigError(f"class name {repeated[0]!r} is given twice; rename one of the two in the data set")
         self._added: list[tuple[ImageRecord, ImageDetections]] = []
 
     def add(self, record: ImageRecord, detections: ImageDetections) -> None:
@@ -112,9 +110,7 @@ class CocoEvaluator:
         ):
             outside = labels[(labels < 0) | (labels >= count)]
             if len(outside):
-                raise error(
-                    f"{record.path}: {what} has class {int(outside[0])}, but there are {count} classes"
-                )
+                raise error(f"{record.path}: {what} has class {int(outside[0])}, but there are {count} classes")
         detections.check_finite(record.path)
         self._added.append((record, detections))
 
@@ -174,9 +170,7 @@ def _annotations(boxes_xyxy: np.ndarray, labels: np.ndarray, image_id: int) -> l
     ]
 
 
-def _accumulate(
-    added: list[tuple[ImageRecord, ImageDetections]], class_count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _accumulate(added: list[tuple[ImageRecord, ImageDetections]], class_count: int) -> tuple[np.ndarray, np.ndarray]:
     """Run faster-coco-eval.
 
     Returns:

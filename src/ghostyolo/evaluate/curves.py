@@ -76,9 +76,7 @@ def compute_curves(
     objects = np.zeros(count, dtype=np.int64)
     scores: list[list[np.ndarray]] = [[np.empty(0)] for _ in range(count)]
     right: list[list[np.ndarray]] = [[np.empty(0, dtype=bool)] for _ in range(count)]
-    pictures = sorted(
-        zip(records, detections, strict=True), key=lambda pair: (pair[0].image_id, str(pair[0].path))
-    )
+    pictures = sorted(zip(records, detections, strict=True), key=lambda pair: (pair[0].image_id, str(pair[0].path)))
     for record, found in pictures:
         np.add.at(objects, record.labels[~record.ignore], 1)
         verdict = match(record, found, iou)

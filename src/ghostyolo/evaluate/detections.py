@@ -35,9 +35,7 @@ class ImageDetections:
         return cls.from_arrays([], [], [])
 
     @classmethod
-    def from_arrays(
-        cls, boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, labels: npt.ArrayLike
-    ) -> ImageDetections:
+    def from_arrays(cls, boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageDetections:
         """Take (N, 4), (N,) and (N,) arrays or lists in any order; equal scores keep their order."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
         values = np.asarray(scores, dtype=np.float32).reshape(-1)

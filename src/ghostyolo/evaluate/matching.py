@@ -16,9 +16,7 @@ from ghostyolo.evaluate.detections import ImageDetections, box_overlaps
 WRONG, RIGHT, IGNORED = 0, 1, 2
 
 
-def match(
-    record: ImageRecord, detections: ImageDetections, iou: float, limit: int = 100
-) -> npt.NDArray[np.int8]:
+def match(record: ImageRecord, detections: ImageDetections, iou: float, limit: int = 100) -> npt.NDArray[np.int8]:
     """Judge every detection of one picture.
 
     Args:

@@ -112,9 +112,7 @@ def _trace(folded: torch.nn.Module, model: DetectionModel, imgsz: int, opset: in
         return onnxslim.slim(program.model_proto)
 
 
-def compare(
-    folded: torch.nn.Module, path: Path, imgsz: int, stride: int, in_channels: int, seed: int = 0
-) -> Parity:
+def compare(folded: torch.nn.Module, path: Path, imgsz: int, stride: int, in_channels: int, seed: int = 0) -> Parity:
     """Run the file and the network on noise at three shapes, among them a batch and a wide picture."""
     import onnxruntime
 

@@ -19,9 +19,7 @@ from ghostyolo.errors import ConfigError, suggest
 OverlapKind = Literal["iou", "giou", "ciou"]
 
 
-def iou_aligned(
-    boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: OverlapKind = "iou", eps: float = 1e-7
-) -> Tensor:
+def iou_aligned(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: OverlapKind = "iou", eps: float = 1e-7) -> Tensor:
     """Overlap of each box of the first set with the box of the same row of the second.
 
     Half and bfloat16 boxes are widened to float32 first: their squares overflow or lose the box.

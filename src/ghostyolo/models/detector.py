@@ -41,6 +41,8 @@ class DetectionModel(nn.Module):
             {"in_channels": tuple(self.neck.channels), "strides": self.strides, "num_classes": num_classes},
         )
         self.normalise = config.mean != (0.0,) or config.std != (1.0,)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1), persistent=False)
 

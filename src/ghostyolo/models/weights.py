@@ -19,9 +19,7 @@ from ghostyolo.nn.reparam import fold
 NOT_STORED = "num_batches_tracked"  # unused where a momentum is set, and not worth a tensor each
 
 
-def save_checkpoint(
-    model: DetectionModel, metadata: ModelMetadata, path: str | Path, half: bool = False
-) -> None:
+def save_checkpoint(model: DetectionModel, metadata: ModelMetadata, path: str | Path, half: bool = False) -> None:
     """Write weights and metadata atomically.
 
     Args:

@@ -3,8 +3,8 @@
 A gate is built as ``Gate(in_channels, out_channels)`` and called as ``gate(x, ghost)``: ``x`` (B, C_in, H, W) is what
 went into the Ghost module, ``ghost`` (B, C_out, H, W) what came out; it returns ``ghost`` weighted, same shape.
 
-Sources: SE (arXiv 1709.01507); DFC from GhostNetV2 (2211.12905, section 3.2); PSA is not in any GhostNet paper: a widely
-read article calls "GhostNetV3" a net with it, and we keep the two apart by name.
+Sources: SE (arXiv 1709.01507); DFC from GhostNetV2 (2211.12905, section 3.2); PSA is not in any GhostNet paper: a
+widely read article calls "GhostNetV3" a net with it, and we keep the two apart by name.
 """
 
 from __future__ import annotations

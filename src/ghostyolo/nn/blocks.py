@@ -78,9 +78,7 @@ class DSBottleneck(nn.Module):
 class DSC3k(nn.Module):
     """A C3: two 1x1 entries to ``e x c``, bottlenecks on one, concat, 1x1 exit."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, repeats: int = 2, expansion: float = 0.5
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, repeats: int = 2, expansion: float = 0.5) -> None:
         super().__init__()
         hidden = int(out_channels * expansion)
         self.enter_deep = Conv(in_channels, hidden)
@@ -111,8 +109,7 @@ class DSC3k2(nn.Module):
         hidden = int(out_channels * expansion)
         self.enter = Conv(in_channels, 2 * hidden)
         self.inner = nn.ModuleList(
-            DSC3k(hidden, hidden, 2, 1.0) if nested else DSBottleneck(hidden, hidden)
-            for _ in range(repeats)
+            DSC3k(hidden, hidden, 2, 1.0) if nested else DSBottleneck(hidden, hidden) for _ in range(repeats)
         )
         self.exit = Conv((2 + repeats) * hidden, out_channels)
 
@@ -149,9 +146,7 @@ class AreaAttention(nn.Module):
         batch, channels, height, width = x.shape
         query, key = self.query_key(x).chunk(2, 1)
         value = self.value(x)
-        mixed = nn.functional.scaled_dot_product_attention(
-            self._tokens(query), self._tokens(key), self._tokens(value)
-        )
+        mixed = nn.functional.scaled_dot_product_attention(self._tokens(query), self._tokens(key), self._tokens(value))
         mixed = mixed.transpose(1, 2).reshape(batch, height * width, channels)
         mixed = mixed.transpose(1, 2).reshape(batch, channels, height, width)
         return self.project(mixed + self.position(value))
@@ -192,8 +187,7 @@ class A2C2f(nn.Module):
         heads = hidden // 32
         self.enter = Conv(in_channels, hidden)
         self.inner = nn.ModuleList(
-            nn.Sequential(*(AreaBlock(hidden, heads, mlp_ratio, area) for _ in range(2)))
-            for _ in range(repeats)
+            nn.Sequential(*(AreaBlock(hidden, heads, mlp_ratio, area) for _ in range(2))) for _ in range(repeats)
         )
         self.exit = Conv((1 + repeats) * hidden, out_channels)
         self.scale = nn.Parameter(0.01 * torch.ones(out_channels)) if residual else None

@@ -1,6 +1,6 @@
 """Ghost modules and bottlenecks, versions 1, 2 and 3.
 
-Sources: GhostNet (arXiv 1911.11907, sections 3.1 and 3.2), GhostNetV2 (2211.12905), GhostNetV3 (2404.11202, section 3.2).
+Sources: GhostNet (arXiv 1911.11907, sections 3.1 and 3.2), GhostNetV2 (2211.12905), GhostNetV3 (2404.11202, 3.2).
 V3 is V2's graph with re-parameterized branches in training: ``branches=None`` builds plain conv + BN (V1, V2), a number
 builds that many branches (V3).
 """
@@ -32,9 +32,7 @@ def _conv(
     """Plain conv + BN, or a branch container. Only depthwise convolutions get the BN identity (as published)."""
     if branches is None:
         return ConvNorm(in_channels, out_channels, kernel, stride, groups, act)
-    return RepConv(
-        in_channels, out_channels, kernel, stride, groups, act, branches=branches, identity=groups > 1
-    )
+    return RepConv(in_channels, out_channels, kernel, stride, groups, act, branches=branches, identity=groups > 1)
 
 
 class GhostModule(nn.Module):
@@ -105,9 +103,7 @@ class GhostBottleneck(nn.Module):
         super().__init__()
         self.expand = GhostModule(in_channels, expanded, attention=attention, branches=branches)
         self.depthwise = (
-            _conv(expanded, expanded, kernel, stride, expanded, None, branches)
-            if stride > 1
-            else nn.Identity()
+            _conv(expanded, expanded, kernel, stride, expanded, None, branches) if stride > 1 else nn.Identity()
         )
         self.squeeze_excite = SqueezeExcite(expanded) if squeeze_excite else nn.Identity()
         self.project = GhostModule(expanded, out_channels, act=None, branches=branches)

@@ -85,9 +85,7 @@ class HyperAce(nn.Module):
         hyperedges: M; 4, 8, 8, 12 for n, s, l, x.
     """
 
-    def __init__(
-        self, in_channels: Sequence[int], out_channels: int, repeats: int = 1, hyperedges: int = 8
-    ) -> None:
+    def __init__(self, in_channels: Sequence[int], out_channels: int, repeats: int = 1, hyperedges: int = 8) -> None:
         super().__init__()
         part = out_channels // 2
         self.gather = Conv(sum(in_channels), in_channels[1])
@@ -99,9 +97,7 @@ class HyperAce(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         p3, p4, p5 = levels
-        gathered = torch.cat(
-            (F.avg_pool2d(p3, 2), p4, F.interpolate(p5, scale_factor=2.0, mode="nearest")), 1
-        )
+        gathered = torch.cat((F.avg_pool2d(p3, 2), p4, F.interpolate(p5, scale_factor=2.0, mode="nearest")), 1)
         passed, correlated, chain = self.enter(self.gather(gathered)).chunk(3, 1)
         maps = [passed, self.global_first(correlated), chain]
         for block in self.local:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,13 +26,14 @@ from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
 Pair = tuple[int, int]
+Norm = Any  # BatchNorm2d or SyncBatchNorm: weight, bias, running_mean, running_var and eps
 
 
 def _pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else value
 
 
-def fold_batch_norm(kernel: Tensor, norm: nn.Module, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def fold_batch_norm(kernel: Tensor, norm: Norm, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Fold a batch norm in evaluation into the convolution before it.
 
     Args:
@@ -88,9 +90,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         kernel = _pair(kernel)
         padding = (kernel[0] // 2, kernel[1] // 2)
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
         self.act = act() if act is not None else nn.Identity()
 
@@ -136,9 +136,7 @@ class RepConv(nn.Module):
         self.branches = nn.ModuleList(
             ConvNorm(in_channels, out_channels, kernel, stride, groups) for _ in range(branches)
         )
-        self.pointwise = (
-            ConvNorm(in_channels, out_channels, 1, stride, groups) if pointwise and kernel > 1 else None
-        )
+        self.pointwise = ConvNorm(in_channels, out_channels, 1, stride, groups) if pointwise and kernel > 1 else None
         same_shape = in_channels == out_channels and stride == 1
         self.identity = nn.BatchNorm2d(out_channels) if identity and same_shape else None
         self.act = act() if act is not None else nn.Identity()
@@ -148,24 +146,14 @@ class RepConv(nn.Module):
         for branch in self.branches[1:]:
             total = total + branch(x)
         if self.pointwise is not None:
-            total = total + self._pointwise(x)
+            total = total + _pointwise(self.pointwise, x)
         if self.identity is not None:
             total = total + self.identity(x)
         return self.act(total)
 
-    def _pointwise(self, x: Tensor) -> Tensor:
-        branch = self.pointwise
-        conv = branch.conv
-        if conv.groups == conv.in_channels == conv.out_channels:
-            # A depthwise 1x1 is one number a channel: a product is far cheaper than a convolution, above all backward.
-            step = conv.stride[0]
-            thinned = x[:, :, ::step, ::step] if step > 1 else x
-            return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
-        return branch(x)
-
     def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
         """The one kernel (out, in / groups, k, k) and bias (out,) that all branches together are in evaluation."""
-        pairs = [branch.kernel_and_bias() for branch in self.branches]
+        pairs = [cast(ConvNorm, branch).kernel_and_bias() for branch in self.branches]
         kernel = torch.stack([pair[0] for pair in pairs]).sum(0)
         bias = torch.stack([pair[1] for pair in pairs]).sum(0)
         size = kernel.shape[-1]
@@ -183,8 +171,18 @@ class RepConv(nn.Module):
         return kernel, bias
 
     def fuse(self) -> nn.Module:
-        conv = plain_conv(self.branches[0].conv, *self.kernel_and_bias())
+        conv = plain_conv(cast(ConvNorm, self.branches[0]).conv, *self.kernel_and_bias())
         return conv if isinstance(self.act, nn.Identity) else nn.Sequential(conv, self.act)
+
+
+def _pointwise(branch: ConvNorm, x: Tensor) -> Tensor:
+    """The 1x1 branch. A depthwise one is a number a channel: a product, far cheaper than a convolution."""
+    conv = branch.conv
+    if not conv.groups == conv.in_channels == conv.out_channels:
+        return branch(x)
+    step = conv.stride[0]
+    thinned = x[:, :, ::step, ::step] if step > 1 else x
+    return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
 
 
 def fold(model: nn.Module) -> nn.Module:

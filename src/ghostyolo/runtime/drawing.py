@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     import supervision
 
 
-def draw_detections(
-    image: npt.NDArray[np.uint8], detections: supervision.Detections
-) -> npt.NDArray[np.uint8]:
+def draw_detections(image: npt.NDArray[np.uint8], detections: supervision.Detections) -> npt.NDArray[np.uint8]:
     """Draw each box with its class name and confidence.
 
     Args:
@@ -41,9 +39,7 @@ def draw_detections(
     palette = class_palette()
     # Annotators take RGB colours and write BGR; on a BGR view of the RGB picture both are right.
     scene = np.ascontiguousarray(scene[:, :, ::-1])
-    scene = supervision.BoxAnnotator(color=palette, thickness=max(1, round(side / 350))).annotate(
-        scene, detections
-    )
+    scene = supervision.BoxAnnotator(color=palette, thickness=max(1, round(side / 350))).annotate(scene, detections)
     labels = [
         f"{name} {confidence:.2f}"
         for name, confidence in zip(detections.data["class_name"], detections.confidence, strict=True)

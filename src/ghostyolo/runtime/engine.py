@@ -31,9 +31,7 @@ class Engine(Protocol):
     name: str
     metadata: ModelMetadata
 
-    def __call__(
-        self, images: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Run (B, C, H, W) in 0..1; return boxes_xyxy (B, A, 4) in pixels, scores (B, A, classes)."""
         ...
 
@@ -56,9 +54,7 @@ def open_engine(path: str | Path, device: str = "cpu", threads: int | None = Non
     if suffix not in ENGINE_SUFFIXES:
         check_not_pickle(path)
         given = f"suffix '{path.suffix}'" if path.suffix else "no suffix"
-        raise WeightsError(
-            f"{path} has {given}: weights that can be run end in {' or '.join(ENGINE_SUFFIXES)}"
-        )
+        raise WeightsError(f"{path} has {given}: weights that can be run end in {' or '.join(ENGINE_SUFFIXES)}")
     if not path.is_file():
         raise WeightsError(f"{path} does not exist or is not a file")
     if threads is not None and threads < 1:

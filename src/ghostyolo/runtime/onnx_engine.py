@@ -49,8 +49,7 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime's own errors share no base class but this
             reason = str(error).strip().splitlines()[-1][:200]
             raise WeightsError(
-                f"{path} cannot be opened: truncated, damaged or not an ONNX file; "
-                f"export or fetch it again ({reason})"
+                f"{path} cannot be opened: truncated, damaged or not an ONNX file; export or fetch it again ({reason})"
             ) from error
         wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
         if wanted not in self._session.get_providers():
@@ -63,14 +62,10 @@ class OnnxEngine:
         names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
         missing = {"images", "boxes", "scores"} - names
         if missing:
-            raise WeightsError(
-                f"{path} has no input or output named {', '.join(sorted(missing))}: export it again"
-            )
+            raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
         self._half = self._session.get_inputs()[0].type == "tensor(float16)"
 
-    def __call__(
-        self, images: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Run (B, C, H, W) in 0..1; return boxes_xyxy (B, A, 4) in pixels, scores (B, A, classes)."""
         feed = {"images": images.astype(np.float16) if self._half else images}
         boxes_xyxy, scores = self._session.run(["boxes", "scores"], feed)
@@ -83,7 +78,6 @@ def _providers(device: str, available: list[str]) -> list[Any]:
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in available:
         raise ConfigError(
-            f"device {device} needs ONNX Runtime for CUDA: "
-            "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+            f"device {device} needs ONNX Runtime for CUDA: pip uninstall onnxruntime && pip install onnxruntime-gpu"
         )
     return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]

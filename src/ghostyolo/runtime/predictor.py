@@ -146,12 +146,8 @@ class Predictor:
         if not images:
             return []
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
-        plans = plan_batch(
-            [(image.shape[1], image.shape[0]) for image in pictures], side, self.metadata.stride, rect
-        )
-        canvases = np.stack(
-            [apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)]
-        )
+        plans = plan_batch([(image.shape[1], image.shape[0]) for image in pictures], side, self.metadata.stride, rect)
+        canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)])
         inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
         np.divide(canvases.transpose(0, 3, 1, 2), np.float32(255), out=inputs)
         all_boxes, all_scores = self.engine(inputs)
@@ -188,9 +184,7 @@ class Predictor:
         side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
         if side < 1 or side % stride:
             nearest = max(stride, round(side / stride) * stride)
-            raise ConfigError(
-                f"imgsz must be a multiple of {stride}, not {side}: the nearest valid is {nearest}"
-            )
+            raise ConfigError(f"imgsz must be a multiple of {stride}, not {side}: the nearest valid is {nearest}")
         return side
 
 

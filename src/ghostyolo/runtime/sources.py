@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 Source = Union[str, Path, npt.NDArray[Any], "Image.Image"]
 
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
-)
+VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"))
 URL_TIMEOUT_SECONDS = 30
 MAX_DOWNLOAD_BYTES = 1 << 30
 _ASSUMED_FPS = 25.0
@@ -105,9 +103,7 @@ class Sources:
                     raise SourceError(str(error)) from error
                 self.skipped.append((_name(item, index), str(error)))
         if not any_read:
-            raise SourceError(
-                f"none of the {len(self._items)} sources can be read; the first: {self.skipped[0][1]}"
-            )
+            raise SourceError(f"none of the {len(self._items)} sources can be read; the first: {self.skipped[0][1]}")
 
     def _frames(self, item: Any, index: int) -> Iterator[Frame]:
         name = _name(item, index)
@@ -171,11 +167,7 @@ def _expand(source: str | Path) -> list[Path | str]:
 
 
 def _is_media(path: Path) -> bool:
-    return (
-        path.is_file()
-        and not path.name.startswith(".")
-        and path.suffix.lower() in (IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-    )
+    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in (IMAGE_SUFFIXES | VIDEO_SUFFIXES)
 
 
 def _is_pil(source: Any) -> bool:

@@ -38,9 +38,7 @@ class TorchEngine:
         self.metadata = metadata
         self.device = torch.device(device)
 
-    def __call__(
-        self, images: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Run (B, C, H, W) in 0..1; return boxes_xyxy (B, A, 4) in pixels, scores (B, A, classes)."""
         parameter = next(self.model.parameters(), None)
         dtype = torch.float32 if parameter is None else parameter.dtype
@@ -67,9 +65,7 @@ def open_torch_engine(path: str | Path, device: str = "cpu", threads: int | None
 
     kind, number = parse_device(device)
     if kind == "cuda" and number >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device {device}: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu"
-        )
+        raise ConfigError(f"device {device}: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     model, metadata = load_checkpoint(Path(path))

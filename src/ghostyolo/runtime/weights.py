@@ -53,9 +53,7 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFF
 
 def _valid_names() -> str:
     names = builtin_names()
-    return (
-        f"a built-in name: {', '.join(names)}" if names else "a path (this install has no built-in weights)"
-    )
+    return f"a built-in name: {', '.join(names)}" if names else "a path (this install has no built-in weights)"
 
 
 def _from_hub(address: str) -> Path:
@@ -73,9 +71,7 @@ def _from_hub(address: str) -> Path:
     except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError, so it comes first
         raise _offline(address) from error
     except RepositoryNotFoundError as error:
-        raise WeightsError(
-            f"{address}: no repository {repository} on Hugging Face, or it is private"
-        ) from error
+        raise WeightsError(f"{address}: no repository {repository} on Hugging Face, or it is private") from error
     except EntryNotFoundError as error:
         raise WeightsError(f"{address}: repository {repository} has no file {filename}") from error
     except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub

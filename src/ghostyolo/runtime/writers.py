@@ -116,10 +116,7 @@ class ResultWriter:
 
     def _free_stem(self, stem: str, suffix: str) -> str:
         number, candidate = 1, stem
-        while (
-            candidate.lower() in self._taken
-            or (self.folder / f"{candidate}{suffix}").resolve() in self._sources
-        ):
+        while candidate.lower() in self._taken or (self.folder / f"{candidate}{suffix}").resolve() in self._sources:
             number += 1
             candidate = f"{stem}-{number}"
         self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
@@ -151,9 +148,7 @@ class _VideoWriter:
         self._path = self._stack.enter_context(atomic_path(target))
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
-            raise self._abandoned(
-                f"cannot write the video {target}: OpenCV has no MP4 encoder here; use --no-save"
-            )
+            raise self._abandoned(f"cannot write the video {target}: OpenCV has no MP4 encoder here; use --no-save")
 
     def write(self, bgr: Any) -> None:
         if (bgr.shape[1], bgr.shape[0]) != self._size:  # some streams change size on the way

@@ -17,18 +17,14 @@ from ghostyolo.files import atomic_path
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint file, by rename."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with atomic_path(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:  # torch's own writer says so when the disk is full
                 raise OutputError(f"cannot write {path}: {_first_line(error)}; is the disk full?") from error
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:

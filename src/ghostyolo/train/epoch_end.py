@@ -5,7 +5,6 @@ The resume state is written last. Killed before that, a run repeats the epoch an
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,6 @@ class EpochEnd(Callback):
         if self.validator is None or (epoch % self.recipe.val_every and epoch != self.recipe.epochs):
             return {}
         metrics = self.validator.run(module.ema.model, module.device).metrics.to_json()
-        gc.collect()
         return {name: metrics[name] for name in SCORES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
 CONFIG = "config.yaml"
 
 
-def describe_run(metadata: ModelMetadata, data: DetectionData) -> dict[str, Any]:
+def describe_run(
+    metadata: ModelMetadata, data: DetectionData, origin: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """What a run learns from and into, beside its recipe; a resume compares all but the place."""
     return {
         "model": metadata.model,
         "network": metadata.config,
+        **{kind: (origin or {}).get(kind) for kind in ("weights", "backbone_weights")},
         "in_channels": metadata.in_channels,
         "class_names": metadata.class_names,
         "data": str(data.root),
@@ -41,9 +45,7 @@ def begin(out: str | Path, recipe: TrainRecipe, run: dict[str, Any], *, resume: 
     config = Path(out) / CONFIG
     if not resume:
         if config.exists():
-            raise TrainingError(
-                f"{out} already holds a training run: go on with --resume, or choose another --out"
-            )
+            raise TrainingError(f"{out} already holds a training run: go on with --resume, or choose another --out")
         folder = make_output_folder(out)
         text = yaml.safe_dump({"recipe": recipe.model_dump(mode="json"), "run": run}, sort_keys=False)
         write_text(config, text)

@@ -93,9 +93,7 @@ class DetectionModule(LightningModule):
             loss = loss * 0
         else:
             self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
-            self.loss_sums += torch.stack(
-                [*(losses[part] for part in LOSS_PARTS), torch.ones_like(loss)]
-            ).detach()
+            self.loss_sums += torch.stack([*(losses[part] for part in LOSS_PARTS), torch.ones_like(loss)]).detach()
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 

@@ -24,9 +24,7 @@ class NanGuard:
         rank, world_size: all ranks stop together, and each one whose loss is bad writes its list.
     """
 
-    def __init__(
-        self, records: Sequence[ImageRecord], folder: Path, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, records: Sequence[ImageRecord], folder: Path, rank: int = 0, world_size: int = 1) -> None:
         self.records, self.folder, self.rank, self.world_size = records, folder, rank, world_size
         self._pending: tuple[Tensor, list[int], int, int] | None = None
 
@@ -58,9 +56,7 @@ class NanGuard:
             bad_anywhere = bool(flag)
         if not bad_anywhere:
             return
-        path = self.folder / (
-            FILE_NAME if self.rank == 0 else FILE_NAME.replace(".json", f"_rank{self.rank}.json")
-        )
+        path = self.folder / (FILE_NAME if self.rank == 0 else FILE_NAME.replace(".json", f"_rank{self.rank}.json"))
         if bad_here:
             files = [str(self.records[index].path) for index in indices]
             write_json(path, {"epoch": epoch + 1, "batch": batch, "files": files})

@@ -56,9 +56,7 @@ class ProgressReport(Callback):
         self._bar.advance(self._task)
         if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, DetectionModule):
             *sums, count = pl_module.loss_sums.tolist()
-            parts = (
-                f"{name} {value / max(count, 1):.3f}" for name, value in zip(LOSS_PARTS, sums, strict=True)
-            )
+            parts = (f"{name} {value / max(count, 1):.3f}" for name, value in zip(LOSS_PARTS, sums, strict=True))
             self._bar.update(self._task, losses=" ".join(parts))
 
     def finish_epoch(self) -> None:

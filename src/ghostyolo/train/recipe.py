@@ -17,9 +17,7 @@ from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.errors import ConfigError, suggest
 
 # They say where and how fast, not what is learned: a run may be resumed with others.
-RESUMABLE_WITH_OTHER = frozenset(
-    {"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch"}
-)
+RESUMABLE_WITH_OTHER = frozenset({"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch"})
 
 # PyYAML follows YAML 1.1, where 1e-3 without a dot is text.
 _FLOAT_TEXT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")

@@ -23,6 +23,12 @@ from ghostyolo.train.validation import Validator
 log = logging.getLogger(__name__)
 
 
+def all_skipped(data: DetectionData, state: RunState, validator: Validator | None) -> dict[str, str]:
+    """Pictures left out of the data set, of training or of validation, path -> reason."""
+    skipped = [*data.skipped, *(validator.skipped if validator is not None else [])]
+    return {**{str(path): reason for path, reason in skipped}, **state.broken}
+
+
 def score_best(
     network: nn.Module,
     validator: Validator | None,
@@ -56,7 +62,7 @@ def score_best(
             "best_epoch": state.best_epoch,
             "epochs": state.epochs_done,
             "training_seconds": round(state.seconds, 1),
-            "pictures_skipped": {**{str(path): why for path, why in data.skipped}, **state.broken},
+            "pictures_skipped": all_skipped(data, state, validator),
             "metrics": scores,
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,7 +37,7 @@ from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.progress import ProgressReport
 from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.results import score_best
+from ghostyolo.train.results import all_skipped, score_best
 from ghostyolo.train.schedule import plan_schedule
 from ghostyolo.train.state import RunState
 from ghostyolo.train.validation import Validator
@@ -81,6 +81,7 @@ def fit(
     out: str | Path,
     *,
     resume: bool = False,
+    origin: Mapping[str, str | None] | None = None,
     criterion: Criterion | None = None,
     console: Console | None = None,
 ) -> TrainResult:
@@ -93,6 +94,7 @@ def fit(
         recipe: how.
         out: folder of the run.
         resume: go on with the run in ``out`` after its last finished epoch.
+        origin: where weights came from, by kind; written to the config and compared on resume.
         criterion: default: the one of the distribution head.
         console: where progress is shown.
 
@@ -105,7 +107,7 @@ def fit(
     """
     check_run(metadata, data, recipe)
     main = is_main_process()
-    folder = begin(out, recipe, describe_run(metadata, data), resume=resume) if main else Path(out)
+    folder = begin(out, recipe, describe_run(metadata, data, origin), resume=resume) if main else Path(out)
     console = console or Console()
     if not main:
         console = Console(quiet=True)
@@ -118,9 +120,7 @@ def fit(
     state = RunState()
     with quiet_lightning():
         trainer = _make_trainer(recipe, folder)
-        sampler = EpochSampler(
-            len(records), seed=recipe.seed, rank=trainer.global_rank, world_size=trainer.world_size
-        )
+        sampler = EpochSampler(len(records), seed=recipe.seed, rank=trainer.global_rank, world_size=trainer.world_size)
         loader = _make_loader(dataset, sampler, recipe, on_cuda=trainer.strategy.root_device.type == "cuda")
         schedule = plan_schedule(
             recipe,
@@ -138,9 +138,7 @@ def fit(
                 cache=recipe.cache == "ram",
             )
         elif main:
-            log.warning(
-                "%s has no val split: nothing is validated, the last weights count as the best", data.root
-            )
+            log.warning("%s has no val split: nothing is validated, the last weights count as the best", data.root)
         guard = NanGuard(records, folder, trainer.global_rank, trainer.world_size)
         criterion = criterion or _own_criterion(model, len(data.class_names))
         module = DetectionModule(model, criterion, recipe, schedule, guard)
@@ -151,8 +149,8 @@ def fit(
 
     metrics = None
     if main:
-        _report_broken(data, state.broken, console)
         metrics = score_best(module.ema.model, validator, module.device, folder, state, recipe, data, console)
+        _report_skipped(all_skipped(data, state, validator), console)
     return TrainResult(
         folder=folder,
         best=folder / BEST,
@@ -174,9 +172,7 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
         DataError: there is nothing to train on.
     """
     if not data.splits.get("train"):
-        raise DataError(
-            f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}"
-        )
+        raise DataError(f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}")
     if metadata.class_names != data.class_names:
         raise ConfigError(f"the model has classes {metadata.class_names}, the data {data.class_names}")
     if recipe.imgsz % metadata.stride:
@@ -263,14 +259,11 @@ def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], sta
         signal.signal(signal.SIGINT, previous)
 
 
-def _report_broken(data: DetectionData, broken: dict[str, str], console: Console) -> None:
-    """Say which pictures were left out, while the data set was read or while it was trained on."""
-    reasons = {**{str(path): reason for path, reason in data.skipped}, **broken}
-    if reasons:
-        names = ", ".join(Path(path).name for path in list(reasons)[:5]) + (
-            ", ..." if len(reasons) > 5 else ""
-        )
-        line = f"skipped {len(reasons)} pictures that cannot be read: {names} (all of them in results.json)"
+def _report_skipped(skipped: dict[str, str], console: Console) -> None:
+    """Say which pictures were left out, while the data set was read, trained on or validated on."""
+    if skipped:
+        names = ", ".join(Path(path).name for path in list(skipped)[:5]) + (", ..." if len(skipped) > 5 else "")
+        line = f"skipped {len(skipped)} pictures that cannot be read: {names} (all of them in results.json)"
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

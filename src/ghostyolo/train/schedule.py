@@ -62,9 +62,7 @@ class Schedule:
         return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
 
 
-def plan_schedule(
-    recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int, world_size: int = 1
-) -> Schedule:
+def plan_schedule(recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int, world_size: int = 1) -> Schedule:
     """Resolve "auto" and everything that depends on the data.
 
     Args:

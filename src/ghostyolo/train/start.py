@@ -13,6 +13,7 @@ from ghostyolo import __version__
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
@@ -22,8 +23,8 @@ from ghostyolo.train.run import TrainResult, fit
 
 
 def train_detector(
-    data: str | Path,
-    model: str | Path | None = None,
+    data: str | Path | None,
+    model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
     weights: str | Path | None = None,
@@ -37,8 +38,8 @@ def train_detector(
     """Train on a data set of any layout.
 
     Args:
-        data: its folder, data.yaml or COCO JSON.
-        model: name in the zoo or a YAML file; may be left out where ``weights`` says it.
+        data: its folder, data.yaml or COCO JSON; on resume None means that of the run.
+        model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
         weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
             that do not fit, such as those of other classes, start anew.
@@ -46,7 +47,7 @@ def train_detector(
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
         options: recipe keys, see :class:`TrainRecipe`. A resume compares those given with the run's.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out``; what is not given is as it was begun.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.run.fit`.
@@ -57,16 +58,19 @@ def train_detector(
         stored = recipe.model_dump()
         given["augment"] = {**stored["augment"], **given.get("augment", {})}
         recipe = TrainRecipe.from_dict({**stored, **given})
-        model = model if model is not None or weights is not None else begun["model"]
         channels = begun["in_channels"]
+        data = data if data is not None else begun["data"]
+        weights, backbone_weights = weights or begun["weights"], backbone_weights or begun["backbone_weights"]
+        if model is None:
+            model = DetectorConfig.from_dict(begun["network"], where=str(out))
     else:
         recipe = TrainRecipe.from_dict(given)
+    if data is None:
+        raise ConfigError("no data set to train on: give --data PATH")
     dataset = load_dataset(data)
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
-    network = build_network(
-        model, len(dataset.class_names), weights=weights, channels=channels, branches=branches
-    )
+    network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 
@@ -83,11 +87,15 @@ def train_detector(
         config=network.config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    return fit(network, metadata, dataset, recipe, out, resume=resume, console=console)
+    origin = {
+        name: None if source is None else str(source)
+        for name, source in (("weights", weights), ("backbone_weights", backbone_weights))
+    }
+    return fit(network, metadata, dataset, recipe, out, resume=resume, origin=origin, console=console)
 
 
 def build_network(
-    model: str | Path | None,
+    model: str | Path | DetectorConfig | None,
     num_classes: int,
     *,
     weights: str | Path | None = None,
@@ -102,9 +110,7 @@ def build_network(
     """
     if weights is None:
         if model is None:
-            raise ConfigError(
-                "which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune"
-            )
+            raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
         return build_model(model, num_classes=num_classes, in_channels=channels, branches=branches)
     path = resolve_weights(weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)

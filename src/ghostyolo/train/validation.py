@@ -31,6 +31,9 @@ class Validator:
         metadata: of the network.
         batch: pictures in one call of the network.
         cache: keep pictures in memory.
+
+    Attributes:
+        skipped: pictures that could not be read, as (path, reason).
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Validator:
         cache: bool,
     ) -> None:
         self.records, self.class_names, self.metadata, self.batch = records, class_names, metadata, batch
+        self.skipped: list[tuple[Path, str]] = []
         self._room = _CACHE_BYTES if cache else 0
         self._pictures: dict[Path, npt.NDArray[np.uint8]] = {}
 
@@ -55,7 +59,7 @@ class Validator:
         """
         engine = TorchEngine(fold(model).eval(), self.metadata, device)
         try:
-            return evaluate(
+            result = evaluate(
                 Predictor(engine),
                 self.records,
                 self.class_names,
@@ -66,6 +70,11 @@ class Validator:
             raise TrainingError(
                 f"training has diverged ({error}): the last good weights are kept; lower --lr"
             ) from error
+
+        # A picture that cannot be read is said once, not at every epoch.
+        self.skipped += result.skipped
+        self.records = result.records if result.skipped else self.records
+        return result
 
     def load_image(self, record: ImageRecord) -> npt.NDArray[np.uint8]:
         """A record's picture, (H, W, C) uint8, from memory where it is there."""

@@ -94,9 +94,7 @@ def _fit(images: Sequence[Tensor], boxes: Sequence[Tensor], imgsz: int) -> tuple
         longest = max(height, width)
         if longest != imgsz:
             new_width, new_height = resized_size(width, height, imgsz / longest)
-            image = F.interpolate(
-                image[None].float(), (new_height, new_width), mode="bilinear", antialias=True
-            )[0]
+            image = F.interpolate(image[None].float(), (new_height, new_width), mode="bilinear", antialias=True)[0]
             ratio_x, ratio_y = new_width / width, new_height / height
             box = box * torch.tensor([ratio_x, ratio_y, ratio_x, ratio_y], device=box.device)
         fitted_images.append(image)

@@ -12,9 +12,7 @@ from torch import Tensor
 _TINY = 1e-8
 
 
-def jitter_hsv(
-    rgb: Tensor, hue_shift: Tensor, saturation_gain: Tensor, value_gain: Tensor, out: Tensor
-) -> None:
+def jitter_hsv(rgb: Tensor, hue_shift: Tensor, saturation_gain: Tensor, value_gain: Tensor, out: Tensor) -> None:
     """Shift hue and scale saturation and value, each picture by its own amounts; grey stays grey.
 
     Args:

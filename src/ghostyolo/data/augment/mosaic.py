@@ -81,9 +81,7 @@ def stack_pictures(images: Sequence[Tensor], imgsz: int, reuse: Tensor | None = 
     return sheet
 
 
-def sample_outputs(
-    sheet: Tensor, layout: Layout, affine: Affine, imgsz: int
-) -> Iterator[tuple[slice, Tensor]]:
+def sample_outputs(sheet: Tensor, layout: Layout, affine: Affine, imgsz: int) -> Iterator[tuple[slice, Tensor]]:
     """Resample every output from the sheet, some at a time so that a CPU keeps them in its cache.
 
     Args:
@@ -114,9 +112,7 @@ def sample_outputs(
         yield part, sampled.view(channels, -1, imgsz, imgsz)
 
 
-def _sheet_coordinates(
-    x: Tensor, y: Tensor, layout: Layout, part: slice, imgsz: int, sheet: Tensor
-) -> Tensor:
+def _sheet_coordinates(x: Tensor, y: Tensor, layout: Layout, part: slice, imgsz: int, sheet: Tensor) -> Tensor:
     """Turn positions relative to the meeting point into ``grid_sample`` coordinates of the sheet.
 
     Args:

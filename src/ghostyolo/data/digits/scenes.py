@@ -79,9 +79,7 @@ def generate_digit_scenes(
     require("scenes", "data digits")
     check_layout(layout)
     if train < 0 or val < 0 or train + val == 0:
-        raise ConfigError(
-            f"train and val need at least 1 scene together, none negative: got {train} and {val}"
-        )
+        raise ConfigError(f"train and val need at least 1 scene together, none negative: got {train} and {val}")
     if not _MIN_SIDE <= imgsz <= _MAX_SIDE:
         raise ConfigError(f"imgsz must be {_MIN_SIDE} to {_MAX_SIDE} pixels for readable digits, got {imgsz}")
     if seed < 0:

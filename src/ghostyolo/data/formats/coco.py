@@ -98,14 +98,8 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
         raise DataError(f"{path} is not COCO's JSON: it needs the lists images, annotations and categories")
     for category in content["categories"]:
-        if (
-            not isinstance(category, dict)
-            or not isinstance(category.get("id"), int)
-            or "name" not in category
-        ):
-            raise DataError(
-                f"{path}: a category needs a whole number as id and a name, got {str(category)[:60]}"
-            )
+        if not isinstance(category, dict) or not isinstance(category.get("id"), int) or "name" not in category:
+            raise DataError(f"{path}: a category needs a whole number as id and a name, got {str(category)[:60]}")
     return content
 
 

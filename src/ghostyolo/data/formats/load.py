@@ -11,9 +11,7 @@ from ghostyolo.data.formats.raw import RawData, Reporter, build_record
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import DataError
 
-_LOOKED_FOR = (
-    "data.yaml (YOLO), annotations/*.json or */_annotations.coco.json (COCO), Annotations/*.xml (Pascal VOC)"
-)
+_LOOKED_FOR = "data.yaml (YOLO), annotations/*.json or */_annotations.coco.json (COCO), Annotations/*.xml (Pascal VOC)"
 _SKIPPED = frozenset(("unreadable-image", "missing-image", "missing-split"))
 
 
@@ -56,9 +54,7 @@ def read_raw(path: Path, splits: Sequence[str] | None, reporter: Reporter) -> Ra
         DataError: see :func:`load_dataset`.
     """
     if not path.exists():
-        raise DataError(
-            f"{path} does not exist: give the folder of a data set, its data.yaml or its COCO JSON"
-        )
+        raise DataError(f"{path} does not exist: give the folder of a data set, its data.yaml or its COCO JSON")
     if path.is_file():
         if path.suffix in (".yaml", ".yml"):
             return yolo.read(path, splits, reporter)

@@ -111,9 +111,7 @@ class RawImage:
     normalised: bool = False
     written_size: tuple[int, int] | None = None
 
-    def add(
-        self, box: tuple[float, float, float, float], label: int, place: str, ignore: bool = False
-    ) -> None:
+    def add(self, box: tuple[float, float, float, float], label: int, place: str, ignore: bool = False) -> None:
         """Append one object."""
         self.boxes.append(box)
         self.labels.append(label)
@@ -159,9 +157,7 @@ def build_record(
         boxes *= (width, height, width, height)
     elif raw.written_size is not None and raw.written_size != size and 0 not in raw.written_size:
         claimed = f"{raw.written_size[0]}x{raw.written_size[1]}"
-        reporter.report(
-            "size-mismatch", raw.path, f"is {width}x{height}, {raw.source.name} says {claimed}", split
-        )
+        reporter.report("size-mismatch", raw.path, f"is {width}x{height}, {raw.source.name} says {claimed}", split)
     clipped = np.clip(boxes, 0, (width, height, width, height))
     keep = np.all(clipped[:, 2:] - clipped[:, :2] > MIN_SIDE, axis=1)
     if not reporter.strict and len(boxes):
@@ -190,17 +186,13 @@ def _report_boxes(
     for index in np.flatnonzero(empty | ~keep | outside).tolist():
         corners = ", ".join(f"{value:.6g}" for value in boxes[index])
         if empty[index] or not outside[index]:
-            reporter.report(
-                "zero-area-box", raw.source, f"{raw.places[index]}: no area ({corners} pixels)", split
-            )
+            reporter.report("zero-area-box", raw.source, f"{raw.places[index]}: no area ({corners} pixels)", split)
         else:
             message = f"{raw.places[index]}: leaves {raw.path.name} ({corners} pixels)"
             reporter.report("box-outside", raw.source, message, split)
     for index in duplicate_boxes(clipped, np.array(raw.labels, np.int64)):
         if keep[index]:
-            reporter.report(
-                "duplicate-box", raw.source, f"{raw.places[index]}: same box and class as before", split
-            )
+            reporter.report("duplicate-box", raw.source, f"{raw.places[index]}: same box and class as before", split)
 
 
 def duplicate_boxes(boxes_xyxy: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> list[int]:

@@ -68,9 +68,7 @@ def read(root: Path, splits: Sequence[str] | None, reporter: Reporter) -> RawDat
         {item.name for annotation in annotations.values() for item in annotation.objects}
     )
     label_of = {name: label for label, name in enumerate(class_names)}
-    folder = next(
-        (root / name for name in ("JPEGImages", "images", "Images") if (root / name).is_dir()), root
-    )
+    folder = next((root / name for name in ("JPEGImages", "images", "Images") if (root / name).is_dir()), root)
     pictures = {
         os.path.splitext(entry.name)[0]: entry.name
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -102,15 +100,11 @@ def _splits(root: Path, stems: list[str]) -> dict[str, list[str]]:
     lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
     names = [name for name in _KNOWN_SPLITS if name in lists]
     # Beside the splits VOC lists pictures for each class (cat_train.txt); other names count only when alone.
-    names = names or [
-        name for name in lists if not name.endswith(tuple(f"_{known}" for known in _KNOWN_SPLITS))
-    ]
+    names = names or [name for name in lists if not name.endswith(tuple(f"_{known}" for known in _KNOWN_SPLITS))]
     if not names:
         return {"all": stems}
     return {
-        name: [
-            line.split()[0] for line in lists[name].read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        name: [line.split()[0] for line in lists[name].read_text(encoding="utf-8").splitlines() if line.strip()]
         for name in names
     }
 

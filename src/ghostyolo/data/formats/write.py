@@ -135,9 +135,7 @@ def _write_yolo(out: Path, class_names: list[str], splits: Mapping[str, Sequence
                 centre = (x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height
                 sides = (x2 - x1) / record.width, (y2 - y1) / record.height
                 rows.append(" ".join([str(label), *(f"{value:.6f}" for value in (*centre, *sides))]))
-            write_text(
-                out / "labels" / split / f"{record.path.stem}.txt", "".join(f"{row}\n" for row in rows)
-            )
+            write_text(out / "labels" / split / f"{record.path.stem}.txt", "".join(f"{row}\n" for row in rows))
     if left_out:
         _log.warning("%d crowd or difficult objects left out: YOLO labels cannot mark them", left_out)
     content = {split: f"images/{split}" for split in splits}

@@ -51,14 +51,10 @@ def read(data_yaml: Path, splits: Sequence[str] | None, reporter: Reporter) -> R
     class_names = _class_names(content, data_yaml)
     root = _root(content, data_yaml)
     offered = {
-        standard: content[key]
-        for key, standard in _SPLIT_KEYS.items()
-        if content.get(key) not in (None, "", [])
+        standard: content[key] for key, standard in _SPLIT_KEYS.items() if content.get(key) not in (None, "", [])
     }
     if not offered:
-        raise DataError(
-            f"{data_yaml} names no split: it needs train:, val: or test:, each a folder or .txt file"
-        )
+        raise DataError(f"{data_yaml} names no split: it needs train:, val: or test:, each a folder or .txt file")
     chosen = choose_splits(list(offered), splits, data_yaml)
     read_splits: dict[str, list[RawImage]] = {}
     for split in chosen:
@@ -68,9 +64,7 @@ def read(data_yaml: Path, splits: Sequence[str] | None, reporter: Reporter) -> R
             if place is None:
                 if splits is not None:
                     raise DataError(f"{data_yaml}: {split} is '{entry}', which does not exist in {root}")
-                reporter.report(
-                    "missing-split", data_yaml, f"{split} is '{entry}', which does not exist", split
-                )
+                reporter.report("missing-split", data_yaml, f"{split} is '{entry}', which does not exist", split)
             elif place.suffix == ".txt":
                 pictures += _listed_pictures(place, root)
             else:
@@ -178,11 +172,7 @@ def _label_folder(picture_folder: Path) -> Path:
 @lru_cache(maxsize=4096)
 def _label_names(folder: Path) -> frozenset[str]:
     # One listing costs less than asking for each label file, most of all on a network disk.
-    return (
-        frozenset(name for name in os.listdir(folder) if name.endswith(".txt"))
-        if folder.is_dir()
-        else frozenset()
-    )
+    return frozenset(name for name in os.listdir(folder) if name.endswith(".txt")) if folder.is_dir() else frozenset()
 
 
 def _report_orphans(pictures: Iterable[Path], split_folder: Path, reporter: Reporter, split: str) -> None:
@@ -196,9 +186,7 @@ def _report_orphans(pictures: Iterable[Path], split_folder: Path, reporter: Repo
             reporter.report("missing-image", folder / name, "labels without a picture", split)
 
 
-def _read_labels(
-    picture: Path, index: int, class_names: list[str], reporter: Reporter, split: str
-) -> RawImage:
+def _read_labels(picture: Path, index: int, class_names: list[str], reporter: Reporter, split: str) -> RawImage:
     folder = _label_folder(picture.parent)
     name = f"{picture.stem}.txt"
     raw = RawImage(picture, index, folder / name, normalised=True)
@@ -217,21 +205,15 @@ def _read_labels(
         try:
             values = [float(field) for field in fields]
         except ValueError:
-            reporter.report(
-                "bad-label", raw.source, f"{place}: '{line.strip()[:60]}' is not all numbers", split
-            )
+            reporter.report("bad-label", raw.source, f"{place}: '{line.strip()[:60]}' is not all numbers", split)
             continue
         if not all_finite(values):
-            reporter.report(
-                "bad-label", raw.source, f"{place}: '{line.strip()[:60]}' has a NaN or infinity", split
-            )
+            reporter.report("bad-label", raw.source, f"{place}: '{line.strip()[:60]}' has a NaN or infinity", split)
         elif len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
             message = f"{place}: {len(values)} numbers, expected 5 (class cx cy w h) or class and a polygon"
             reporter.report("bad-label", raw.source, message, split)
         elif values[0] != int(values[0]) or not 0 <= values[0] < len(class_names):
-            message = (
-                f"{place}: class {fields[0]} is not one of 0 to {len(class_names) - 1} that data.yaml names"
-            )
+            message = f"{place}: class {fields[0]} is not one of 0 to {len(class_names) - 1} that data.yaml names"
             reporter.report("unknown-class", raw.source, message, split)
         else:
             raw.add(_box(values), int(values[0]), place)

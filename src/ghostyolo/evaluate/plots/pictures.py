@@ -50,9 +50,7 @@ def plot_labels_beside_predictions(
         MissingExtraError, OutputError: it cannot be drawn or written.
     """
     chosen = _choose(records, rows)
-    pictures = [
-        (index, image) for index in chosen if (image := _read(records[index], load_image)) is not None
-    ]
+    pictures = [(index, image) for index in chosen if (image := _read(records[index], load_image)) is not None]
     if not pictures:
         raise DataError(f"no picture to draw in {path}: there is none, or none can be read")
     heights = [min(_TALLEST, _WIDTH * image.shape[0] / image.shape[1]) for _, image in pictures]

@@ -42,9 +42,7 @@ def plot_training_curves(rows: Iterable[Mapping[str, Any]], path: str | os.PathL
     """
     panels = _panels(_collect(rows))
     if not panels:
-        raise DataError(
-            f"no training curves to draw in {path}: no row of the log has an epoch and a loss or AP"
-        )
+        raise DataError(f"no training curves to draw in {path}: no row of the log has an epoch and a loss or AP")
     columns = min(len(panels), 2)
     lines = math.ceil(len(panels) / columns)
     with figure_file(path, 5.2 * columns, 3.4 * lines) as figure:

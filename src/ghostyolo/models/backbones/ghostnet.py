@@ -104,9 +104,7 @@ class GhostNetClassifier(nn.Module):
     Input (B, in_channels, H, W), output logits (B, num_classes).
     """
 
-    def __init__(
-        self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2
-    ) -> None:
+    def __init__(self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2) -> None:
         super().__init__()
         self.backbone = backbone
         hidden = make_divisible(960 * width, 4)
@@ -135,9 +133,7 @@ def ghostnetv2(*, width: float = 1.0, in_channels: int = 3, attention: str = "df
 
 
 @register_backbone("ghostnetv3")
-def ghostnetv3(
-    *, width: float = 1.0, in_channels: int = 3, branches: int = 3, attention: str = "dfc"
-) -> GhostNet:
+def ghostnetv3(*, width: float = 1.0, in_channels: int = 3, branches: int = 3, attention: str = "dfc") -> GhostNet:
     """GhostNetV3 (2024): V2's graph trained with re-parameterized branches."""
     return GhostNet(width, attention, branches, in_channels)
 

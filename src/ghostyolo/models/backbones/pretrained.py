@@ -57,9 +57,7 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
         and own[name].shape[1] != tensors[name].shape[1]
     }  # fmt: skip
     fitting = {
-        name: tensors[name]
-        for name in wanted & set(tensors) - other_input
-        if own[name].shape == tensors[name].shape
+        name: tensors[name] for name in wanted & set(tensors) - other_input if own[name].shape == tensors[name].shape
     }
     misfits = sorted(wanted - other_input - set(fitting))
     if misfits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,7 @@ class DflHead(nn.Module):
         bins: of each side's distribution, in whole strides 0..bins-1.
     """
 
-    def __init__(
-        self, *, in_channels: Sequence[int], strides: Sequence[int], num_classes: int, bins: int = 16
-    ) -> None:
+    def __init__(self, *, in_channels: Sequence[int], strides: Sequence[int], num_classes: int, bins: int = 16) -> None:
         super().__init__()
         self.num_classes, self.bins, self.strides = num_classes, bins, tuple(strides)
         box_width = max(16, in_channels[0] // 4, 4 * bins)
@@ -57,8 +56,9 @@ class DflHead(nn.Module):
     def reset_biases(self) -> None:
         """Start from boxes of a few strides and from about five objects in a 640 x 640 picture."""
         for box, cls, stride in zip(self.box, self.cls, self.strides, strict=True):
-            nn.init.constant_(box[-1].bias, 1.0)
-            nn.init.constant_(cls[-1].bias, math.log(5 / self.num_classes / (640 / stride) ** 2))
+            nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, box)[-1]).bias, 1.0)  # type: ignore[arg-type]
+            prior = math.log(5 / self.num_classes / (640 / stride) ** 2)
+            nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, cls)[-1]).bias, prior)  # type: ignore[arg-type]
 
     def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Logits of each level: (B, 4 x bins + classes, H, W), box logits first."""
@@ -74,9 +74,9 @@ class DflHead(nn.Module):
             box_logits.append(box(feature).flatten(2))
             cls_logits.append(cls(feature).flatten(2))
             height, width = feature.shape[-2:]
-            options = {"device": feature.device, "dtype": torch.float32}
-            y = (torch.arange(height, **options) + 0.5) * stride
-            x = (torch.arange(width, **options) + 0.5) * stride
+            device = feature.device
+            y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * stride
+            x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * stride
             grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
             centers.append(torch.stack((grid_x, grid_y), -1).reshape(-1, 2))
             strides.append(torch.full_like(centers[-1][:, :1], stride))

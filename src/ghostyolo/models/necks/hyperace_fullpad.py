@@ -1,4 +1,7 @@
-"""YOLOv13's neck: HyperACE correlation, a path aggregation network, and FullPAD tunnels (arXiv 2506.17733, 3.2, 3.3)."""
+"""YOLOv13's neck: HyperACE correlation, a path aggregation network, and FullPAD tunnels.
+
+Source: arXiv 2506.17733, sections 3.2 and 3.3.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,7 @@ class HyperAceFullPad(nn.Module):
         c256, c512, c1024 = (scale_channels(count, width, max_channels) for count in (256, 512, 1024))
         entry = (c512, c512, c1024)
         self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, entry, strict=True)
+            nn.Identity() if have == want else Conv(have, want) for have, want in zip(in_channels, entry, strict=True)
         )
         self.correlate = HyperAce(entry, c512, two, hyperedges)
         self.enhance5 = nn.Identity() if c1024 == c512 else Conv(c512, c1024)

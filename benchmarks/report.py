@@ -1,0 +1,81 @@
+"""What every benchmark here needs: the machine in words, results as JSON, and the same rows as a Markdown table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ghostyolo.files import write_json
+
+RESULTS = Path(__file__).resolve().parent / "results"
+REPOSITORY = RESULTS.parent.parent
+
+Row = dict[str, Any]
+
+
+def data_root() -> Path:
+    """Where the data sets lie: ``$GHOSTYOLO_DATA``, else a folder ``shared/data`` beside the repository."""
+    return Path(os.environ.get("GHOSTYOLO_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+def describe_machine(*packages: str) -> Row:
+    """Processor, cores, memory, Python and the versions of the packages that matter for a result."""
+    versions = {}
+    for package in ("ghostyolo", *packages):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of an earlier run, none where there was none."""
+    if not path.is_file():
+        return []
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def write_results(path: Path, rows: Sequence[Row], *packages: str, **conditions: Any) -> None:
+    """Write rows with what they depend on."""
+    write_json(path, {"machine": describe_machine(*packages), **conditions, "rows": list(rows)})
+
+
+def replace_row(rows: Iterable[Row], row: Row, keys: Sequence[str]) -> list[Row]:
+    """Rows with ``row`` in the place of the one of the same keys, else at the end."""
+    kept = [other for other in rows if any(other.get(key) != row.get(key) for key in keys)]
+    return [*kept, row]
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A table of the rows.
+
+    Args:
+        columns: key -> format, such as ``{"model": "", "AP": ".3f"}``; undefined values become a dash.
+    """
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        cells = ("-" if row.get(key) is None else format(row[key], form) for key, form in columns.items())
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,120 @@
+"""The device's install: no torch, and all that a device does still works. ``.ci/run`` makes an environment for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import cv2
+import pytest
+
+from tests.runtime.colour_model import BLUE, CELL, CLASS_NAMES, MODEL_PATH, RED, WHITE, picture
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is not None,
+    reason="torch is installed: the base install is tested in an environment of its own (.ci/run)",
+)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A YOLO data set that the colour model detects without a mistake, and its number of objects."""
+    for name, objects in {
+        "a": [(0, 0, RED), (2, 3, BLUE)],
+        "b": [(1, 1, WHITE), (3, 0, RED)],
+        "c": [],
+    }.items():
+        (tmp_path / "cells" / "images" / "val").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cells" / "labels" / "val").mkdir(parents=True, exist_ok=True)
+        image = picture(4 * CELL, 4 * CELL, *objects)
+        cv2.imwrite(str(tmp_path / "cells" / "images" / "val" / f"{name}.png"), image[:, :, ::-1])
+        rows = [f"{label} {(x + 0.5) / 4} {(y + 0.5) / 4} 0.25 0.25\n" for x, y, label in objects]
+        (tmp_path / "cells" / "labels" / "val" / f"{name}.txt").write_text("".join(rows))
+    (tmp_path / "cells" / "data.yaml").write_text(f"val: images/val\nnames: {json.dumps(CLASS_NAMES)}\n")
+    return tmp_path / "cells"
+
+
+def test_help_names_every_command(run_cli):
+    done = run_cli("--help")
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "predict", "train", "val", "export", "models", "data"):
+        assert command in done.stdout
+
+
+def test_demo_finds_digits(run_cli, tmp_path):
+    done = run_cli("demo", "--out", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tmp_path / "demo" / "detections.json").read_text())
+    assert records
+    assert sum(len(record["objects"]) for record in records) > 0
+
+
+@pytest.mark.parametrize("name", ["bccd", "digits", "neu-det"])
+def test_built_in_weights_run_by_name(run_cli, cells, tmp_path, name):
+    done = run_cli(
+        "predict", "--weights", name, cells / "images" / "val", "--json", "--no-save", "--out", tmp_path / "p"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "p" / "detections.json").read_text())) == 3
+
+
+def test_predict_writes_every_format(run_cli, cells, tmp_path):
+    out = tmp_path / "out"
+    done = run_cli(
+        *("predict", "--weights", MODEL_PATH, cells / "images" / "val", "--out", out),
+        *("--json", "--csv", "--txt"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = [len(record["objects"]) for record in json.loads((out / "detections.json").read_text())]
+    assert found == [2, 2, 0]
+    assert {path.name for path in out.iterdir()} == {
+        *("a.png", "b.png", "c.png"),
+        *("detections.csv", "detections.json", "yolo"),
+    }
+
+
+def test_val_scores_a_perfect_detector_with_one(run_cli, cells, tmp_path):
+    done = run_cli("val", "--weights", MODEL_PATH, "--data", cells, "--json", tmp_path / "val.json")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "val.json").read_text())
+    assert metrics["AP"] == pytest.approx(1)
+    assert metrics["per_class"]["red"]["AP50"] == pytest.approx(1)
+
+
+def test_data_check_reports_what_is_wrong(run_cli, cells, tmp_path):
+    done = run_cli("data", "check", cells, "--json", tmp_path / "before.json")
+    assert done.returncode == 0, done.stderr
+    (cells / "images" / "val" / "c.png").write_bytes(b"broken")
+    done = run_cli("data", "check", cells, "--json", tmp_path / "after.json")
+    assert done.returncode == 1, done.stderr
+    kinds = [problem["kind"] for problem in json.loads((tmp_path / "after.json").read_text())["problems"]]
+    assert "unreadable-image" in kinds
+
+
+def test_python_interface_predicts(cells):
+    import ghostyolo
+
+    (prediction,) = ghostyolo.load(MODEL_PATH).predict(cells / "images" / "val" / "a.png")
+    assert sorted(prediction.detections.data["class_name"]) == ["blue", "red"]
+    assert "yolov13n-ghostnetv3" in ghostyolo.list_models()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("train", "--data", "DATA", "--model", "yolov13n-ghostnetv3"), "train"),
+        (("export", "--weights", "bccd"), "train"),
+        (("models",), "train"),
+        (("demo", "--train"), "train"),
+        (("val", "--weights", str(MODEL_PATH), "--data", "DATA", "--plots", "plots"), "train"),
+        (("data", "digits", "--out", "digits"), "scenes"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else value,
+)
+def test_what_needs_more_says_the_line_to_type(run_cli, cells, tmp_path, arguments, extra):
+    done = run_cli(*(cells if value == "DATA" else value for value in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(f'needs the "{extra}" extra: pip install "ghostyolo[{extra}]"\n')
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]

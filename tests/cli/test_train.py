@@ -1,0 +1,172 @@
+"""``ghostyolo train``, as a user types it, and its Python face."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ghostyolo.cli import main as command
+from ghostyolo.detector import Detector
+from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.models.registry import zoo_config
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from ghostyolo.train.start import build_network, train_detector
+from tests.train import tiny
+
+MODEL = "yolov13n-ghostnetv3"
+OPTIONS = ["--imgsz", 64, "--batch", 2, "--branches", 1, "--threads", 1, "--device", "cpu"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return tiny.write_yolo(tiny.squares(tmp_path / "data", train=2, val=2))
+
+
+@pytest.fixture
+def tiny_model(tmp_path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny.CONFIG.model_dump(mode="json", exclude={"name"})))
+    return path
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run the command in this process, expecting exit status 2; return its one line."""
+
+    def run(*args: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["ghostyolo", "train", *map(str, args)])
+        monkeypatch.setattr(command, "app", command.typer.Typer())
+        command.app.callback()(command._options)
+        with pytest.raises(SystemExit) as stopped:
+            command.main()
+        assert stopped.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return run
+
+
+def test_trains_resumes_and_says_where_the_weights_are(run_cli, data, tmp_path) -> None:
+    out = tmp_path / "run"
+    done = run_cli("train", "--data", data, "--model", MODEL, "--epochs", 1, *OPTIONS, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/1")
+    assert f"weights: {out / 'best.safetensors'}" in lines
+    _, metadata = load_checkpoint(out / "best.safetensors")
+    assert (metadata.model, metadata.class_names, metadata.imgsz) == (MODEL, ["red", "green"], 64)
+    assert (out / "predictions.png").is_file()
+
+
+def test_recipe_file_and_flags_are_one_recipe_and_flags_win(monkeypatch, data, tmp_path, tiny_model) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("epochs: 3\nlr: 1e-3\nplots: false\ntensorboard: false\naugment: {mosaic: 0}\n")
+    out = tmp_path / "run"
+    args = ["--data", data, "--model", tiny_model, "--recipe", recipe, "--epochs", 1, "--imgsz", 64, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["ghostyolo", "train", *map(str, args)])
+    monkeypatch.setattr(command, "app", command.typer.Typer())
+    command.app.callback()(command._options)
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert not stopped.value.code
+    written = yaml.safe_load((out / "config.yaml").read_text())["recipe"]
+    assert (written["epochs"], written["lr"], written["augment"]["mosaic"]) == (1, 0.001, 0)
+
+
+def test_unknown_model_offers_the_nearest(refused, data, tmp_path) -> None:
+    line = refused("--data", data, "--model", "yolov13n-ghostnet3", "--out", tmp_path / "run")
+    assert line.startswith("error: unknown model 'yolov13n-ghostnet3': did you mean yolov13n-ghostnetv3")
+
+
+def test_no_model_and_no_weights_says_what_to_give(refused, data, tmp_path) -> None:
+    assert "--model NAME" in refused("--data", data, "--out", tmp_path / "run")
+
+
+def test_missing_data_is_one_line(refused, tmp_path) -> None:
+    assert "nowhere" in refused("--data", tmp_path / "nowhere", "--model", MODEL, "--out", tmp_path / "run")
+
+
+def test_pickled_weights_are_refused(refused, data, tmp_path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"\x80\x04.")
+    assert "pickle" in refused("--data", data, "--weights", tmp_path / "w.pt", "--out", tmp_path / "run")
+
+
+def test_unknown_recipe_key_offers_the_nearest(refused, data, tmp_path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("epoch: 3\n")
+    line = refused("--data", data, "--model", MODEL, "--recipe", recipe, "--out", tmp_path / "run")
+    assert "unknown key 'epoch': did you mean epochs" in line
+
+
+def test_folder_that_cannot_be_made_is_one_line(refused, data, tmp_path, tiny_model) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = refused("--data", data, "--model", tiny_model, "--imgsz", 64, "--out", tmp_path / "file" / "run")
+    assert "choose another --out" in line
+
+
+def test_detector_trains_scores_predicts_and_saves(data, tmp_path, tiny_model) -> None:
+    detector = Detector(tiny_model)
+    with pytest.raises(ConfigError, match="no weights yet"):
+        detector.predict(np.zeros((64, 64, 3), np.uint8))
+    options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
+    result = detector.train(data, out=tmp_path / "run", **options)
+    assert pytest.approx(result.metrics.AP, abs=1e-6) == detector.val(data).AP
+    (prediction,) = detector.predict(np.zeros((48, 64, 3), np.uint8), confidence=0.0)
+    assert prediction.detections.xyxy.shape[1] == 4
+    saved = detector.save(tmp_path / "mine.safetensors")
+    assert saved.read_bytes() == result.best.read_bytes()
+    with pytest.raises(ConfigError, match=r"\.safetensors"):
+        detector.save(tmp_path / "mine.pt")
+    with pytest.raises(ConfigError, match="unknown export format 'onnxx': did you mean onnx"):
+        detector.export("onnxx")
+
+
+def test_detector_resumes_with_its_own_recipe(data, tmp_path, tiny_model) -> None:
+    options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
+    first = Detector(tiny_model).train(data, out=tmp_path / "run", seed=4, **options)
+    again = Detector(tiny_model).train(out=tmp_path / "run", resume=True)
+    assert again.rows == first.rows
+    with pytest.raises(ConfigError, match="another 'seed'"):
+        Detector(tiny_model).train(data, out=tmp_path / "run", resume=True, seed=5)
+
+
+def test_resume_needs_no_flag_but_the_folder(data, tmp_path, tiny_model) -> None:
+    options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
+    first = train_detector(data, tiny_model, out=tmp_path / "run", channels=1, options=options)
+    tiny_model.unlink()
+    again = train_detector(None, out=tmp_path / "run", resume=True)
+    assert again.rows == first.rows
+    tuned = train_detector(data, out=tmp_path / "tuned", weights=first.best, channels=1, options=options)
+    assert train_detector(None, out=tmp_path / "tuned", resume=True).rows == tuned.rows
+    with pytest.raises(ConfigError, match="another 'weights'"):
+        train_detector(None, out=tmp_path / "tuned", weights=first.last, resume=True)
+
+
+def test_detector_of_unknown_name_offers_networks_and_weights() -> None:
+    with pytest.raises(ConfigError, match=r"neither a network nor built-in weights.*yolov13n"):
+        Detector("yolov13nn")
+    with pytest.raises(WeightsError):
+        Detector("missing.safetensors")
+
+
+def test_fine_tuning_keeps_all_but_the_class_layers(data, tmp_path, tiny_model) -> None:
+    detector = Detector(tiny_model)
+    options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
+    result = detector.train(data, out=tmp_path / "run", **options)
+    tensors, _ = read_checkpoint(result.best)
+    network = build_network(None, num_classes=5, weights=result.best)
+    state = network.state_dict()
+    assert network.config == tiny.CONFIG.model_copy(update={"name": "tiny"})
+    assert (state["backbone.fine.0.weight"] == tensors["backbone.fine.0.weight"]).all()
+    assert state["head.cls.0.4.weight"].shape[0] == 5
+
+
+def test_branches_given_reach_the_backbone() -> None:
+    many = build_network(MODEL, 2, branches=2)
+    assert many.config.backbone.params["branches"] == 2
+    assert zoo_config(MODEL).backbone.params["branches"] == 3
