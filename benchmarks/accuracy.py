@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -35,9 +36,7 @@ def ghostyolo(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "ghostyolo.cli.main", *map(str, arguments)], check=True)
 
 
-def train(
-    model: str, data: str, branches: int | None, seed: int, runs: Path, root: Path, more: list[str]
-) -> Path:
+def train(model: str, data: str, branches: int | None, seed: int, runs: Path, root: Path, more: list[str]) -> Path:
     """Train a cell, go on with it, or do nothing where it is finished; return its folder."""
     folder = runs / f"{data}-{model}-{'default' if branches is None else branches}-seed{seed}"
     if (folder / "results.json").is_file():
@@ -79,9 +78,7 @@ def score(folder: Path, root: Path) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["yolov13n-ghostnetv3"])
     parser.add_argument("--data", nargs="+", default=["bccd", "neu-det"], choices=["bccd", "neu-det"])
     parser.add_argument("--branches", nargs="+", type=int, default=[None], help="default: the model's own")

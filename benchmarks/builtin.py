@@ -16,10 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from report import RESULTS, Row, data_root, markdown, write_results
-
 from ghostyolo.runtime.predictor import load
 from ghostyolo.runtime.weights import assets_folder
+from report import RESULTS, Row, data_root, markdown, write_results
 
 DIGITS_SEED = 1000
 COLUMNS = {
@@ -33,9 +32,7 @@ def score(name: str, data: Path, what: str, scratch: Path) -> Row:
     path = assets_folder() / f"{name}.onnx"
     metrics_path = scratch / f"{name}.json"
     command = ["val", "--weights", str(path), "--data", str(data), "--split", "val"]
-    subprocess.run(
-        [sys.executable, "-m", "ghostyolo.cli.main", *command, "--json", str(metrics_path)], check=True
-    )
+    subprocess.run([sys.executable, "-m", "ghostyolo.cli.main", *command, "--json", str(metrics_path)], check=True)
     metrics = json.loads(metrics_path.read_text(encoding="utf-8"))
     metadata = load(path).metadata
     return {

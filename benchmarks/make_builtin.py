@@ -84,9 +84,7 @@ def demo_pictures(assets: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", choices=["digits", "bccd", "neu-det"])
     parser.add_argument("--run", type=Path, help="a finished run of the one name given; nothing is trained")
     parser.add_argument("--model", default="yolov13n-ghostnetv3")

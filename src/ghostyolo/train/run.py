@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.results import all_skipped, score_best
 from ghostyolo.train.schedule import plan_schedule
+from ghostyolo.train.signals import SIGTERM_STATUS, StopAtSigterm, keep_interrupt_handler
 from ghostyolo.train.state import RunState
 from ghostyolo.train.validation import Validator
 
@@ -144,7 +144,7 @@ def fit(
         module = DetectionModule(model, criterion, recipe, schedule, guard)
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
-        trainer.callbacks += [progress, epoch_end]
+        trainer.callbacks += [progress, epoch_end, StopAtSigterm()]
         _run(trainer, module, loader, folder / RESUME if resume else None)
 
     metrics = None
@@ -245,18 +245,16 @@ def _own_criterion(model: nn.Module, num_classes: int) -> Criterion:
 
 def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], state_file: Path | None) -> None:
     checkpoint = str(state_file) if state_file is not None and state_file.is_file() else None
-    previous = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        with keep_interrupt_handler():
+            trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:
-        # Lightning turns Ctrl-C and SIGTERM into exits of its own.
-        if trainer.received_sigterm:
+        if stop.code == SIGTERM_STATUS:
             log.warning("stopped by SIGTERM; --resume goes on after the last finished epoch")
-            raise SystemExit(143) from stop
+            raise
+        # Lightning turns Ctrl-C into an exit of its own.
         log.warning("interrupted; --resume goes on after the last finished epoch")
         raise KeyboardInterrupt from stop
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _report_skipped(skipped: dict[str, str], console: Console) -> None:

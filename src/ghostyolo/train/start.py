@@ -60,7 +60,8 @@ def train_detector(
         recipe = TrainRecipe.from_dict({**stored, **given})
         channels = begun["in_channels"]
         data = data if data is not None else begun["data"]
-        weights, backbone_weights = weights or begun["weights"], backbone_weights or begun["backbone_weights"]
+        weights = weights or begun.get("weights")
+        backbone_weights = backbone_weights or begun.get("backbone_weights")
         if model is None:
             model = DetectorConfig.from_dict(begun["network"], where=str(out))
     else:

@@ -1,0 +1,306 @@
+"""The pages tell the truth: their commands exist and run, their options and figures are the code's."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from tests.docs.pages import PAGES, REPOSITORY, blocks, commands, page_name
+
+pytest.importorskip("torch", reason="the pages use commands of the train extra")
+pytest.importorskip("sklearn", reason="the pages' data set is made of generated scenes")
+
+DOCS = REPOSITORY / "docs"
+BUILTIN = ("bccd", "neu-det", "digits")
+SMALL_SCENES = ["--train", "6", "--val", "3", "--imgsz", "96"]
+SHORT_TRAINING = ["--epochs", "1", "--imgsz", "64", "--batch", "4", "--device", "cpu", "--devices", "1"]
+SHORT_TRAINING += ["--precision", "32", "--threads", "1", "--no-plots"]
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+each_page_with_commands = pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=page_name)
+
+
+@pytest.fixture(scope="session")
+def command_line():
+    """The real command line as a click command."""
+    import typer.main
+
+    from ghostyolo.cli import main
+
+    main._register()
+    return typer.main.get_command(main.app)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory) -> Path:
+    """A folder with all that the pages name: data, photos, a video and a finished run."""
+    from ghostyolo import __version__
+    from ghostyolo.data.digits import generate_digit_scenes
+    from ghostyolo.metadata import ModelMetadata
+    from ghostyolo.models import build_model
+    from ghostyolo.models.weights import save_checkpoint
+    from tests.runtime.videos import write_video
+
+    folder = tmp_path_factory.mktemp("stage")
+    data = generate_digit_scenes(folder / "my-data", train=6, val=3, imgsz=96)
+    pictures = [record.path for record in data.splits["val"]]
+    (folder / "photos").mkdir()
+    for path in pictures:
+        shutil.copy(path, folder / "photos")
+    shutil.copy(pictures[0], folder / "photo.jpg")
+    frame = cv2.imread(str(pictures[0]))[:, :, ::-1]
+    write_video(folder / "clip.mp4", [frame, frame])
+    model = build_model("yolov13n-ghostnetv3", num_classes=10, branches=1)
+    metadata = ModelMetadata(version=__version__, model=model.config.name, class_names=data.class_names, imgsz=96)
+    for run in ("train", "mine"):
+        save_checkpoint(model, metadata, folder / "runs" / run / "best.safetensors")
+    return folder
+
+
+@pytest.fixture
+def workplace(stage, tmp_path, monkeypatch) -> Path:
+    """A copy of the stage as the current folder."""
+    folder = tmp_path / "work"
+    shutil.copytree(stage, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(command_line, arguments: list[str]) -> str:
+    """Run a command in this process; our errors are raised."""
+    try:
+        return str(command_line.main(arguments, standalone_mode=False))
+    except SystemExit as stop:
+        assert not stop.code, f"ghostyolo {' '.join(arguments)} exits with {stop.code}"
+        return ""
+
+
+def is_quick(arguments: list[str]) -> bool:
+    """Whether a command can be run here and at once."""
+    from ghostyolo.runtime.weights import builtin_names
+
+    if arguments[0] == "train" or "--train" in arguments[:2]:
+        return False
+    if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
+        return False
+    wanted = {word for word in arguments if word in BUILTIN}
+    if arguments[0] == "demo":
+        wanted.add("digits")
+    return wanted <= set(builtin_names())
+
+
+@each_page_with_commands
+def test_every_command_parses(page, command_line):
+    for arguments in commands(page):
+        if arguments[0].startswith("--"):
+            continue  # --help and --version leave at once
+        group, rest = command_line, list(arguments)
+        context = command_line.make_context("ghostyolo", rest, resilient_parsing=True)
+        while hasattr(group, "commands"):
+            name, group, rest = group.resolve_command(context, rest)
+            # The context of a group takes its own options off the front; a command's takes and checks them all.
+            is_group = hasattr(group, "commands")
+            context = group.make_context(name, rest, parent=context, resilient_parsing=is_group)
+            rest = [*context._protected_args, *context.args] if is_group else []
+
+
+@each_page_with_commands
+def test_quick_commands_run(page, command_line, workplace):
+    quick = [arguments for arguments in commands(page) if is_quick(arguments)]
+    if not quick:
+        pytest.skip("no command of this page is quick, or its weights are not in this package yet")
+    weights = next(iter((workplace / "runs").rglob("*.safetensors")))
+    shutil.copy(weights, workplace / "weights.safetensors")
+    for arguments in quick:
+        more = SMALL_SCENES if arguments[:2] == ["data", "digits"] else []
+        if arguments[:2] == ["data", "check"]:
+            run_check(command_line, arguments)
+        else:
+            run(command_line, [*arguments, *more])
+
+
+def run_check(command_line, arguments: list[str]) -> None:
+    """``data check`` may find errors (status 1): so small a data set lacks whole classes."""
+    import typer
+
+    try:
+        command_line.main(arguments, standalone_mode=False)
+    except (SystemExit, typer.Exit) as stop:
+        assert getattr(stop, "exit_code", getattr(stop, "code", 0)) in (0, 1, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [DOCS / "train.md", DOCS / "models.md", REPOSITORY / "README.md"], ids=page_name)
+def test_training_commands_run(page, command_line, workplace):
+    from ghostyolo.runtime.weights import builtin_names
+
+    shutil.rmtree(workplace / "runs" / "mine")
+    for block in blocks(page, "yaml"):
+        name = re.match(r"# (\S+\.yaml)\n", block)
+        if name:
+            (workplace / name[1]).write_text(block)
+    for arguments in commands(page):
+        needs_weights = {word for word in arguments if word in BUILTIN} - set(builtin_names())
+        if arguments[0] != "train" or needs_weights or "--backbone-weights" in arguments:
+            continue
+        short = ["--device", "cpu"] if "--resume" in arguments else SHORT_TRAINING
+        run(command_line, [*arguments, *short])
+        out = workplace / arguments[arguments.index("--out") + 1]
+        assert (out / "best.safetensors").is_file()
+
+
+@each_page
+def test_python_snippets_are_python(page):
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md"])
+def test_python_snippets_run(name, command_line, workplace, capsys):
+    if name == "checkpoint.md":
+        run(command_line, ["export", "--weights", "runs/train/best.safetensors", "--out", "small.onnx"])
+    snippets = blocks(DOCS / name, "python")
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, name, "exec"), {"__name__": "snippet"})
+
+
+def test_the_backbone_of_the_design_pages_can_be_used(monkeypatch):
+    import torch
+
+    from ghostyolo.models import build_model, registry
+    from ghostyolo.models.config import DetectorConfig
+
+    registry.load_parts()
+    monkeypatch.setattr(registry, "_PARTS", {kind: dict(parts) for kind, parts in registry._PARTS.items()})
+    exec(compile(blocks(DOCS / "design" / "parts.md", "python")[0], "parts.md", "exec"), {"__name__": "snippet"})
+    neck = {"type": "hyperace_fullpad", "depth": 0.5, "width": 0.25, "hyperedges": 4}
+    config = DetectorConfig.from_dict({"backbone": {"type": "plain"}, "neck": neck, "head": {"type": "dfl"}}, "here")
+    boxes, scores = build_model(config, num_classes=2).eval()(torch.rand(1, 3, 64, 64))
+    assert (boxes.shape, scores.shape) == ((1, 84, 4), (1, 84, 2))
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page_name(page)} links to {target}"
+
+
+def test_yaml_blocks_are_what_they_say():
+    from ghostyolo.models.config import DetectorConfig
+    from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
+
+    kinds = []
+    for page in PAGES:
+        for block in blocks(page, "yaml"):
+            content = yaml.safe_load(block)
+            if "backbone" in content:
+                DetectorConfig.from_dict(content, page_name(page))
+                kinds.append("model")
+            elif "epochs" in content:
+                kinds.append("recipe")
+            else:
+                assert content["names"]
+                kinds.append("data")
+    assert set(kinds) == {"model", "recipe", "data"}
+    for path in (REPOSITORY / "benchmarks" / "recipes").glob("*.yaml"):
+        TrainRecipe.from_dict(read_recipe_file(path), path.name)
+
+
+def test_the_recipe_of_the_train_page_is_one(tmp_path):
+    from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
+
+    (tmp_path / "recipe.yaml").write_text(blocks(DOCS / "train.md", "yaml")[0])
+    recipe = TrainRecipe.from_dict(read_recipe_file(tmp_path / "recipe.yaml"))
+    assert (recipe.lr, recipe.augment.fliplr) == (1e-3, 0)
+
+
+def test_train_page_has_every_option():
+    from ghostyolo.data.augment.config import AugmentConfig
+    from ghostyolo.train.recipe import TrainRecipe
+
+    text = (DOCS / "train.md").read_text(encoding="utf-8")
+    missing = {*TrainRecipe.model_fields, *AugmentConfig.model_fields} - set(re.findall(r"`(\w+)`", text))
+    assert not missing - {"augment"}
+
+
+@pytest.mark.parametrize(
+    ("command", "page"),
+    [
+        (("train",), "train.md"),
+        (("val",), "evaluate.md"),
+        (("predict",), "predict.md"),
+        (("export",), "checkpoint.md"),
+        (("models",), "models.md"),
+        (("data", "check"), "data.md"),
+        (("data", "digits"), "data.md"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_pages_name_every_flag(command_line, command, page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name in command:
+        command_line = command_line.commands[name]
+    flags = {parameter.opts[0] for parameter in command_line.params if parameter.opts[0].startswith("--")} - {"--help"}
+    # The train page's table has its options by their names in YAML, without dashes.
+    missing = {flag for flag in flags if flag not in text and f"`{flag[2:].replace('-', '_')}`" not in text}
+    assert not missing
+
+
+def test_data_page_has_every_kind_of_fault():
+    from ghostyolo.data.formats.raw import LEVELS
+
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \|", (DOCS / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert dict(rows) == LEVELS
+
+
+def test_checkpoint_page_has_every_key_of_the_metadata():
+    from ghostyolo.metadata import ModelMetadata
+
+    text = (DOCS / "checkpoint.md").read_text(encoding="utf-8")
+    assert not [key for key in ModelMetadata.model_fields if f"`{key}`" not in text]
+
+
+def test_model_tables_are_what_the_command_counts():
+    from ghostyolo.models.describe import describe_zoo
+
+    counted = {row["name"]: row for row in describe_zoo()}
+    table = re.findall(r"^\| (yolov\S+) \| (.*) \|$", (DOCS / "models.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name, _ in table} == set(counted)
+    keys = ("params_deployed_m", "params_m", "macs_g", "flops_g")
+    for name, figures in table:
+        written = [float(figure) for figure in figures.split(" | ")]
+        assert written == pytest.approx([counted[name][key] for key in keys], abs=0.006), name
+    for page in ("README.md", "README.zh-CN.md"):
+        rows = re.findall(r"^\| ([nslx]) \| (.*) \|$", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(rows) == 4
+        for scale, cells in rows:
+            for suffix, cell in zip(("", "-ghostnetv3", "-ghostnetv3-psa"), cells.split(" | "), strict=True):
+                row = counted[f"yolov13{scale}{suffix}"]
+                params, flops = (float(figure) for figure in re.findall(r"[\d.]+", cell))
+                assert params == pytest.approx(row["params_deployed_m"], abs=0.006), (page, scale, suffix)
+                assert flops == pytest.approx(row["flops_g"], abs=0.006), (page, scale, suffix)
+
+
+def test_ci_runs_the_readme_s_test_command_word_for_word():
+    line = next(line for line in blocks(REPOSITORY / "README.md", "bash")[-1].splitlines() if "pytest" in line)
+    assert line in (REPOSITORY / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert f"test_command='{line}'" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_both_readmes_have_the_same_commands_and_figures():
+    english, chinese = REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md"
+    assert commands(english) == commands(chinese)
+
+    def figures(page: Path) -> list[str]:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        return [cell for line in lines if line.startswith("|") for cell in re.findall(r"\d+\.\d+", line)]
+
+    assert figures(english) == figures(chinese)
