@@ -3,10 +3,10 @@
     python benchmarks/training_speed.py --peer-python PEER_ENVIRONMENT/bin/python
 
 The peer is the released ``ultralytics`` package in an environment of its own (``pip install ultralytics``), trained
-through its public interface. Everyone gets the same pictures, size, batch, threads, mosaic and RAM cache, and reads in
-the training process. Each measurement is a fresh process; rounds are interleaved (every contestant once, then again), so
-that a busy minute of the machine hits all of them. Images a second: pictures / median epoch after the first, medians
-over rounds. Memory: the process's largest resident set, torch and all included, no validation.
+through its public interface. Everyone gets the same pictures, size, batch, threads, mosaic and RAM cache, and reads
+in the training process. Each measurement is a fresh process; rounds are interleaved (every contestant once, then
+again), so that a busy minute of the machine hits all of them. Images a second: pictures / median epoch after the
+first, medians over rounds. Memory: the process's largest resident set, torch and all included, no validation.
 """
 
 from __future__ import annotations
