@@ -25,7 +25,7 @@ ASSETS = REPOSITORY / "src" / "ghostyolo" / "assets"
 RECIPES = Path(__file__).resolve().parent / "recipes"
 LARGEST_BYTES = 6_000_000
 
-TRAIN_SCENES, VAL_SCENES, SCENES_SEED = 4000, 400, 0
+TRAIN_SCENES, VAL_SCENES, SCENES_SEED = 1600, 200, 0
 DEMO_PICTURES, DEMO_SIDE, DEMO_SEED = 6, 480, 2000
 
 
@@ -42,14 +42,17 @@ def digit_scenes(folder: Path, train: int, val: int) -> Path:
     return folder
 
 
-def train(name: str, data: Path, folder: Path, args: argparse.Namespace) -> Path:
-    """Train by recipes/NAME.yaml, or go on with it, or do nothing where it is finished; return the run's folder."""
+def train(recipe: str, data: Path, folder: Path, start: list[object], args: argparse.Namespace) -> Path:
+    """Train by recipes/RECIPE.yaml, or go on with it, or do nothing where it is finished; return the run's folder.
+
+    ``start`` is the network, or the weights to go on from, as options of ``ghostyolo train``.
+    """
     if (folder / "results.json").is_file():
         return folder
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
     ghostyolo(
-        *("train", "--data", data, "--model", args.model, "--branches", args.branches),
-        *("--recipe", RECIPES / f"{name}.yaml", "--seed", args.seed, "--out", folder, *resume, *args.more),
+        *("train", "--data", data, *start, "--branches", args.branches),
+        *("--recipe", RECIPES / f"{recipe}.yaml", "--seed", args.seed, "--out", folder, *resume, *args.more),
     )
     return folder
 
@@ -106,7 +109,10 @@ def main() -> None:
             data = args.data_root / name
             if name == "digits":
                 data = digit_scenes(args.runs / "scenes", args.train_scenes, args.val_scenes)
-            run = train(name, data, args.runs / name, args)
+            run = train(name, data, args.runs / name, ["--model", args.model], args)
+            if name == "digits":
+                first = ["--weights", run / "best.safetensors"]
+                run = train("digits_fine", data, args.runs / "digits_fine", first, args)
         args.assets.mkdir(parents=True, exist_ok=True)
         install(name, run, args.assets)
         if name == "digits":

@@ -1,7 +1,7 @@
 """``ghostyolo demo --train``: the whole life of a detector in about three minutes on two CPU cores.
 
 Generate labelled scenes, train, evaluate, fold. The figures at the end are those of so short a training; the built-in
-``digits`` weights had ten times as much (benchmarks/make_builtin_weights.sh).
+``digits`` weights had eight times as much (benchmarks/make_builtin.py).
 """
 
 from __future__ import annotations
