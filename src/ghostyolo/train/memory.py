@@ -1,8 +1,9 @@
 """Keep memory that the process freed, instead of giving it back and asking for it again at every layer.
 
 glibc returns large blocks to the system as soon as they are freed. A training step on the CPU frees and allocates the
-same activations again and again, and the kernel has to map and clear each page anew: 89,000 page faults a step
-and a third of its time, measured with yolov13n-ghostnetv3 at 320 px, batch 16 ; the same step with glibc told to keep it: 1,300 faults.
+same activations again and again, and the kernel has to map and clear each page anew: 89,000 page faults a step and a
+third of its time with yolov13n-ghostnetv3 at 320 px, batch 16; 1,300 with memory kept. ``benchmarks/allocator.py``
+counts them.
 """
 
 from __future__ import annotations
