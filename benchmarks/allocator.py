@@ -2,7 +2,7 @@
 
     python benchmarks/allocator.py
 
-Each setting runs in a process of its own, alternating; prints medians over the rounds and writes results/allocator.json.
+Each setting runs in a process of its own, alternating; prints medians and writes results/allocator.json.
 """
 
 from __future__ import annotations
