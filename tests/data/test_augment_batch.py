@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ghostyolo.data.augment import AugmentConfig, BatchAugment
+from ghostyolo.data.augment.batch import BatchAugment
+from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.losses.targets import Targets
 
 PLAIN = AugmentConfig(mosaic=0.0, translate=0.0, scale=0.0, fliplr=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ghostyolo.data.augment import AugmentConfig
 from ghostyolo.data.augment.color import jitter_hsv
+from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.data.augment.geometry import Affine, random_affine, warp_boxes
 from ghostyolo.data.augment.mosaic import random_layout
 

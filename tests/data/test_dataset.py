@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ghostyolo.data.augment import AugmentConfig, BatchAugment
+from ghostyolo.data.augment.batch import BatchAugment
+from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.data.dataset import DetectionDataset, Missing, Sample, collate
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError

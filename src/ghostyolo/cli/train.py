@@ -53,11 +53,11 @@ def train(
     channels: int = typer.Option(3, min=1, help="Of the pictures: 3, or 1 for grey."),
 ) -> None:
     """Train a detector: best and last weights, curves and pictures are written to --out."""
-    options = {key: value for key, value in locals().items() if key in _recipe_keys() and value is not None}
-
+    given = dict(locals())
     from ghostyolo.extras import require
 
     require("train", "training")
+    options = {key: given[key] for key in _recipe_keys() & set(given) if given[key] is not None}
 
     from rich.console import Console
 

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from ghostyolo.data.augment import BatchAugment
+from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.dataset import Batch
 from ghostyolo.losses.targets import Targets
 from ghostyolo.train.ema import Ema

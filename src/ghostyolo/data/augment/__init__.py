@@ -1,6 +1,4 @@
-"""Batched augmentation for detection: mosaic, affine, flips, HSV jitter and mixup as tensors."""
+"""Batched augmentation for detection: mosaic, affine, flips, HSV jitter and mixup as tensors.
 
-from ghostyolo.data.augment.batch import BatchAugment
-from ghostyolo.data.augment.config import AugmentConfig
-
-__all__ = ["AugmentConfig", "BatchAugment"]
+``batch.BatchAugment`` does it and needs torch; ``config.AugmentConfig`` says how strongly and does not.
+"""
