@@ -13,13 +13,13 @@ __all__ = ["Detector", "GhostYoloError", "__version__", "list_models", "load"]
 if TYPE_CHECKING:
     from ghostyolo.detector import Detector
     from ghostyolo.errors import GhostYoloError
-    from ghostyolo.models.registry import list_models
+    from ghostyolo.models.names import list_models
     from ghostyolo.runtime.predictor import load
 
 _LAZY = {
     "Detector": "ghostyolo.detector",
     "GhostYoloError": "ghostyolo.errors",
-    "list_models": "ghostyolo.models.registry",
+    "list_models": "ghostyolo.models.names",
     "load": "ghostyolo.runtime.predictor",
 }
 

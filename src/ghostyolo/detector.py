@@ -40,7 +40,7 @@ class Detector:
     """
 
     def __init__(self, source: str | Path, *, device: str = "cpu", threads: int | None = None) -> None:
-        from ghostyolo.models.registry import list_models
+        from ghostyolo.models.names import is_model_name, list_models
         from ghostyolo.runtime.weights import builtin_names, resolve_weights
 
         self.device, self.threads = device, threads
@@ -49,7 +49,7 @@ class Detector:
         self._predictor: Predictor | None = None
         name = str(source)
         is_name = not Path(name).suffix and len(Path(name).parts) == 1
-        if name in list_models() or name.endswith((".yaml", ".yml")):
+        if is_model_name(name) or name.endswith((".yaml", ".yml")):
             self.model = name
         elif is_name and name not in builtin_names() and not Path(name).is_file():
             known = suggest(name, [*list_models(), *builtin_names()])

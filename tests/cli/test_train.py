@@ -12,7 +12,7 @@ import yaml
 from ghostyolo.cli import main as command
 from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError, WeightsError
-from ghostyolo.models.registry import zoo_config
+from ghostyolo.models.names import zoo_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from ghostyolo.train.start import build_network, train_detector
 from tests.train import tiny

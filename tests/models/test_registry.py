@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.models import build_model, list_models
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import resolve_config
-from ghostyolo.models.registry import zoo_config
+from ghostyolo.models.names import zoo_config
 
 PARTS = {"backbone": {"type": "ghostnetv3", "width": 0.5}, "neck": "hyperace_fullpad", "head": "dfl"}
 
@@ -19,7 +21,14 @@ def test_the_zoo_names_every_scale_and_variant():
     assert expected <= set(list_models())
 
 
-@pytest.mark.parametrize("name", list_models())
+# The smallest and the largest of a family hold what differs between scales; all of them are slow.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if re.match(r".*\d[nx](-|$)|.*-(nano|tiny)", name) else pytest.mark.slow)
+        for name in list_models()
+    ],
+)
 def test_every_model_runs_at_any_size_and_class_count(name):
     with torch.device("meta"):
         model = build_model(name, num_classes=7, in_channels=1).eval()
@@ -47,8 +56,10 @@ def test_a_wrong_part_is_named_with_valid_ones(change, message):
 def test_wrong_keys_and_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"unknown key 'backbon'.*backbone"):
         DetectorConfig.from_dict({**PARTS, "backbon": 1}, "m.yaml")
-    with pytest.raises(ConfigError, match=r"unknown model 'yolov13n-ghostnet'.*yolov13n-ghostnetv3"):
-        zoo_config("yolov13n-ghostnet")
+    with pytest.raises(ConfigError, match=r"unknown model 'yolo13n-ghostnetv3'.*yolov13n-ghostnetv3"):
+        zoo_config("yolo13n-ghostnetv3")
+    with pytest.raises(ConfigError, match=r"unknown backbone 'ghostnet'.*ghostnetv"):
+        build_model("yolov13n-ghostnet", num_classes=1)
     with pytest.raises(ConfigError, match="cannot read"):
         resolve_config(tmp_path / "missing.yaml")
     (tmp_path / "list.yaml").write_text("- a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -42,9 +43,16 @@ def _version(show: bool) -> None:
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
+    import_file: list[Path] = typer.Option(
+        [], "--import", help="Run a Python file that registers parts of your own; may be repeated.", show_default=False
+    ),
 ) -> None:
     if debug:
         os.environ["GHOSTYOLO_DEBUG"] = "1"
+    for path in import_file:
+        from ghostyolo.models import registry
+
+        registry.import_file(path)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ the parts are in `iou`, `dfl` and `task_aligned`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn import functional
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.dfl import distribution_focal_loss
 from ghostyolo.losses.iou import iou_aligned
+from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 from ghostyolo.nn.boxes import decode_distances, encode_ltrb, expected_distance
@@ -39,6 +40,8 @@ class DflCriterion(nn.Module):
     Raises:
         ConfigError: fewer than 1 class or 2 bins.
     """
+
+    parts = ("box", "cls", "dfl")
 
     def __init__(
         self,
@@ -117,3 +120,9 @@ class DflCriterion(nn.Module):
                 f"the criterion expects {self.num_classes} classes and 4 x {self.bins} box logits, "
                 f"the head gave {classes} and {logits}"
             )
+
+
+@register_criterion("dfl")
+def dfl_criterion(head: Any) -> DflCriterion:
+    """The criterion of :class:`ghostyolo.models.heads.dfl.DflHead`."""
+    return DflCriterion(head.num_classes, bins=head.bins)

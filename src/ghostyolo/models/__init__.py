@@ -8,7 +8,7 @@ __all__ = ["DetectionModel", "build_model", "list_models"]
 
 if TYPE_CHECKING:
     from ghostyolo.models.detector import DetectionModel, build_model
-    from ghostyolo.models.registry import list_models
+    from ghostyolo.models.names import list_models
 
 
 def __getattr__(name: str) -> Any:
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(detector, name)
     if name == "list_models":
-        from ghostyolo.models.registry import list_models
+        from ghostyolo.models.names import list_models
 
         return list_models
     raise AttributeError(f"module 'ghostyolo.models' has no attribute {name!r}")

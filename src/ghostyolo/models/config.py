@@ -30,7 +30,17 @@ class PartConfig(BaseModel):
 
 
 class DetectorConfig(BaseModel):
-    """A whole detector: ``backbone``, ``neck`` and ``head``, and how pictures are normalised for it."""
+    """A whole detector: ``backbone``, ``neck`` and ``head``, their size, and how pictures are normalised for it.
+
+    At most one of the sizes is given. It fills in the parameters that the parts' own keys leave open.
+
+    Attributes:
+        scale: a letter (p, n, s, m, l, x) or a number from 0 (p) to 5 (x), see :mod:`ghostyolo.models.scales`.
+        params_m: about so many million parameters, folded, with 80 classes.
+        flops_g: about so many GFLOPs, folded, with 80 classes, at 640 x 640.
+        imgsz: side in pixels of the pictures it is meant for; None: by the scale, else 640.
+        mean, std: per channel, or one number for all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,8 +48,19 @@ class DetectorConfig(BaseModel):
     backbone: PartConfig
     neck: PartConfig
     head: PartConfig
+    scale: str | float | None = None
+    params_m: float | None = Field(None, gt=0)
+    flops_g: float | None = Field(None, gt=0)
+    imgsz: int | None = Field(None, gt=0)
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> DetectorConfig:
+        sizes = [key for key in ("scale", "params_m", "flops_g") if getattr(self, key) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"give one of {' and '.join(sizes)}")
+        return self
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str) -> DetectorConfig:
@@ -55,6 +76,8 @@ class DetectorConfig(BaseModel):
             key = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise ConfigError(f"{where}: unknown key '{key}': {suggest(key, cls.model_fields)}") from error
+            if not key:  # of the whole, not of one key
+                raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
             raise ConfigError(f"{where}: key '{key}': {first['msg']}, got {first['input']!r}") from error
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.models.config import DetectorConfig
-from ghostyolo.models.registry import build_part, zoo_config
+from ghostyolo.models.names import zoo_config
+from ghostyolo.models.registry import build_part, find_part
+from ghostyolo.models.sizing import fill_in
 
 
 class DetectionModel(nn.Module):
@@ -26,13 +29,19 @@ class DetectionModel(nn.Module):
             raise ConfigError(f"a detector needs at least one class, got {num_classes}")
         if in_channels < 1:
             raise ConfigError(f"a picture has at least one channel, got {in_channels}")
+        # Explicit parameters, not a size: a checkpoint must not change when a scale's meaning does.
+        config = fill_in(config)
         self.config, self.num_classes, self.in_channels = config, num_classes, in_channels
         self.backbone = build_part(
             "backbone", config.backbone.type, config.backbone.params, {"in_channels": in_channels}
         )
         self.strides: tuple[int, ...] = tuple(self.backbone.strides)
+        _check_strides(config, self.strides)
         self.neck = build_part(
-            "neck", config.neck.type, config.neck.params, {"in_channels": tuple(self.backbone.channels)}
+            "neck",
+            config.neck.type,
+            config.neck.params,
+            {"in_channels": tuple(self.backbone.channels), "strides": self.strides},
         )
         self.head = build_part(
             "head",
@@ -57,8 +66,20 @@ class DetectionModel(nn.Module):
         return self.head(self.neck(self.backbone(images)))
 
 
+def _check_strides(config: DetectorConfig, strides: tuple[int, ...]) -> None:
+    """Refuse a backbone whose maps the neck cannot use."""
+    usual = (8, 16, 32)
+    takes_any = "strides" in inspect.signature(find_part("neck", config.neck.type).builder).parameters
+    if strides != usual and not takes_any:
+        given = ", ".join(map(str, strides))
+        raise ConfigError(
+            f"backbone '{config.backbone.type}' gives maps at strides {given}, neck '{config.neck.type}' needs "
+            "8, 16, 32: choose another backbone (ghostyolo models --parts)"
+        )
+
+
 def resolve_config(model: str | Path | DetectorConfig, **overrides: Any) -> DetectorConfig:
-    """A detector's declaration from a zoo name, a YAML file or a declaration.
+    """A detector's declaration from a name (:mod:`ghostyolo.models.names`), a YAML file or a declaration.
 
     Args:
         overrides: parameters of the backbone to replace, such as ``branches=1``; None leaves one as it is.

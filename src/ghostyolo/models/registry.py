@@ -1,63 +1,141 @@
-"""Parts by name (backbones, necks, heads) and whole detectors by name (the YAML files in ``models/zoo``).
+"""Parts by name: backbones, necks and heads, and what the scales mean for each.
 
-This module imports no torch: the names and declarations can be listed on a device. Parts register when
-:func:`load_parts` imports their files.
+This module imports no torch. Parts register when :func:`load_parts` imports their files; parts from outside register
+when their file is imported: from Python, by ``ghostyolo --import FILE``, or as an installed package's entry point of
+the group ``ghostyolo.parts``.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.scales import LETTERS, Scale, Scales, scaled
 
 Builder = Callable[..., Any]
 T = TypeVar("T", bound=Builder)
 
-_PARTS: dict[str, dict[str, Builder]] = {"backbone": {}, "neck": {}, "head": {}}
+
+@dataclass(frozen=True)
+class Part:
+    """A registered part.
+
+    Attributes:
+        builder: the class or function that makes it.
+        scales: its parameters at each letter; empty where size is not its own affair (most heads).
+    """
+
+    builder: Builder
+    scales: Scales
 
 
-def _register(kind: str, name: str) -> Callable[[T], T]:
+_PARTS: dict[str, dict[str, Part]] = {"backbone": {}, "neck": {}, "head": {}}
+
+
+def _register(kind: str, name: str, scales: Scales | None) -> Callable[[T], T]:
+    scales = scales or {}
+    if scales and set(scales) != set(LETTERS):
+        raise ConfigError(f"{kind} '{name}': scales must name each of {', '.join(LETTERS)}, got {', '.join(scales)}")
+
     def decorate(builder: T) -> T:
         held = _PARTS[kind].get(name)
-        if held is not None and held.__qualname__ != builder.__qualname__:
-            raise ConfigError(f"{kind} '{name}' is already registered by {held.__module__}.{held.__qualname__}")
-        _PARTS[kind][name] = builder
+        if held is not None and held.builder.__qualname__ != builder.__qualname__:
+            owner = f"{held.builder.__module__}.{held.builder.__qualname__}"
+            raise ConfigError(f"{kind} '{name}' is already registered by {owner}")
+        _PARTS[kind][name] = Part(builder, scales)
         return builder
 
     return decorate
 
 
-def register_backbone(name: str) -> Callable[[T], T]:
-    """Register a backbone: called with its parameters and ``in_channels``; offers ``channels`` and ``strides``."""
-    return _register("backbone", name)
+def register_backbone(name: str, scales: Scales | None = None) -> Callable[[T], T]:
+    """Register a backbone: called with its parameters and ``in_channels``; offers ``channels`` and ``strides``.
+
+    Args:
+        name: what declarations call it.
+        scales: letter (all of p, n, s, m, l, x) to parameters, see :mod:`ghostyolo.models.scales`.
+    """
+    return _register("backbone", name, scales)
 
 
-def register_neck(name: str) -> Callable[[T], T]:
-    """Register a neck: called with its parameters and ``in_channels`` (a tuple); offers ``channels``."""
-    return _register("neck", name)
+def register_neck(name: str, scales: Scales | None = None) -> Callable[[T], T]:
+    """Register a neck: called with its parameters, ``in_channels`` and, where it takes them, ``strides``.
+
+    It offers ``channels``. ``strides`` are the backbone's; a neck that does not take them is only given 8, 16, 32.
+    """
+    return _register("neck", name, scales)
 
 
-def register_head(name: str) -> Callable[[T], T]:
-    """Register a head: called with its parameters, ``in_channels``, ``strides`` and ``num_classes``."""
-    return _register("head", name)
+def register_head(name: str, scales: Scales | None = None) -> Callable[[T], T]:
+    """Register a head: called with its parameters, ``in_channels``, ``strides`` and ``num_classes``.
+
+    Its criterion registers under the same name, see :mod:`ghostyolo.losses.registry`.
+    """
+    return _register("head", name, scales)
 
 
 @cache
 def load_parts() -> None:
-    """Import every file in ``backbones``, ``necks`` and ``heads``, so that their parts register."""
+    """Import every file in ``backbones``, ``necks`` and ``heads``, and the parts of installed packages."""
     for folder in ("backbones", "necks", "heads"):
         package = importlib.import_module(f"ghostyolo.models.{folder}")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"ghostyolo.models.{folder}.{module.name}")
+    for entry_point in importlib.metadata.entry_points(group="ghostyolo.parts"):
+        entry_point.load()
+
+
+def import_file(path: Path) -> None:
+    """Run a Python file that registers parts of its own.
+
+    Raises:
+        ConfigError: there is no such file, or it fails.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"cannot import {path}: it is not a Python file")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise ConfigError(f"cannot import {path}: {type(error).__name__}: {error}") from error
+
+
+def list_parts(kind: str) -> list[str]:
+    """Names of the registered backbones, necks or heads."""
+    load_parts()
+    return sorted(_PARTS[kind])
+
+
+def find_part(kind: str, type_name: str) -> Part:
+    """A registered part.
+
+    Raises:
+        ConfigError: an unknown name, with the nearest valid ones.
+    """
+    load_parts()
+    if type_name not in _PARTS[kind]:
+        raise ConfigError(f"unknown {kind} '{type_name}': {suggest(type_name, _PARTS[kind])}")
+    return _PARTS[kind][type_name]
+
+
+def scale_params(kind: str, type_name: str, scale: Scale) -> dict[str, Any]:
+    """A part's parameters at a scale.
+
+    Raises:
+        ConfigError: an unknown part or scale.
+    """
+    return scaled(find_part(kind, type_name).scales, scale)
 
 
 def build_part(kind: str, type_name: str, params: dict[str, Any], given: dict[str, Any]) -> Any:
@@ -72,40 +150,10 @@ def build_part(kind: str, type_name: str, params: dict[str, Any], given: dict[st
     Raises:
         ConfigError: an unknown name or parameter, with the nearest valid ones.
     """
-    load_parts()
-    builders = _PARTS[kind]
-    if type_name not in builders:
-        raise ConfigError(f"unknown {kind} '{type_name}': {suggest(type_name, builders)}")
-    builder = builders[type_name]
+    builder = find_part(kind, type_name).builder
     accepted = set(inspect.signature(builder).parameters)
     for key in params:
         if key not in accepted or key in given:
             settable = accepted - set(given)
             raise ConfigError(f"{kind} '{type_name}' has no parameter '{key}': {suggest(key, settable)}")
     return builder(**params, **{key: value for key, value in given.items() if key in accepted})
-
-
-@cache
-def _zoo() -> dict[str, str]:
-    folder = resources.files("ghostyolo.models") / "zoo"
-    return {
-        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".yaml")
-    }
-
-
-def list_models() -> list[str]:
-    """Names of all detectors that can be built."""
-    return list(_zoo())
-
-
-def zoo_config(name: str) -> DetectorConfig:
-    """The declaration of a detector of the zoo.
-
-    Raises:
-        ConfigError: an unknown name, with the nearest ones.
-    """
-    if name not in _zoo():
-        raise ConfigError(f"unknown model '{name}': {suggest(name, _zoo())}")
-    return DetectorConfig.from_dict({"name": name, **yaml.safe_load(_zoo()[name])}, where=f"model '{name}'")

@@ -184,7 +184,8 @@ class A2C2f(nn.Module):
     ) -> None:
         super().__init__()
         hidden = out_channels // 2
-        heads = hidden // 32
+        # 32 channels a head where that divides, as in all published scales; more where it does not.
+        heads = next(count for count in range(max(hidden // 32, 1), 0, -1) if hidden % count == 0)
         self.enter = Conv(in_channels, hidden)
         self.inner = nn.ModuleList(
             nn.Sequential(*(AreaBlock(hidden, heads, mlp_ratio, area) for _ in range(2))) for _ in range(repeats)

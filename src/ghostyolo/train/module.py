@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.dataset import Batch
+from ghostyolo.losses.registry import Criterion
 from ghostyolo.losses.targets import Targets
 from ghostyolo.train.ema import Ema
 from ghostyolo.train.nan_guard import NanGuard
@@ -25,16 +26,13 @@ from ghostyolo.train.optimizer import build_optimizer
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.schedule import Schedule
 
-LOSS_PARTS = ("box", "cls", "dfl")
-Criterion = Callable[[Any, Targets], dict[str, Tensor]]
-
 
 class DetectionModule(LightningModule):
     """Trains ``model`` with ``criterion``.
 
     Args:
         model: in training mode ``model(images)`` gives what the criterion takes.
-        criterion: (output, targets) -> {"loss", "box", "cls", "dfl"}.
+        criterion: (output, targets) -> {"loss", and each of its parts}.
         recipe: what to do.
         schedule: the recipe resolved for this data set.
         nan_guard: stops the run at a loss that is not finite.
@@ -55,7 +53,8 @@ class DetectionModule(LightningModule):
         self.augment = BatchAugment(recipe.augment, recipe.imgsz)
         self.ema: Ema[nn.Module] = Ema(model, recipe.ema_decay, recipe.ema_ramp)
         self.steps_per_epoch = schedule.total_steps // recipe.epochs
-        self.loss_sums: Tensor = torch.zeros(len(LOSS_PARTS) + 1)
+        self.loss_parts = criterion.parts
+        self.loss_sums: Tensor = torch.zeros(len(self.loss_parts) + 1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
@@ -67,7 +66,7 @@ class DetectionModule(LightningModule):
         self.ema.follow(self.model)
 
     def on_train_epoch_start(self) -> None:
-        self.loss_sums = torch.zeros(len(LOSS_PARTS) + 1, device=self.device)
+        self.loss_sums = torch.zeros(len(self.loss_parts) + 1, device=self.device)
         self.model.train()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -93,7 +92,7 @@ class DetectionModule(LightningModule):
             loss = loss * 0
         else:
             self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
-            self.loss_sums += torch.stack([*(losses[part] for part in LOSS_PARTS), torch.ones_like(loss)]).detach()
+            self.loss_sums += torch.stack([*(losses[part] for part in self.loss_parts), torch.ones_like(loss)]).detach()
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
@@ -121,7 +120,7 @@ class DetectionModule(LightningModule):
     def mean_losses(self) -> dict[str, float]:
         """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
         sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
-        return {part: value / max(sums[-1], 1) for part, value in zip(LOSS_PARTS, sums[:-1], strict=True)}
+        return {part: value / max(sums[-1], 1) for part, value in zip(self.loss_parts, sums[:-1], strict=True)}
 
     def _plain_optimizer(self) -> torch.optim.Optimizer:
         return self.trainer.optimizers[0]

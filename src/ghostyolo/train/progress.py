@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ghostyolo.train.module import LOSS_PARTS, DetectionModule
+from ghostyolo.train.module import DetectionModule
 from ghostyolo.train.state import RunState
 
 _SHOWN_EVERY = 10  # steps; reading a loss makes the host wait for the device
@@ -56,7 +56,9 @@ class ProgressReport(Callback):
         self._bar.advance(self._task)
         if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, DetectionModule):
             *sums, count = pl_module.loss_sums.tolist()
-            parts = (f"{name} {value / max(count, 1):.3f}" for name, value in zip(LOSS_PARTS, sums, strict=True))
+            parts = (
+                f"{name} {value / max(count, 1):.3f}" for name, value in zip(pl_module.loss_parts, sums, strict=True)
+            )
             self._bar.update(self._task, losses=" ".join(parts))
 
     def finish_epoch(self) -> None:
@@ -89,7 +91,8 @@ def epoch_line(state: RunState, epochs: int) -> str:
     """One line about the last finished epoch."""
     row = state.rows[-1]
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"{row['seconds']:.1f} s"]
-    parts += [f"{name} {row[f'train/{name}']:.3f}" for name in LOSS_PARTS]
+    losses = {key.removeprefix("train/"): value for key, value in row.items() if key.startswith("train/")}
+    parts += [f"{name} {value:.3f}" for name, value in losses.items() if name != "loss"]
     if row.get("val/AP") is not None:
         parts.append(f"AP {row['val/AP']:.3f} AP50 {row.get('val/AP50') or 0:.3f}")
         if state.best_epoch == row["epoch"]:

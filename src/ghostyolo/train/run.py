@@ -16,7 +16,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
-from torch import nn
 from torch.utils.data import DataLoader
 
 from ghostyolo.data.dataset import DetectionDataset, collate
@@ -24,14 +23,14 @@ from ghostyolo.data.records import DetectionData
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.registry import Criterion, build_criterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engine import parse_device
 from ghostyolo.train.checkpoint_io import AtomicCheckpointIO
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
 from ghostyolo.train.folder import begin, describe_run
 from ghostyolo.train.memory import keep_freed_memory
-from ghostyolo.train.module import Criterion, DetectionModule
+from ghostyolo.train.module import DetectionModule
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.progress import ProgressReport
 from ghostyolo.train.ranks import is_main_process
@@ -74,7 +73,7 @@ class TrainResult:
 
 
 def fit(
-    model: nn.Module,
+    model: Any,
     metadata: ModelMetadata,
     data: DetectionData,
     recipe: TrainRecipe,
@@ -88,14 +87,15 @@ def fit(
     """Train ``model`` in place; write weights, resume state, config, logs and pictures to ``out``.
 
     Args:
-        model: fresh or pretrained; in training it gives what the criterion takes, else boxes and scores.
+        model: a :class:`DetectionModel`, fresh or pretrained; or, with a criterion of its own, any module that gives
+            in training what the criterion takes, else boxes and scores.
         metadata: for the checkpoints.
         data: its "train" split is learned; its "val" split, where there is one, is validated on.
         recipe: how.
         out: folder of the run.
         resume: go on with the run in ``out`` after its last finished epoch.
         origin: where weights came from, by kind; written to the config and compared on resume.
-        criterion: default: the one of the distribution head.
+        criterion: default: the one that is registered for the model's head.
         console: where progress is shown.
 
     Raises:
@@ -140,7 +140,7 @@ def fit(
         elif main:
             log.warning("%s has no val split: nothing is validated, the last weights count as the best", data.root)
         guard = NanGuard(records, folder, trainer.global_rank, trainer.world_size)
-        criterion = criterion or _own_criterion(model, len(data.class_names))
+        criterion = criterion or build_criterion(model.config.head.type, model.head)
         module = DetectionModule(model, criterion, recipe, schedule, guard)
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
@@ -237,10 +237,6 @@ def _make_loader(
         persistent_workers=recipe.workers > 0,
         pin_memory=on_cuda,
     )
-
-
-def _own_criterion(model: nn.Module, num_classes: int) -> Criterion:
-    return DflCriterion(num_classes, bins=getattr(getattr(model, "head", None), "bins", 16))
 
 
 def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], state_file: Path | None) -> None:

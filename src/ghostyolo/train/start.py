@@ -72,6 +72,8 @@ def train_detector(
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
+    if not resume and "imgsz" not in given and network.config.imgsz is not None:
+        recipe = recipe.model_copy(update={"imgsz": network.config.imgsz})
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 

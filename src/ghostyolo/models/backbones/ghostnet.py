@@ -36,6 +36,8 @@ STAGES: list[list[tuple[int, int, int, bool, int]]] = [
         (5, 960, 160, True, 1),
     ],
 ]
+# 1.0 and 1.3 are the papers' own; a detector's n has a backbone of about 1 M parameters, as YOLO's n has.
+SCALES = {letter: {"width": width} for letter, width in zip("pnsmlx", (0.35, 0.5, 1.0, 1.3, 1.6, 2.0), strict=True)}
 FIRST_GATED_BLOCK = 2  # V2 and V3 gate every bottleneck from the third on
 
 
@@ -120,25 +122,25 @@ class GhostNetClassifier(nn.Module):
         return self.classifier(self.dropout(torch.flatten(x, 1)))
 
 
-@register_backbone("ghostnetv1")
+@register_backbone("ghostnetv1", scales=SCALES)
 def ghostnetv1(*, width: float = 1.0, in_channels: int = 3) -> GhostNet:
     """GhostNet (CVPR 2020): no gate, plain convolutions."""
     return GhostNet(width, "none", None, in_channels)
 
 
-@register_backbone("ghostnetv2")
+@register_backbone("ghostnetv2", scales=SCALES)
 def ghostnetv2(*, width: float = 1.0, in_channels: int = 3, attention: str = "dfc") -> GhostNet:
     """GhostNetV2 (NeurIPS 2022): DFC attention, plain convolutions."""
     return GhostNet(width, attention, None, in_channels)
 
 
-@register_backbone("ghostnetv3")
+@register_backbone("ghostnetv3", scales=SCALES)
 def ghostnetv3(*, width: float = 1.0, in_channels: int = 3, branches: int = 3, attention: str = "dfc") -> GhostNet:
     """GhostNetV3 (2024): V2's graph trained with re-parameterized branches."""
     return GhostNet(width, attention, branches, in_channels)
 
 
-@register_backbone("ghostnetv3_psa")
+@register_backbone("ghostnetv3_psa", scales=SCALES)
 def ghostnetv3_psa(*, width: float = 1.0, in_channels: int = 3, branches: int = 3) -> GhostNet:
     """GhostNetV3 with pixel-shuffle attention in place of DFC: a variant of ours, not in the paper."""
     return GhostNet(width, "psa", branches, in_channels)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.blocks import A2C2f, Conv, DSC3k2, DSConv
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 
+# n, s, l, x as published (arXiv 2506.17733); p and m are ours.
+_SCALES: dict[str, dict[str, Any]] = {
+    "p": {"depth": 0.5, "width": 0.125, "max_channels": 1024, "large": False},
+    "n": {"depth": 0.5, "width": 0.25, "max_channels": 1024, "large": False},
+    "s": {"depth": 0.5, "width": 0.5, "max_channels": 1024, "large": False},
+    "m": {"depth": 0.5, "width": 0.75, "max_channels": 768, "large": False},
+    "l": {"depth": 1.0, "width": 1.0, "max_channels": 512, "large": True},
+    "x": {"depth": 1.0, "width": 1.5, "max_channels": 512, "large": True},
+}
 
-@register_backbone("yolov13")
+
+@register_backbone("yolov13", scales=_SCALES)
 class YoloV13Backbone(nn.Module):
     """Dense stem, DSC3k2 at stride 4 and 8, area attention at 16 and 32.
 

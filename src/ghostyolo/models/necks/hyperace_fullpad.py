@@ -6,6 +6,7 @@ Source: arXiv 2506.17733, sections 3.2 and 3.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,18 @@ def _up(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-@register_neck("hyperace_fullpad")
+# n, s, l, x as published; p and m are ours.
+_SCALES: dict[str, dict[str, Any]] = {
+    "p": {"depth": 0.5, "width": 0.125, "max_channels": 1024, "hyperedges": 4},
+    "n": {"depth": 0.5, "width": 0.25, "max_channels": 1024, "hyperedges": 4},
+    "s": {"depth": 0.5, "width": 0.5, "max_channels": 1024, "hyperedges": 8},
+    "m": {"depth": 0.5, "width": 0.75, "max_channels": 768, "hyperedges": 8},
+    "l": {"depth": 1.0, "width": 1.0, "max_channels": 512, "hyperedges": 8},
+    "x": {"depth": 1.0, "width": 1.5, "max_channels": 512, "hyperedges": 12},
+}
+
+
+@register_neck("hyperace_fullpad", scales=_SCALES)
 class HyperAceFullPad(nn.Module):
     """Top-down and bottom-up fusion of P3, P4, P5, each level enhanced by one shared hypergraph feature.
 

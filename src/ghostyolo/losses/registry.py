@@ -1,0 +1,76 @@
+"""The criterion of each head, under the head's registered name.
+
+A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
+:class:`~ghostyolo.losses.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
+``criterion.parts``, detached, for logs. It is built from the head itself, whose bins, anchors and strides it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.losses.targets import Targets
+
+
+class Criterion(Protocol):
+    """What training needs of a criterion.
+
+    Attributes:
+        parts: names of the loss parts, in the order they are shown: ``("box", "cls", "dfl")``.
+    """
+
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+
+    def __call__(self, output: Any, targets: Targets) -> dict[str, Tensor]: ...
+
+
+Builder = Callable[[Any], Criterion]
+T = TypeVar("T", bound=Builder)
+
+_CRITERIA: dict[str, Builder] = {}
+
+
+def register_criterion(head: str) -> Callable[[T], T]:
+    """Register what builds the criterion of a head: called with the head's module."""
+
+    def decorate(builder: T) -> T:
+        held = _CRITERIA.get(head)
+        if held is not None and held.__qualname__ != builder.__qualname__:  # type: ignore[attr-defined]
+            raise ConfigError(f"head '{head}' already has a criterion: {held.__module__}.{held.__qualname__}")  # type: ignore[attr-defined]
+        _CRITERIA[head] = builder
+        return builder
+
+    return decorate
+
+
+@cache
+def _load() -> None:
+    package = importlib.import_module("ghostyolo.losses")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"ghostyolo.losses.{module.name}")
+
+
+def build_criterion(head_type: str, head: nn.Module) -> Criterion:
+    """The criterion of a head.
+
+    Args:
+        head_type: its registered name.
+        head: the module.
+
+    Raises:
+        ConfigError: no criterion is registered under this name.
+    """
+    _load()
+    if head_type not in _CRITERIA:
+        raise ConfigError(
+            f"head '{head_type}' has no criterion, so it cannot be trained: {suggest(head_type, _CRITERIA)}"
+        )
+    return _CRITERIA[head_type](head)
