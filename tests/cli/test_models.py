@@ -8,11 +8,23 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the train extra")
 
+from ghostyolo.models.costs import counted_row
+from ghostyolo.models.describe import describe_model
+from ghostyolo.models.names import list_models
+
 KEYS = {"name", "backbone", "neck", "head", "params_m", "params_deployed_m", "macs_g", "flops_g", "imgsz"}
 
 
-def test_models_prints_the_zoo_as_json(run_cli):
-    done = run_cli("models", "--imgsz", 320, "--classes", 3, "--json")
+def test_models_prints_the_whole_zoo_at_once(run_cli):
+    done = run_cli("models", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert all(set(row) == KEYS for row in rows)
+    assert [row["name"] for row in rows] == list_models()
+
+
+def test_models_prints_named_ones_at_another_size(run_cli):
+    done = run_cli("models", "yolov13n", "yolov13n-ghostnetv3", "--imgsz", 320, "--classes", 3, "--json")
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert all(set(row) == KEYS and row["imgsz"] == 320 for row in rows.values())
@@ -23,6 +35,27 @@ def test_models_prints_the_zoo_as_json(run_cli):
 
 
 def test_a_size_off_the_stride_is_one_line(run_cli):
-    done = run_cli("models", "--imgsz", 100)
+    done = run_cli("models", "yolov13n", "--imgsz", 100)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == ["error: imgsz 100 is not a multiple of 32: the nearest valid one is 96"]
+
+
+def test_parts_are_listed_with_their_parameters(run_cli):
+    done = run_cli("models", "--parts", "--json")
+    assert done.returncode == 0, done.stderr
+    parts = {(row["kind"], row["name"]): row for row in json.loads(done.stdout)}
+    assert parts["backbone", "ghostnetv3"]["params"] == {"width": 1.0, "branches": 3, "attention": "dfc"}
+    assert parts["neck", "hyperace_fullpad"]["scales"]["n"]["width"] == 0.25
+    assert parts["head", "dfl"]["params"]["bins"] == 16
+
+
+@pytest.mark.parametrize("name", ["yolov13n", "yolov13n-ghostnetv3-psa", "yolov13p-ghostnetv3"])
+def test_the_packaged_counts_are_what_is_counted(name):
+    assert counted_row(name, 640, 80) == describe_model(name)
+    assert counted_row(name, 320, 80) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_all_packaged_counts_are_what_is_counted(name):
+    assert counted_row(name, 640, 80) == describe_model(name)

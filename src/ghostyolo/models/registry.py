@@ -129,6 +129,24 @@ def find_part(kind: str, type_name: str) -> Part:
     return _PARTS[kind][type_name]
 
 
+_GIVEN = {"in_channels", "strides", "num_classes"}  # by the parts before and by the data, not by a declaration
+
+
+def describe_part(kind: str, type_name: str) -> dict[str, Any]:
+    """A part in words: ``kind``, ``name``, ``params`` (name to default; None where one must be given) and ``scales``.
+
+    Raises:
+        ConfigError: an unknown part.
+    """
+    part = find_part(kind, type_name)
+    params = {
+        key: None if parameter.default is inspect.Parameter.empty else parameter.default
+        for key, parameter in inspect.signature(part.builder).parameters.items()
+        if key not in _GIVEN
+    }
+    return {"kind": kind, "name": type_name, "params": params, "scales": {k: dict(v) for k, v in part.scales.items()}}
+
+
 def scale_params(kind: str, type_name: str, scale: Scale) -> dict[str, Any]:
     """A part's parameters at a scale.
 
