@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -89,6 +90,8 @@ def is_quick(arguments: list[str]) -> bool:
 
     if arguments[0] == "train" or "--train" in arguments[:2]:
         return False
+    if arguments[0] == "--import":
+        return False  # a test of its own
     if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
         return False
     wanted = {word for word in arguments if word in BUILTIN}
@@ -180,19 +183,22 @@ def test_python_snippets_run(name, workplace, capsys):
         exec(compile(snippet, name, "exec"), {"__name__": "snippet"})
 
 
-def test_the_backbone_of_the_design_pages_can_be_used(monkeypatch):
-    import torch
-
-    from ghostyolo.models import build_model, registry
-    from ghostyolo.models.config import DetectorConfig
-
-    registry.load_parts()
-    monkeypatch.setattr(registry, "_PARTS", {kind: dict(parts) for kind, parts in registry._PARTS.items()})
-    exec(compile(blocks(DOCS / "design" / "parts.md", "python")[0], "parts.md", "exec"), {"__name__": "snippet"})
-    neck = {"type": "hyperace_fullpad", "depth": 0.5, "width": 0.25, "hyperedges": 4}
-    config = DetectorConfig.from_dict({"backbone": {"type": "plain"}, "neck": neck, "head": {"type": "dfl"}}, "here")
-    boxes, scores = build_model(config, num_classes=2).eval()(torch.rand(1, 3, 64, 64))
-    assert (boxes.shape, scores.shape) == ((1, 84, 4), (1, 84, 2))
+def test_a_backbone_outside_the_package_goes_the_whole_way(workplace, run_cli):
+    """What the page shows, as it shows it: the file is imported by each command, in a process of its own."""
+    page = DOCS / "add-a-backbone.md"
+    (workplace / "plain.py").write_text(blocks(page, "python")[0])
+    counted, trained, scored, exported = commands(page)
+    shown = run_cli(*counted, "--json")
+    assert shown.returncode == 0, shown.stderr
+    small, large = json.loads(shown.stdout)
+    assert (small["backbone"], small["params_m"] < large["params_m"]) == ("plain", True)
+    for command in ([*trained, *SHORT_TRAINING], scored):
+        done = run_cli(*command)
+        assert done.returncode == 0, done.stderr
+    lost = run_cli(*scored[2:])
+    assert lost.returncode == 2
+    assert "unknown backbone 'plain'" in lost.stderr
+    assert exported[:3] == ["--import", "plain.py", "export"]
 
 
 @each_page
