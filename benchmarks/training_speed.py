@@ -16,7 +16,6 @@ import csv
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+from processes import run_measured
 from report import RESULTS, Row, data_root, markdown, write_results
 
 PEER = "ultralytics yolo11n"
@@ -47,28 +47,11 @@ def write_pictures(source: Path, count: int, folder: Path) -> None:
     (folder / "peer.yaml").write_text(yaml.safe_dump({**described, "val": "images/val"}))
 
 
-def run(command: list[str], log: Path, threads: int) -> float:
-    """Run a process to its end; return its peak resident memory in MB.
-
-    Raises:
-        SystemExit: it failed; the end of its log is shown.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command[:6])} ... failed:\n{log.read_text(errors='replace')[-2000:]}")
-    kibibytes = usage.ru_maxrss if sys.platform == "linux" else usage.ru_maxrss / 1024  # macOS counts bytes
-    return kibibytes * 1024 / 1e6
-
-
 def measure_ours(options: tuple[str, ...], folder: Path, args: argparse.Namespace) -> tuple[list[float], float]:
     """Seconds of each epoch and peak MB of ``ghostyolo train``."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
-        peak = run(
+        peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(folder / "ours.yaml"),
              "--model", *options, "--epochs", str(args.epochs), "--imgsz", str(args.imgsz),
              "--batch", str(args.batch), "--threads", str(args.threads), "--close-mosaic", "0",
@@ -86,7 +69,7 @@ def measure_peer(folder: Path, args: argparse.Namespace, versions: dict[str, str
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
         numbers = (args.imgsz, args.batch, args.threads, args.epochs)
-        peak = run(
+        peak = run_measured(
             [args.peer_python, str(script), "yolo11n.yaml", str(folder / "peer.yaml"), *map(str, numbers),
              scratch, str(result)],
             Path(scratch) / "log.txt",
