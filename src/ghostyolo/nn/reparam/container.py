@@ -1,73 +1,23 @@
-"""Structural re-parameterization: several branches in training, one convolution on the device.
+"""The units that networks here are built of: convolution + batch norm, and the branch container.
 
-Sources: RepVGG (arXiv 2101.03697, section 3.3) for the mathematics, MobileOne (2206.04040) and GhostNetV3 (2404.11202,
-section 3.2) for N parallel branches.
-
-A convolution followed by a batch norm in evaluation is a convolution::
-
-    gamma (W * x - mean) / sqrt(var + eps) + beta  =  (gamma / std) W * x  +  (beta - gamma mean / std)
-
-and the sum of convolutions with one stride, grouping and padding is a convolution with the summed kernels. A 1x1 branch
-is a k x k kernel with zeros around its centre, an identity branch a kernel with a one there.
-
-Every module here that can be written as plain convolutions has a method ``fuse()`` that RETURNS the plain module;
-:func:`fold` walks a copy of a network and puts it in place. Nothing is flagged and no dead branch stays behind.
+Each has a method ``fuse()`` that RETURNS the plain module; :func:`ghostyolo.nn.reparam.fold` walks a copy of a network
+and puts it in place. Nothing is flagged and no dead branch stays behind.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ghostyolo.nn.reparam.convs import Pair, is_centred, pair, plain_conv
+from ghostyolo.nn.reparam.norms import Norm, fold_batch_norm
+
 Activation = Callable[[], nn.Module]
-Pair = tuple[int, int]
-Norm = Any  # BatchNorm2d or SyncBatchNorm: weight, bias, running_mean, running_var and eps
-
-
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else value
-
-
-def fold_batch_norm(kernel: Tensor, norm: Norm, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Fold a batch norm in evaluation into the convolution before it.
-
-    Args:
-        kernel: (out, in / groups, kh, kw).
-        norm: the ``BatchNorm2d`` (or synchronised one) over ``out`` channels, with running statistics.
-        bias: (out,) of the convolution, if it has one.
-
-    Returns:
-        Kernel of the same shape and bias (out,).
-    """
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
-    if bias is not None:
-        shift = shift + bias * scale
-    return kernel * scale.reshape(-1, 1, 1, 1), shift
-
-
-def plain_conv(like: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution with bias, of the geometry of ``like``, holding the given kernel and bias."""
-    conv = nn.Conv2d(
-        like.in_channels,
-        like.out_channels,
-        like.kernel_size,  # type: ignore[arg-type]
-        like.stride,  # type: ignore[arg-type]
-        like.padding,  # type: ignore[arg-type]
-        like.dilation,  # type: ignore[arg-type]
-        like.groups,
-        bias=True,
-        device=kernel.device,
-        dtype=kernel.dtype,
-    )
-    conv.weight = nn.Parameter(kernel.detach().clone())
-    conv.bias = nn.Parameter(bias.detach().clone())
-    return conv
 
 
 class ConvNorm(nn.Module):
@@ -81,14 +31,14 @@ class ConvNorm(nn.Module):
         in_channels: int,
         out_channels: int,
         kernel: int | Pair = 1,
-        stride: int = 1,
+        stride: int | Pair = 1,
         groups: int = 1,
         act: Activation | None = None,
         eps: float = 1e-5,
         momentum: float = 0.1,
     ) -> None:
         super().__init__()
-        kernel = _pair(kernel)
+        kernel = pair(kernel)
         padding = (kernel[0] // 2, kernel[1] // 2)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
@@ -141,6 +91,31 @@ class RepConv(nn.Module):
         self.identity = nn.BatchNorm2d(out_channels) if identity and same_shape else None
         self.act = act() if act is not None else nn.Identity()
 
+    @classmethod
+    def like(cls, conv: nn.Conv2d, norm: Norm, branches: int, pointwise: bool, identity: bool) -> RepConv:
+        """A container with fresh weights in the place of a convolution and a batch norm, without activation.
+
+        Its convolutions have the class and geometry of ``conv``, its norms ``eps``, ``momentum`` and synchronisation of
+        ``norm``. The 1x1 branch and the identity are left out where they would not fold into the kernel exactly: where
+        the kernel's middle is not on the pixel itself (even kernels, other padding than ``dilation * (kernel // 2)``).
+        """
+        container = cls(
+            conv.in_channels, conv.out_channels, groups=conv.groups, branches=branches, pointwise=False, identity=False
+        )
+        units = [cast(ConvNorm, branch) for branch in container.branches]
+        for unit in units:
+            unit.conv = _fresh_conv(conv)
+        if pointwise and is_centred(conv) and conv.kernel_size != (1, 1):
+            container.pointwise = ConvNorm(
+                conv.in_channels, conv.out_channels, 1, cast(Pair, conv.stride), conv.groups
+            ).to(conv.weight)
+            units.append(container.pointwise)
+        for unit in units:
+            unit.norm = _fresh_norm(norm)
+        if identity and is_centred(conv) and conv.in_channels == conv.out_channels and conv.stride == (1, 1):
+            container.identity = _fresh_norm(norm)
+        return container.train(norm.training)
+
     def forward(self, x: Tensor) -> Tensor:
         total = self.branches[0](x)
         for branch in self.branches[1:]:
@@ -151,20 +126,27 @@ class RepConv(nn.Module):
             total = total + self.identity(x)
         return self.act(total)
 
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """The batch norms, those of the N branches first."""
+        norms = [cast(ConvNorm, branch).norm for branch in self.branches]
+        if self.pointwise is not None:
+            norms.append(self.pointwise.norm)
+        return norms if self.identity is None else [*norms, self.identity]
+
     def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The one kernel (out, in / groups, k, k) and bias (out,) that all branches together are in evaluation."""
+        """The one kernel (out, in / groups, kh, kw) and bias (out,) that all branches together are in evaluation."""
         pairs = [cast(ConvNorm, branch).kernel_and_bias() for branch in self.branches]
         kernel = torch.stack([pair[0] for pair in pairs]).sum(0)
         bias = torch.stack([pair[1] for pair in pairs]).sum(0)
-        size = kernel.shape[-1]
+        middle = (kernel.shape[-2] // 2, kernel.shape[-1] // 2)
         if self.pointwise is not None:
             point, shift = self.pointwise.kernel_and_bias()
-            kernel = kernel + F.pad(point, [size // 2] * 4)
+            kernel = kernel + F.pad(point, [middle[1], middle[1], middle[0], middle[0]])
             bias = bias + shift
         if self.identity is not None:
             unit = torch.zeros_like(kernel)
             channel = torch.arange(kernel.shape[0], device=kernel.device)
-            unit[channel, channel % kernel.shape[1], size // 2, size // 2] = 1
+            unit[channel, channel % kernel.shape[1], middle[0], middle[1]] = 1
             skip, shift = fold_batch_norm(unit, self.identity)
             kernel = kernel + skip
             bias = bias + shift
@@ -180,33 +162,26 @@ def _pointwise(branch: ConvNorm, x: Tensor) -> Tensor:
     conv = branch.conv
     if not conv.groups == conv.in_channels == conv.out_channels:
         return branch(x)
-    step = conv.stride[0]
-    thinned = x[:, :, ::step, ::step] if step > 1 else x
+    thinned = x if conv.stride == (1, 1) else x[:, :, :: conv.stride[0], :: conv.stride[1]]
     return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
 
 
-def fold(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` in evaluation mode with every branch and batch norm folded away.
-
-    Children are replaced by what their ``fuse()`` returns; the model given is left as it was. Folding twice does no
-    harm: a folded network has nothing left to fuse.
-    """
-    folded = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        return _fold_children(folded)
+def _fresh_conv(like: nn.Conv2d) -> nn.Conv2d:
+    conv = copy.deepcopy(like).requires_grad_(True)
+    conv.bias = None
+    conv.reset_parameters()
+    return conv
 
 
-def _fold_children(module: nn.Module) -> nn.Module:
-    fuse = getattr(module, "fuse", None)
-    if callable(fuse):
-        return fuse()
-    for name, child in module.named_children():
-        setattr(module, name, _fold_children(child))
-    return module
-
-
-def is_folded(model: nn.Module) -> bool:
-    """Whether no batch norm and no branch is left."""
-    return not any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm | RepConv | ConvNorm) for module in model.modules()
-    )
+def _fresh_norm(like: Norm) -> nn.BatchNorm2d:
+    options = {
+        "eps": like.eps,
+        "momentum": like.momentum,
+        "device": like.running_mean.device,
+        "dtype": like.running_mean.dtype,
+    }
+    channels = len(like.running_mean)
+    if isinstance(like, nn.SyncBatchNorm):
+        # Not a BatchNorm2d by class, but the same by state and by what it takes.
+        return cast(nn.BatchNorm2d, nn.SyncBatchNorm(channels, process_group=like.process_group, **options))
+    return nn.BatchNorm2d(channels, **options)
