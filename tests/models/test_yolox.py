@@ -15,8 +15,8 @@ from ghostyolo.models.names import zoo_config
 from ghostyolo.nn.reparam import fold
 
 # Parameters (M) and FLOPs (G) at this side, as printed; then FLOPs = 2 x MACs of the folded network by our count. The
-# published figures are twice the operations of the network before folding, where a batch norm counts two for each number
-# that it writes: 3 % of nano, 0.4 % of s.
+# published figures are twice the operations of the network before folding, where a batch norm counts two for each
+# number that it writes: 3 % of nano, 0.4 % of s.
 PUBLISHED = {
     "yolox-nano": (416, 0.91, 1.08, 1.045),
     "yolox-tiny": (416, 5.06, 6.45, 6.413),
