@@ -29,6 +29,8 @@ class ModelMetadata(BaseModel):
         in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
         mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
         deployed: branches and batch norms are folded.
+        nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
+            Files of versions that had no such head lack it.
         config: the network's own declaration, enough to rebuild it in torch.
         metrics: how the weights scored, by name, values in 0..1, with the data set they were measured on.
     """
@@ -45,6 +47,7 @@ class ModelMetadata(BaseModel):
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
     deployed: bool = False
+    nms: bool = True
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
 

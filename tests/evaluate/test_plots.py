@@ -72,6 +72,14 @@ class TestTraining:
         assert figures[0].axes[2].get_title(loc="right") == "best AP 0.300 at epoch 1"
         assert cv2.imread(str(tmp_path / "curves.png")).std() > 10
 
+    @pytest.mark.parametrize("criterion", ["dfl", "yolox", "end2end"])
+    def test_the_parts_of_every_criterion_are_drawn(self, tmp_path, figures, criterion):
+        losses = pytest.importorskip("ghostyolo.losses." + {"dfl": "detection"}.get(criterion, criterion))
+        kind = {"dfl": "DflCriterion", "yolox": "YoloXCriterion", "end2end": "EndToEndCriterion"}[criterion]
+        parts = [f"train/{part}" for part in getattr(losses, kind).parts]
+        plot_training_curves([{"epoch": 0, **dict.fromkeys(parts, 1.0)}], tmp_path / "curves.png")
+        assert [list(lines(axis)) for axis in figures[0].axes] == [parts]
+
     def test_text_blanks_nan_and_split_rows_of_a_csv_log_are_taken(self, tmp_path, figures):
         rows = [
             {"epoch": "0", "step": "10", "train/loss": "9.5", "val/AP": ""},

@@ -43,7 +43,8 @@ def random_targets(counts: list[int], imgsz: int, classes: int, seed: int = 0, l
     return Targets.from_lists(boxes, labels)
 
 
-def _iou(first: list[float], second: list[float]) -> float:
+def overlap(first: list[float], second: list[float]) -> float:
+    """IoU of two boxes of corners."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -76,12 +77,12 @@ def assign_slowly(
             candidates = []
             for anchor, center in enumerate(centers.double().tolist()):
                 if all(abs(center[axis] - (box[axis] + box[2 + axis]) / 2) <= reach[axis] for axis in range(2)):
-                    overlap = _iou(boxes_xyxy[picture, anchor].double().tolist(), box)
-                    alignment = math.sqrt(float(scores[picture, anchor, label])) * overlap**6
+                    iou = overlap(boxes_xyxy[picture, anchor].double().tolist(), box)
+                    alignment = math.sqrt(float(scores[picture, anchor, label])) * iou**6
                     if alignment > 0:
-                        candidates.append((-alignment, anchor, overlap))
-            for alignment, anchor, overlap in sorted(candidates)[:topk]:
-                taken.setdefault(anchor, []).append((-overlap, alignment, row))
+                        candidates.append((-alignment, anchor, iou))
+            for alignment, anchor, iou in sorted(candidates)[:topk]:
+                taken.setdefault(anchor, []).append((-iou, alignment, row))
         kept = {anchor: min(wishes) for anchor, wishes in taken.items()}
         picture_rows, picture_softs = [-1] * len(centers), [0.0] * len(centers)
         for anchor, (_, alignment, row) in kept.items():

@@ -62,6 +62,18 @@ def test_nothing_found_gives_empty_arrays_of_the_right_shape(multi_label):
         assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
 
 
+def test_without_a_threshold_nothing_is_suppressed_and_the_best_are_kept():
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 50, 60]]
+    scores = [[0.3, 0.0], [0.9, 0.2], [0.6, 0.0], [0.8, 0.0]]
+    assert select(boxes, scores, iou=None)[1].tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert select(boxes, scores, iou=None, max_detections=2)[1].tolist() == pytest.approx([0.9, 0.6])
+    found = select(boxes, scores, iou=None, multi_label=True)
+    assert found[1].tolist() == pytest.approx([0.9, 0.6, 0.3, 0.2])
+    assert found[2].tolist() == [0, 0, 0, 1]
+    assert [values.dtype for values in found] == [np.float32, np.float32, np.int64]
+    assert select(boxes, scores, iou=None, confidence=0.95)[0].shape == (0, 4)
+
+
 def test_boxes_without_area_or_not_finite_are_left_out():
     boxes = [[5, 5, 5, 9], [9, 9, 5, 5], [0, 0, np.nan, 5], [0, 0, np.inf, 5], [0, 0, 4, 4], [9, 9, 12, 12]]
     scores = [[0.9], [0.9], [0.9], [0.9], [0.5], [np.nan]]

@@ -150,6 +150,20 @@ def test_multi_label_reports_a_box_once_for_each_class():
     assert found(both) == {("red", 0, 0, 32, 32), ("green", 0, 0, 32, 32)}
 
 
+def test_a_network_that_needs_no_nms_keeps_overlapping_boxes():
+    class Twice(ColourEngine):
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            return np.concatenate([boxes, boxes], 1), np.concatenate([scores, scores * 0.5], 1)
+
+    image = picture(64, 64, (1, 0, RED))
+    for nms, scores in ((True, [1.0]), (False, [1.0, 0.5])):
+        result = Predictor(Twice(nms=nms)).detect([image], imgsz=64, confidence=0.3)[0]
+        assert found(result) == {("red", 32, 0, 64, 32)}
+        assert result.confidence.tolist() == pytest.approx(scores)
+    assert len(Predictor(Twice(nms=False)).detect([image], imgsz=64, confidence=0.3, max_detections=1)[0]) == 1
+
+
 def test_predictions_come_in_order_whatever_the_batch(predictor):
     images = [picture(128, 128, *[(column, 0, RED) for column in range(count)]) for count in (1, 0, 4, 2, 3)]
     for batch in (1, 2, 8):

@@ -94,7 +94,8 @@ def evaluate(
             order, its labels are translated.
         imgsz: side in pixels to letterbox to; the model's own where None.
         confidence: detections that score less are dropped. Low on purpose: AP wants the whole curve.
-        iou: overlap above which non-maximum suppression drops the weaker box of a class.
+        iou: overlap above which non-maximum suppression drops the weaker box of a class; without effect for a detector
+            that needs none.
         max_detections: at most so many a picture.
         batch: pictures a call of the detector.
         progress: called with (done, total) pictures after each batch.

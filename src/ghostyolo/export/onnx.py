@@ -1,7 +1,8 @@
 """Write a detector as ONNX: folded, decoded in the graph, dynamic batch and size, metadata inside, checked.
 
 Input ``images`` (B, C, H, W) float32, RGB in 0..1, H and W multiples of the stride. Outputs ``boxes`` (B, A, 4) xyxy in
-input pixels and ``scores`` (B, A, classes) in 0..1. NMS is left to the reader (:mod:`ghostyolo.runtime.postprocess`).
+input pixels and ``scores`` (B, A, classes) in 0..1. NMS is left to the reader (:mod:`ghostyolo.runtime.postprocess`),
+where the metadata says that it is needed.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def export_onnx(
     if half_weights:
         round_to_half(folded)
     proto = _trace(folded, model, metadata.imgsz, opset)
-    deployed = metadata.model_copy(update={"deployed": True, "config": model.config.model_dump(mode="json")})
+    deployed = metadata.model_copy(
+        update={"deployed": True, "nms": model.needs_nms, "config": model.config.model_dump(mode="json")}
+    )
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {METADATA_KEY: deployed.to_json()})
     proto.producer_name, proto.producer_version = "ghostyolo", deployed.version

@@ -2,7 +2,8 @@
 
 A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
 :class:`~ghostyolo.losses.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
-``criterion.parts``, detached, for logs. It is built from the head itself, whose bins, anchors and strides it needs.
+``criterion.parts``, detached, for logs. It is built from the head itself, whose bins, anchors and strides it needs. One
+that changes in the course of training has :meth:`FollowsEpochs.begin_epoch` too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -30,6 +31,20 @@ class Criterion(Protocol):
     def parts(self) -> tuple[str, ...]: ...
 
     def __call__(self, output: Any, targets: Targets) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class FollowsEpochs(Protocol):
+    """What a criterion may have that changes in the course of training."""
+
+    def begin_epoch(self, epoch: int, epochs: int, close_mosaic: int) -> None:
+        """Called before each epoch, the first after a resume too; what it sets must follow from these numbers alone.
+
+        Args:
+            epoch: the one that begins, from 0.
+            epochs: of the whole run.
+            close_mosaic: the last so many of them have no mosaic.
+        """
 
 
 Builder = Callable[[Any], Criterion]

@@ -104,7 +104,7 @@ class TaskAlignedAssigner:
         sides = targets.boxes_xyxy[..., 2:] - targets.boxes_xyxy[..., :2]
         image, row = (targets.mask & (sides > 0).all(-1)).nonzero(as_tuple=True)
         objects_xyxy, labels = targets.boxes_xyxy[image, row].to(dtype), targets.labels[image, row]
-        _check_labels(labels, classes)
+        check_labels(labels, classes)
 
         pair_object, pair_anchor = self._inside(objects_xyxy, centers, strides).nonzero(as_tuple=True)
         pair_cell = image[pair_object] * anchors + pair_anchor
@@ -158,7 +158,12 @@ class TaskAlignedAssigner:
         return (inside[0] & inside[1]).T
 
 
-def _check_labels(labels: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse labels that are no classes of the head.
+
+    Raises:
+        DataError: a label lies outside 0..classes - 1.
+    """
     if len(labels):
         lowest, highest = (int(label) for label in labels.aminmax())
         if lowest < 0 or highest >= classes:

@@ -60,6 +60,11 @@ class DetectionModel(nn.Module):
         """Pixels that image sides must be a multiple of."""
         return max(self.strides)
 
+    @property
+    def needs_nms(self) -> bool:
+        """Whether a reader must suppress the weaker boxes of one object; a head that says nothing needs it."""
+        return getattr(self.head, "needs_nms", True)
+
     def forward(self, images: Tensor) -> Any:
         if self.normalise:
             images = (images - self.mean) / self.std

@@ -36,7 +36,7 @@ def save_checkpoint(model: DetectionModel, metadata: ModelMetadata, path: str | 
         if half and stored.is_floating_point():
             stored = stored.half()
         tensors[name] = stored.clone().contiguous()
-    header = metadata.model_copy(update={"config": model.config.model_dump(mode="json")})
+    header = metadata.model_copy(update={"config": model.config.model_dump(mode="json"), "nms": model.needs_nms})
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: header.to_json()})
 

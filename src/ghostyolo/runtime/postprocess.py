@@ -1,7 +1,7 @@
 """From raw boxes and scores to a short list of detections: threshold, class-wise NMS (OpenCV), best first.
 
 Boxes are xyxy in pixels; arrays are numpy. Two boxes of one class suppress each other when their IoU is above
-``iou``; boxes of different classes never do.
+``iou``; boxes of different classes never do. A network that finds each object once needs no suppression.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def select_detections(
     scores: npt.NDArray[np.float32],
     *,
     confidence: float,
-    iou: float,
+    iou: float | None,
     max_detections: int,
     multi_label: bool = False,
     max_candidates: int = 3000,
@@ -31,11 +31,11 @@ def select_detections(
         boxes_xyxy: (A, 4).
         scores: (A, classes) in 0..1.
         confidence: scores must be above this.
-        iou: NMS threshold.
+        iou: NMS threshold; None: nothing is suppressed.
         max_detections: at most so many are returned, the best by score.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
-        max_candidates: the best so many enter NMS.
+        max_candidates: the best so many enter NMS, where there is one.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
@@ -51,9 +51,10 @@ def select_detections(
     boxes = boxes_xyxy[anchors]
     usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     order = np.flatnonzero(usable)
-    order = order[np.argsort(-confidences[order], kind="stable")[:max_candidates]]
+    most = max_detections if iou is None else max_candidates
+    order = order[np.argsort(-confidences[order], kind="stable")[:most]]
     boxes, confidences, labels = boxes[order], confidences[order], labels[order]
-    keep = _nms(boxes, confidences, labels, iou, max_detections)
+    keep = np.arange(len(order)) if iou is None else _nms(boxes, confidences, labels, iou, max_detections)
     return (
         boxes[keep].astype(np.float32, copy=False),
         confidences[keep].astype(np.float32, copy=False),

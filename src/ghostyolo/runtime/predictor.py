@@ -1,8 +1,8 @@
 """Pictures in, ``supervision.Detections`` out, with any engine.
 
-The predictor letterboxes, batches, runs the engine, thresholds, suppresses and maps boxes back to the pixels
-of each original picture. Pictures are (H, W, C) uint8, RGB. Times are wall-clock milliseconds for one
-picture: letterbox, network and NMS, not reading or drawing.
+The predictor letterboxes, batches, runs the engine, thresholds, suppresses (where the network's metadata says that it
+is needed) and maps boxes back to the pixels of each original picture. Pictures are (H, W, C) uint8, RGB. Times are
+wall-clock milliseconds for one picture: letterbox, network and NMS, not reading or drawing.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class Predictor:
             images: each (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8; exactly the network's
                 channels where it takes more than three.
             confidence: scores must be above this, 0..1.
-            iou: boxes of one class that overlap more than this suppress each other, 0..1.
+            iou: boxes of one class that overlap more than this suppress each other, 0..1; without effect where the
+                network finds each object once (``metadata.nms`` is False).
             max_detections: the best so many for each picture.
             imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at.
             rect: pad to multiples of the stride only. Pictures of several shapes share the smallest canvas
@@ -159,7 +160,7 @@ class Predictor:
                 boxes,
                 scores,
                 confidence=confidence,
-                iou=iou,
+                iou=iou if self.metadata.nms else None,
                 max_detections=max_detections,
                 multi_label=multi_label,
             )

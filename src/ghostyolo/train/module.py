@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.dataset import Batch
-from ghostyolo.losses.registry import Criterion
+from ghostyolo.losses.registry import Criterion, FollowsEpochs
 from ghostyolo.losses.targets import Targets
 from ghostyolo.train.ema import Ema
 from ghostyolo.train.nan_guard import NanGuard
@@ -68,6 +68,8 @@ class DetectionModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.loss_sums = torch.zeros(len(self.loss_parts) + 1, device=self.device)
         self.model.train()
+        if isinstance(self.criterion, FollowsEpochs):
+            self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.recipe.close_mosaic)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device, non_blocking=True)

@@ -87,6 +87,7 @@ def train_detector(
         in_channels=channels,
         mean=_per_channel(network.config.mean, channels),
         std=_per_channel(network.config.std, channels),
+        nms=network.needs_nms,
         config=network.config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )

@@ -13,11 +13,12 @@ from ghostyolo.models.heads.outputs import DflOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.boxes import decode_ltrb, expected_distance
+from ghostyolo.nn.cells import cell_centers
 
 
 @register_head("dfl")
 class DflHead(nn.Module):
-    """Per level: two 3x3 to the box logits, two (depthwise 3x3 + 1x1) to the class logits.
+    """Per level: two 3x3 to the box logits; to the class logits two (depthwise 3x3 + 1x1), or two dense 3x3.
 
     In training returns :class:`DflOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes) after
     the sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.
@@ -26,9 +27,20 @@ class DflHead(nn.Module):
         in_channels: of the neck's levels.
         strides: pixels per cell of each level.
         bins: of each side's distribution, in whole strides 0..bins-1.
+        cls_depthwise: the class branch of YOLOv13 and YOLOv10; False: the dense one of YOLOv8.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], strides: Sequence[int], num_classes: int, bins: int = 16) -> None:
+    needs_nms = True
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        num_classes: int,
+        bins: int = 16,
+        cls_depthwise: bool = True,
+    ) -> None:
         super().__init__()
         self.num_classes, self.bins, self.strides = num_classes, bins, tuple(strides)
         box_width = max(16, in_channels[0] // 4, 4 * bins)
@@ -43,10 +55,7 @@ class DflHead(nn.Module):
         )
         self.cls = nn.ModuleList(
             nn.Sequential(
-                Conv(channels, channels, 3, groups=channels),
-                Conv(channels, cls_width),
-                Conv(cls_width, cls_width, 3, groups=cls_width),
-                Conv(cls_width, cls_width),
+                *_class_layers(channels, cls_width, cls_depthwise),
                 nn.Conv2d(cls_width, num_classes, 1),
             )
             for channels in in_channels
@@ -69,22 +78,12 @@ class DflHead(nn.Module):
 
     def collect(self, features: Sequence[Tensor]) -> DflOutput:
         """All levels' logits and cells side by side."""
-        box_logits, cls_logits, centers, strides = [], [], [], []
-        for box, cls, feature, stride in zip(self.box, self.cls, features, self.strides, strict=True):
-            box_logits.append(box(feature).flatten(2))
-            cls_logits.append(cls(feature).flatten(2))
-            height, width = feature.shape[-2:]
-            device = feature.device
-            y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * stride
-            x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * stride
-            grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-            centers.append(torch.stack((grid_x, grid_y), -1).reshape(-1, 2))
-            strides.append(torch.full_like(centers[-1][:, :1], stride))
+        box_logits = [box(feature).flatten(2) for box, feature in zip(self.box, features, strict=True)]
+        cls_logits = [cls(feature).flatten(2) for cls, feature in zip(self.cls, features, strict=True)]
         return DflOutput(
             torch.cat(box_logits, 2).transpose(1, 2),
             torch.cat(cls_logits, 2).transpose(1, 2),
-            torch.cat(centers),
-            torch.cat(strides),
+            *cell_centers(features, self.strides),
         )
 
     def decode(self, output: DflOutput) -> tuple[Tensor, Tensor]:
@@ -95,3 +94,14 @@ class DflHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> DflOutput | tuple[Tensor, Tensor]:
         output = self.collect(features)
         return output if self.training else self.decode(output)
+
+
+def _class_layers(in_channels: int, width: int, depthwise: bool) -> list[nn.Module]:
+    if not depthwise:
+        return [Conv(in_channels, width, 3), Conv(width, width, 3)]
+    return [
+        Conv(in_channels, in_channels, 3, groups=in_channels),
+        Conv(in_channels, width),
+        Conv(width, width, 3, groups=width),
+        Conv(width, width),
+    ]

@@ -22,3 +22,35 @@ class DflOutput:
     cls_logits: Tensor
     centers: Tensor
     strides: Tensor
+
+
+@dataclass
+class EndToEndOutput:
+    """Raw predictions of the two branches of an end-to-end head, of the same cells.
+
+    Attributes:
+        one_to_many: of the branch that only trains; its gradient reaches the whole network.
+        one_to_one: of the branch that is deployed; its gradient stays in the branch.
+    """
+
+    one_to_many: DflOutput
+    one_to_one: DflOutput
+
+
+@dataclass
+class YoloXOutput:
+    """Raw predictions of YOLOX's head over all levels, A anchors (cells) in all.
+
+    Attributes:
+        box_offsets: (B, A, 4) dx, dy, dw, dh, see :mod:`ghostyolo.nn.offsets`.
+        obj_logits: (B, A) that there is an object, before the sigmoid.
+        cls_logits: (B, A, classes) of an object that is there, before the sigmoid.
+        centers: (A, 2) cell centres (x, y) in input pixels.
+        strides: (A, 1) pixels per cell of each anchor.
+    """
+
+    box_offsets: Tensor
+    obj_logits: Tensor
+    cls_logits: Tensor
+    centers: Tensor
+    strides: Tensor
