@@ -256,6 +256,7 @@ def test_train_page_has_every_option():
         (("models",), "models.md"),
         (("data", "check"), "data.md"),
         (("data", "digits"), "data.md"),
+        (("data", "anchors"), "data.md"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )

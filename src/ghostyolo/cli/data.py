@@ -1,4 +1,4 @@
-"""``ghostyolo data``: check a data set, or make one of digit scenes."""
+"""``ghostyolo data``: check a data set, fit anchors to it, or make one of digit scenes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ghostyolo.data.check import CheckReport
 
-app = typer.Typer(help="Check data sets, or make one of digit scenes.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets, fit anchors to them, or make one of digit scenes.", no_args_is_help=True)
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
@@ -81,6 +81,43 @@ def digits(
         for split, records in data.splits.items()
     )
     Console().print(f"{out} ({layout}): {counts}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def anchors(
+    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    imgsz: int = typer.Option(640, "--imgsz", min=1, help="Side of the square training pictures in pixels."),
+    count: int = typer.Option(9, "--count", help="Anchors in all, a multiple of the head's three levels."),
+    json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Fit the anchors of an anchor head to the train split's boxes, and print them as YAML for a model file.
+
+    Recall is the fraction of boxes within a factor of 4 of an anchor in width and height; others cannot be learned.
+    """
+    import sys
+    from json import dumps
+
+    from ghostyolo.data.anchors import anchor_recall, box_sizes, fit_anchors
+    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.errors import DataError
+    from ghostyolo.extras import require
+    from ghostyolo.models.anchors import COCO_ANCHORS, default_anchors
+
+    require("scenes", "data anchors")
+    data = load_dataset(path)
+    sizes = box_sizes(data.splits.get("train", []), imgsz)
+    if not len(sizes):
+        raise DataError(f"{path} has no boxes in a train split: there is nothing to fit anchors to")
+    fitted = fit_anchors(sizes, count=count)
+    default, recall = anchor_recall(sizes, default_anchors(tuple(COCO_ANCHORS))), anchor_recall(sizes, fitted)
+    if json:
+        report = {"boxes": len(sizes), "imgsz": imgsz, "recall_default": default, "recall": recall, "anchors": fitted}
+        sys.stdout.write(dumps(report, indent=2) + "\n")
+        return
+    # Not by way of a console: the output is YAML, for a file.
+    recalls = f"recall {default:.3f} with the default anchors, {recall:.3f} with these"
+    levels = "".join(f"    - {dumps(level)}\n" for level in fitted)
+    sys.stdout.write(f"# {len(sizes)} boxes at {imgsz} pixels: {recalls}\nhead:\n  type: anchor\n  anchors:\n{levels}")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
-from ghostyolo.losses.targets import Targets
-from ghostyolo.losses.task_aligned import Assignment, check_labels
+from ghostyolo.losses.targets import Targets, check_labels
+from ghostyolo.losses.task_aligned import Assignment
 
 # An anchor outside an object's box or middle is taken only after all that are inside both.
 _OUTSIDE_COST = 1e5

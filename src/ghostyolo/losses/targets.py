@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ghostyolo.errors import DataError
+
 
 @dataclass
 class Targets:
@@ -38,3 +40,18 @@ class Targets:
             padded.labels[row, : len(box)] = label
             padded.mask[row, : len(box)] = True
         return padded
+
+    def real(self) -> tuple[Tensor, Tensor]:
+        """Picture and row, (N,) int64 each, of the objects that have an area: no prediction can overlap the others."""
+        sides = self.boxes_xyxy[..., 2:] - self.boxes_xyxy[..., :2]
+        image, row = (self.mask & (sides > 0).all(-1)).nonzero(as_tuple=True)
+        return image, row
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise :class:`DataError` unless all labels (N,) lie in 0..classes - 1."""
+    if len(labels):
+        lowest, highest = (int(label) for label in labels.aminmax())
+        if lowest < 0 or highest >= classes:
+            wrong = lowest if lowest < 0 else highest
+            raise DataError(f"label {wrong} in the targets: the model's classes are 0..{classes - 1}")

@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ghostyolo.errors import ConfigError, DataError
+from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
-from ghostyolo.losses.targets import Targets
+from ghostyolo.losses.targets import Targets, check_labels
 
 
 @dataclass
@@ -101,8 +101,7 @@ class TaskAlignedAssigner:
         """
         batch, anchors, classes = cls_logits.shape
         dtype = torch.promote_types(boxes_xyxy.dtype, torch.float32)
-        sides = targets.boxes_xyxy[..., 2:] - targets.boxes_xyxy[..., :2]
-        image, row = (targets.mask & (sides > 0).all(-1)).nonzero(as_tuple=True)
+        image, row = targets.real()
         objects_xyxy, labels = targets.boxes_xyxy[image, row].to(dtype), targets.labels[image, row]
         check_labels(labels, classes)
 
@@ -156,19 +155,6 @@ class TaskAlignedAssigner:
             between = (values.unsqueeze(1) >= low[:, axis]) & (values.unsqueeze(1) <= high[:, axis])
             inside.append(between.index_select(0, place))
         return (inside[0] & inside[1]).T
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Refuse labels that are no classes of the head.
-
-    Raises:
-        DataError: a label lies outside 0..classes - 1.
-    """
-    if len(labels):
-        lowest, highest = (int(label) for label in labels.aminmax())
-        if lowest < 0 or highest >= classes:
-            wrong = lowest if lowest < 0 else highest
-            raise DataError(f"label {wrong} in the targets: the model's classes are 0..{classes - 1}")
 
 
 def _ordered_bits(values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ghostyolo.nn.reparam import ConvNorm, Pair, fold_batch_norm, plain_conv
+from ghostyolo.nn.reparam import Activation, ConvNorm, Pair, fold_batch_norm, plain_conv
 
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.03
 
@@ -18,7 +18,11 @@ def _silu() -> nn.Module:
 
 
 class Conv(ConvNorm):
-    """Convolution, BN with YOLO's constants, SiLU (or no activation)."""
+    """Convolution, BN with YOLO's constants, SiLU.
+
+    Args:
+        act: True for SiLU, False for none, or what makes another activation.
+    """
 
     def __init__(
         self,
@@ -27,18 +31,13 @@ class Conv(ConvNorm):
         kernel: int | Pair = 1,
         stride: int = 1,
         groups: int = 1,
-        act: bool = True,
+        act: bool | Activation = True,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            groups,
-            _silu if act else None,
-            NORM_EPS,
-            NORM_MOMENTUM,
-        )
+        if isinstance(act, bool):
+            activation = _silu if act else None
+        else:
+            activation = act
+        super().__init__(in_channels, out_channels, kernel, stride, groups, activation, NORM_EPS, NORM_MOMENTUM)
 
 
 class DSConv(nn.Module):

@@ -1,8 +1,8 @@
-"""Box arithmetic of distribution heads: bins to distances, distances to corners.
+"""Box arithmetic of heads: bins to distances, distances to corners; offsets of cells and anchors to corners.
 
 Shapes: A anchors (cells), distances in the order left, top, right, bottom. Boxes are corners
 (x1, y1, x2, y2). Source: Li et al., 2020, "Generalized Focal Loss" (arXiv 2006.04388), section 3.2,
-equation 5: the distance is the expectation over the softmax of its bins.
+equation 5: the distance is the expectation over the softmax of its bins. Anchors: YOLOv5's published decoding.
 """
 
 from __future__ import annotations
@@ -71,3 +71,21 @@ def encode_ltrb(centers: Tensor, boxes_xyxy: Tensor) -> Tensor:
     """
     left_top, right_bottom = boxes_xyxy.chunk(2, -1)
     return torch.cat((centers - left_top, right_bottom - centers), -1)
+
+
+def decode_anchors(logits: Tensor, cells: Tensor, anchors: Tensor, strides: Tensor | int) -> Tensor:
+    """Corners of the boxes that an anchor head predicts.
+
+    Args:
+        logits: (..., 4) x, y, width, height, before the sigmoid.
+        cells: (..., 2) column and row of the cell.
+        anchors: (..., 2) width and height, pixels.
+        strides: (..., 1) or a number, pixels per cell.
+
+    Returns:
+        (..., 4) boxes_xyxy in pixels.
+    """
+    unit = logits.sigmoid() * 2
+    centers = (unit[..., :2] - 0.5 + cells) * strides
+    half = unit[..., 2:] ** 2 * (anchors / 2)
+    return torch.cat((centers - half, centers + half), -1)

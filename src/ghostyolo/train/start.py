@@ -11,13 +11,16 @@ from rich.console import Console
 
 from ghostyolo import __version__
 from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.train.anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.folder import read_begun
+from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run import TrainResult, fit
 
@@ -53,6 +56,7 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.run.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    begun: dict[str, Any] = {}
     if resume:
         recipe, begun = read_begun(out)
         stored = recipe.model_dump()
@@ -74,6 +78,7 @@ def train_detector(
     network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
     if not resume and "imgsz" not in given and network.config.imgsz is not None:
         recipe = recipe.model_copy(update={"imgsz": network.config.imgsz})
+    _settle_anchors(network, dataset, recipe, begun, console)
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 
@@ -130,6 +135,21 @@ def build_network(
     if len(kept) == len(network.state_dict()):
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
     return network
+
+
+def _settle_anchors(
+    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console | None
+) -> None:
+    """Anchors of the run to resume where it has its own, else those of the data where the default ones miss."""
+    if declares_anchors(network):
+        return
+    if begun:
+        anchors = begun["network"]["head"]["params"].get("anchors")
+        if anchors is not None:
+            adopt_anchors(network, anchors)
+        return
+    shown = (console or Console()) if is_main_process() else Console(quiet=True)
+    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=shown)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:

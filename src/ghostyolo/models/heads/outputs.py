@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+AnchorAssignment = Literal["ratio", "ota"]
 
 
 @dataclass
@@ -54,3 +57,18 @@ class YoloXOutput:
     cls_logits: Tensor
     centers: Tensor
     strides: Tensor
+
+
+@dataclass
+class AnchorOutput:
+    """Raw predictions of an anchor head, level by level; N anchors a cell.
+
+    Attributes:
+        logits: of each level (B, N, 5 + classes, H, W), before the sigmoid: x, y, width, height, objectness, classes.
+        anchors: (levels, N, 2) width and height in input pixels.
+        strides: pixels per cell of each level.
+    """
+
+    logits: list[Tensor]
+    anchors: Tensor
+    strides: tuple[int, ...]

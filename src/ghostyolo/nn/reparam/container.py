@@ -23,7 +23,7 @@ Activation = Callable[[], nn.Module]
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, optional activation: the unit of all networks here.
 
-    Padding keeps the size at stride 1 (``kernel // 2`` on each side; kernels are odd).
+    Padding is ``(kernel - 1) // 2`` on each side: odd kernels keep the size at stride 1, even ones halve it at 2.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         kernel = pair(kernel)
-        padding = (kernel[0] // 2, kernel[1] // 2)
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
         self.act = act() if act is not None else nn.Identity()

@@ -1,0 +1,71 @@
+"""Cross-stage partial blocks of YOLOv5: C3 and fast spatial pyramid pooling.
+
+Part of the map passes by the deep path and joins it at the end (CSPNet, arXiv 1911.11929). All maps are (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ghostyolo.nn.blocks import Conv
+
+
+class Bottleneck(nn.Module):
+    """1x1, then 3x3, of equal width; a shortcut around both where wanted."""
+
+    def __init__(self, channels: int, shortcut: bool = True) -> None:
+        super().__init__()
+        self.first = Conv(channels, channels)
+        self.second = Conv(channels, channels, 3)
+        self.add = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x))
+        return x + y if self.add else y
+
+
+class C3(nn.Module):
+    """Two 1x1 entries to half the width, ``repeats`` bottlenecks on one, concat, 1x1 exit."""
+
+    def __init__(self, in_channels: int, out_channels: int, repeats: int = 1, shortcut: bool = True) -> None:
+        super().__init__()
+        hidden = out_channels // 2
+        self.enter_deep = Conv(in_channels, hidden)
+        self.enter_skip = Conv(in_channels, hidden)
+        self.deep = nn.Sequential(*(Bottleneck(hidden, shortcut) for _ in range(repeats)))
+        self.exit = Conv(2 * hidden, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.exit(torch.cat((self.deep(self.enter_deep(x)), self.enter_skip(x)), 1))
+
+
+class PoolPyramid(nn.Module):
+    """The map and its maxima over 5x5, 9x9 and 13x13 cells, side by side: C channels become 4 C.
+
+    A 5x5 maximum of 5x5 maxima is a 9x9 maximum, so one chain of 5x5 pools gives all three.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for _ in range(3):
+            maps.append(self.pool(maps[-1]))
+        return torch.cat(maps, 1)
+
+
+class Sppf(nn.Module):
+    """1x1 to half the width, pool pyramid, 1x1 exit (spatial pyramid pooling, arXiv 1406.4729)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        hidden = in_channels // 2
+        self.enter = Conv(in_channels, hidden)
+        self.pyramid = PoolPyramid()
+        self.exit = Conv(4 * hidden, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.exit(self.pyramid(self.enter(x)))
