@@ -25,7 +25,7 @@ from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, wr
 
 RECIPE = Path(__file__).resolve().parent / "recipes" / "bccd_short.yaml"
 PAIRS = ("yolov5n", "yolov7-tiny", "yolov8n", "yolox-tiny", "yolov13n")
-GHOSTS = {"yolov7-tiny": "yolov7s-ghostnetv3", "yolox-tiny": "yoloxn-ghostnetv3"}
+GHOSTS = {"yolov7-tiny": "yolov7s-ghostnetv3", "yolox-tiny": "yolox-n-ghostnetv3"}
 MODELS = [name for own in PAIRS for name in (own, GHOSTS.get(own, f"{own}-ghostnetv3"))]
 REFERENCE = "yolov13n"
 KEYS = ("model", "seed", "epochs", "branches")

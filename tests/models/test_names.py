@@ -26,6 +26,8 @@ def test_a_file_of_the_zoo_comes_before_the_family():
         ("yolov13s-mobilenetv2", ("mobilenetv2", "hyperace_fullpad", "dfl"), "s"),
         ("yolov13s-e2e", ("yolov13", "hyperace_fullpad", "end2end"), "s"),
         ("yolov13s-ghostnetv2-e2e", ("ghostnetv2", "hyperace_fullpad", "end2end"), "s"),
+        ("yolox-s-ghostnetv3", ("ghostnetv3", "yolox_pafpn", "yolox"), "s"),
+        ("yolov7s", ("yolov7", "yolov7_elan", "anchor"), "s"),
         ("ghostnetv1+hyperace_fullpad+dfl", ("ghostnetv1", "hyperace_fullpad", "dfl"), "n"),
         ("ghostnetv1+hyperace_fullpad+dfl@x", ("ghostnetv1", "hyperace_fullpad", "dfl"), "x"),
         ("yolov13@1.5", ("yolov13", "hyperace_fullpad", "dfl"), 1.5),

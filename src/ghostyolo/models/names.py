@@ -1,7 +1,7 @@
 """What a detector's name means. No torch.
 
     yolov13n-ghostnetv3           a file of the zoo (models/zoo/NAME.yaml), or, where there is none:
-    yolov8s                       a family (models/zoo/families/NAME.yaml) at a scale (p, n, s, m, l, x)
+    yolov8s, yolox-s              a family (models/zoo/families/NAME.yaml) at a scale (p, n, s, m, l, x)
     yolov8s-ghostnetv3-psa        the same with another backbone (any registered one, _ written -)
     yolov8s-ghostnetv3-e2e        the same with the head that needs no NMS
     mobilenetv2+yolov8_pafpn+dfl  three parts by their registered names, at scale n
@@ -59,7 +59,8 @@ def list_models() -> list[str]:
     names = set(_zoo())
     for family in _families():
         for letter in LETTERS:
-            names |= {f"{family}{letter}", *(f"{family}{letter}-{ghost}" for ghost in GHOSTS)}
+            own = f"{family}{_separator(family)}{letter}"
+            names |= {own, *(f"{own}-{ghost}" for ghost in GHOSTS)}
     return sorted(names)
 
 
@@ -107,11 +108,18 @@ def _family_form(stem: str, *, at_size: bool) -> tuple[str, str, str] | None:
         if not stem.startswith(family):
             continue
         rest = stem.removeprefix(family)
+        if not at_size and rest.startswith(separator := _separator(family)):
+            rest = rest.removeprefix(separator)
         letter = "" if at_size else rest[:1]
         rest = rest.removeprefix(letter)
         if (at_size or letter in LETTERS) and (not rest or (rest[0] == "-" and len(rest) > 1)):
             return family, letter, rest
     return None
+
+
+def _separator(family: str) -> str:
+    """Between a family and its scale: yolov8s, but yolox-s."""
+    return "" if family[-1].isdigit() else "-"
 
 
 def _budget(name: str, size: str) -> dict[str, Scale | float]:
