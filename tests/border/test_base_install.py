@@ -99,6 +99,15 @@ def test_python_interface_predicts(cells):
     assert "yolov13n-ghostnetv3" in ghostyolo.list_models()
 
 
+@pytest.mark.parametrize("name", ["add_branches", "fold"])
+def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
+    import ghostyolo
+    from ghostyolo.errors import MissingExtraError
+
+    with pytest.raises(MissingExtraError, match=rf'{name} needs the "train" extra: pip install "ghostyolo\[train\]"'):
+        getattr(ghostyolo, name)
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [

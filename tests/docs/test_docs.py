@@ -174,7 +174,7 @@ def test_python_snippets_are_python(page):
         ast.parse(block)
 
 
-@pytest.mark.parametrize("name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md"])
+@pytest.mark.parametrize("name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md", "reparam.md"])
 def test_python_snippets_run(name, workplace, capsys):
     shutil.copy(MODEL_PATH, workplace / "small.onnx")
     snippets = blocks(DOCS / name, "python")
