@@ -129,12 +129,11 @@ class SimOtaAssigner:
         cost = cost.double() + _OUTSIDE_COST * ~in_both
         most = min(self.topk, cost.shape[1])
         wanted = overlap.topk(most, dim=1).values.sum(1).long().clamp(min=1)
+        # A stable sort, because topk may take any of equals.
         cheapest = cost.sort(dim=1, stable=True).indices[:, :most]
         takes = torch.arange(most, device=cost.device) < wanted.unsqueeze(1)
         taken = torch.zeros_like(in_both).scatter_(1, cheapest, takes)
-        # A stable sort of the objects, not a minimum: of equals, the first is the lower object.
-        winner = cost.masked_fill(~taken, torch.inf).sort(dim=0, stable=True).indices[0]
-        return taken.any(0), winner
+        return taken.any(0), cost.masked_fill(~taken, torch.inf).argmin(0)
 
 
 def _class_cost(cls_logits: Tensor, obj_logits: Tensor, labels: Tensor) -> Tensor:
