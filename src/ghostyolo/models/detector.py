@@ -31,7 +31,7 @@ class DetectionModel(nn.Module):
             raise ConfigError(f"a picture has at least one channel, got {in_channels}")
         # Explicit parameters, not a size: a checkpoint must not change when a scale's meaning does.
         config = fill_in(config)
-        self.config, self.num_classes, self.in_channels = config, num_classes, in_channels
+        self.config, self.num_classes, self.in_channels = _as_trained(config), num_classes, in_channels
         self.backbone = build_part(
             "backbone", config.backbone.type, config.backbone.params, {"in_channels": in_channels}
         )
@@ -69,6 +69,12 @@ class DetectionModel(nn.Module):
         if self.normalise:
             images = (images - self.mean) / self.std
         return self.head(self.neck(self.backbone(images)))
+
+
+def _as_trained(config: DetectorConfig) -> DetectorConfig:
+    """The declaration without where a library's backbone first had its weights from: a checkpoint has its own."""
+    params = {key: value for key, value in config.backbone.params.items() if key != "pretrained"}
+    return config.model_copy(update={"backbone": config.backbone.model_copy(update={"params": params})})
 
 
 def _check_strides(config: DetectorConfig, strides: tuple[int, ...]) -> None:

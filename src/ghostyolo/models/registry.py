@@ -169,9 +169,13 @@ def build_part(kind: str, type_name: str, params: dict[str, Any], given: dict[st
         ConfigError: an unknown name or parameter, with the nearest valid ones.
     """
     builder = find_part(kind, type_name).builder
-    accepted = set(inspect.signature(builder).parameters)
+    signature = inspect.signature(builder).parameters
+    accepted = set(signature)
     for key in params:
         if key not in accepted or key in given:
             settable = accepted - set(given)
             raise ConfigError(f"{kind} '{type_name}' has no parameter '{key}': {suggest(key, settable)}")
+    for key, parameter in signature.items():
+        if parameter.default is inspect.Parameter.empty and key not in {*params, *given}:
+            raise ConfigError(f"{kind} '{type_name}' needs its parameter '{key}': {{type: {type_name}, {key}: ...}}")
     return builder(**params, **{key: value for key, value in given.items() if key in accepted})

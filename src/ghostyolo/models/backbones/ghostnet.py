@@ -6,10 +6,10 @@ stages at stride 8, 16 and 32, in which all blocks have run.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
+from ghostyolo.models.classifier import Classifier
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.ghost import GhostBottleneck
@@ -88,6 +88,7 @@ class GhostNet(nn.Module):
                 index += 1
             self.stages.append(nn.Sequential(*blocks))
             ends.append(channels)
+        self.stage_channels = tuple(ends)
         self.channels = tuple(ends[2:])
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -100,26 +101,13 @@ class GhostNet(nn.Module):
         return features
 
 
-class GhostNetClassifier(nn.Module):
-    """A GhostNet with the published head: 1x1 to the last expanded width, pool, 1x1 to 1280, linear.
-
-    Input (B, in_channels, H, W), output logits (B, num_classes).
-    """
+class GhostNetClassifier(Classifier):
+    """A GhostNet with the published head: 1x1 to the last expanded width, mean, 1x1 to 1280, linear."""
 
     def __init__(self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.backbone = backbone
-        hidden = make_divisible(960 * width, 4)
-        self.last = ConvNorm(backbone.channels[-1], hidden, act=lambda: nn.ReLU(inplace=True))
-        self.hidden = nn.Conv2d(hidden, 1280, 1)
-        self.act = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(1280, num_classes)
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = self.last(self.backbone(image)[-1])
-        x = self.act(self.hidden(x.mean((2, 3), keepdim=True)))
-        return self.classifier(self.dropout(torch.flatten(x, 1)))
+        super().__init__(
+            backbone, last=make_divisible(960 * width, 4), hidden=1280, num_classes=num_classes, dropout=dropout
+        )
 
 
 @register_backbone("ghostnetv1", scales=SCALES)

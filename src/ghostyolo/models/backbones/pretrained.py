@@ -1,7 +1,8 @@
 """Pretrained backbone weights from a local file or by name from the Hugging Face hub.
 
 ``timm/ghostnetv3_100.in1k`` (or any ``owner/repository``) is fetched and cached by huggingface-hub; a path may be
-``.safetensors``, or the authors' ``.pth``, which is loaded with ``weights_only``: no code in it can run.
+``.safetensors``, or the authors' ``.pth``, which is loaded with ``weights_only``: no code in it can run. A backbone of
+timm or torchvision takes that library's own weights files.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import pickle
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -16,15 +18,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ghostyolo.errors import WeightsError
+from ghostyolo.models.backbones.foreign import ForeignBackbone
 from ghostyolo.models.backbones.timm_names import from_timm
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def read_backbone_weights(source: str | Path) -> dict[str, Tensor]:
+def read_backbone_weights(source: str | Path, foreign: bool = False) -> dict[str, Tensor]:
     """Tensors by our names, each beginning with ``backbone.``; a classifier's head is left out.
 
     Understands our checkpoints (detectors and classifiers) and GhostNets of timm's or the authors' names.
+
+    Args:
+        foreign: the names are of another library, whose network the backbone holds as it is.
 
     Raises:
         WeightsError: missing, damaged, unsafe or foreign file, or a hub that cannot be reached.
@@ -36,7 +42,11 @@ def read_backbone_weights(source: str | Path) -> dict[str, Tensor]:
         path = _download(str(source))
     tensors = _read(path)
     if not any(name.startswith("backbone.") for name in tensors):
-        tensors = from_timm(tensors, str(source))
+        tensors = (
+            {f"backbone.net.{name}": tensor for name, tensor in tensors.items()}
+            if foreign
+            else from_timm(tensors, str(source))
+        )
     return {name: tensor.float() for name, tensor in tensors.items() if name.startswith("backbone.")}
 
 
@@ -49,11 +59,14 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
     Raises:
         WeightsError: see :func:`read_backbone_weights`; also weights of another backbone.
     """
-    tensors = read_backbone_weights(source)
+    backbone = cast(Any, model).backbone
+    foreign = isinstance(backbone, ForeignBackbone)
+    tensors = read_backbone_weights(source, foreign)
+    first = f"backbone.net.{backbone.first_convolution}." if foreign else "backbone.stem.conv"
     own = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
     wanted = {name for name in own if not name.endswith("num_batches_tracked")}
     other_input = {
-        name for name in wanted & set(tensors) if name.startswith("backbone.stem.conv")
+        name for name in wanted & set(tensors) if name.startswith(first) and own[name].ndim > 1
         and own[name].shape[1] != tensors[name].shape[1]
     }  # fmt: skip
     fitting = {
