@@ -48,6 +48,8 @@ def train(
 class StopAt:
     """The usual criterion, until a call at which it raises, or returns NaN."""
 
+    parts = DflCriterion.parts
+
     def __init__(self, call: int, error: type[BaseException] | None = None) -> None:
         self.inner = DflCriterion(len(tiny.CLASS_NAMES), bins=4)
         self.call, self.error, self.calls = call, error, 0
