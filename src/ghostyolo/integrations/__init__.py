@@ -1,0 +1,1 @@
+"""Our networks inside other libraries; each module imports its library only when asked."""
