@@ -59,7 +59,13 @@ def _psa(in_channels: int, out_channels: int) -> nn.Module:
     return SelfGate(PsaGate(in_channels, out_channels))
 
 
-def _bottleneck(
+def _ghost_module(
+    in_channels: int, out_channels: int, cheap_kernel: int = 3, attention: str = "none", branches: int | None = None
+) -> nn.Module:
+    return GhostModule(in_channels, out_channels, cheap_kernel, attention=attention, branches=branches)
+
+
+def _ghost_bottleneck(
     in_channels: int,
     out_channels: int,
     expansion: float = 3.0,
@@ -86,8 +92,8 @@ def _tunnel(in_channels: tuple[int, int], out_channels: int) -> nn.Module:
 
 
 KINDS = {
-    "GhostModule": Kind(GhostModule),
-    "GhostBottleneck": Kind(_bottleneck),
+    "GhostModule": Kind(_ghost_module),
+    "GhostBottleneck": Kind(_ghost_bottleneck),
     "DFC": Kind(_dfc, keeps_channels=True),
     "PSA": Kind(_psa, keeps_channels=True),
     "DSConv": Kind(DSConv),

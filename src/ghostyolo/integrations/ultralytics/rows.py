@@ -106,7 +106,7 @@ def read_row(index: int, row: Sequence[Any], size: Size) -> Row:
     if name == BACKBONE and size.letter in LETTERS:
         # What the scale stands for in our own detectors, unless the row says otherwise.
         params = {**scale_params("backbone", what, size.letter), **params}
-    _check_params(where, params, _accepted(name, what))
+    _check_params(where, params, accepted_parameters(name, what))
     inputs = (source,) if isinstance(source, int) else tuple(source)
     kind = KINDS.get(name)
     wanted = kind.inputs if kind else 1
@@ -119,7 +119,7 @@ def read_row(index: int, row: Sequence[Any], size: Size) -> Row:
     return Row(where, name, inputs, scale_repeats(repeats, size.depth) if repeats > 1 else repeats, what, params)
 
 
-def _accepted(name: str, what: Any) -> set[str]:
+def accepted_parameters(name: str, what: Any) -> set[str]:
     """Parameters that a row of this name can have."""
     if name == LEVEL:
         return set()

@@ -1,15 +1,35 @@
-"""What the tests of the ultralytics integration share: the package, networks with lively weights, a tiny data set."""
+"""What these tests share: names, networks with lively weights, pictures, a tiny data set."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from tests.docs.pages import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "ultralytics.md"
 QUIET = {"verbose": False, "plots": False, "workers": 0, "device": "cpu"}
+
+
+def at_scale(name: str, letter: str) -> str:
+    """A model file's name with a scale: ``yolo11-ghostnetv3.yaml`` becomes ``yolo11n-ghostnetv3.yaml``."""
+    return re.sub(r"^(yolov?\d+)", rf"\1{letter}", name)
+
+
+def network(package: Any, name: str, letter: str = "n") -> Any:
+    """The network of a model file at a scale, as that package builds it."""
+    return package.YOLO(at_scale(name, letter), verbose=False).model
+
+
+def pictures(dtype: torch.dtype = torch.float32, width: int = 96) -> Tensor:
+    """One picture of noise, always the same: (1, 3, 64, width), 0 to 1."""
+    return torch.rand(1, 3, 64, width, generator=torch.Generator().manual_seed(0)).to(dtype)
 
 
 def enliven(model: nn.Module, seed: int = 0) -> nn.Module:
