@@ -25,7 +25,7 @@ OLDEST, NEWEST_TESTED = "8.4.9", "8.4.190"
 _NEEDED = ("parse_model", "check_yaml", "BaseModel", "Index", "C3k2", "Detect")
 _DISTRIBUTIONS = ("ultralytics-opencv-headless", "ultralytics")
 
-_taken_back: list[Callable[[], None]] = []
+_restores: list[Callable[[], None]] = []
 
 
 def register() -> None:
@@ -34,7 +34,7 @@ def register() -> None:
     Raises:
         MissingExtraError: the package is missing, or is a version whose parser lacks what is needed.
     """
-    if _taken_back:
+    if _restores:
         return
     require("train", "a ghostyolo layer inside ultralytics")
     require("ultralytics", "register()")
@@ -47,8 +47,8 @@ def register() -> None:
 
 def unregister() -> None:
     """Give that package its own functions back. Networks that were built keep working but no longer fold."""
-    while _taken_back:
-        _taken_back.pop()()
+    while _restores:
+        _restores.pop()()
 
 
 def _wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
@@ -59,7 +59,7 @@ def _wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
         return replacement(original, *args, **kwargs)
 
     setattr(owner, name, wrapped)
-    _taken_back.append(lambda: setattr(owner, name, original))
+    _restores.append(lambda: setattr(owner, name, original))
 
 
 def _check_version(version: str, tasks: Any) -> None:
