@@ -79,8 +79,10 @@ def test_recipe_file_and_flags_are_one_recipe_and_flags_win(monkeypatch, data, t
 
 
 def test_unknown_model_offers_the_nearest(refused, data, tmp_path) -> None:
+    line = refused("--data", data, "--model", "yolo13n-ghostnetv3", "--out", tmp_path / "run")
+    assert line.startswith("error: unknown model 'yolo13n-ghostnetv3': did you mean yolov13n-ghostnetv3")
     line = refused("--data", data, "--model", "yolov13n-ghostnet3", "--out", tmp_path / "run")
-    assert line.startswith("error: unknown model 'yolov13n-ghostnet3': did you mean yolov13n-ghostnetv3")
+    assert line.startswith("error: unknown backbone 'ghostnet3': did you mean ghostnetv3")
 
 
 def test_no_model_and_no_weights_says_what_to_give(refused, data, tmp_path) -> None:
