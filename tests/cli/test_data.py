@@ -1,12 +1,17 @@
-"""``ghostyolo data check`` and ``ghostyolo data digits`` from the command line, end to end."""
+"""``ghostyolo data check``, ``digits`` and ``anchors`` from the command line, end to end."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+import yaml
 
+from ghostyolo.data.anchors import anchor_recall, box_sizes
 from ghostyolo.data.formats import load_dataset
+from ghostyolo.models.anchors import default_anchors
+from tests.data import builders
 
 
 def test_digits_then_check_then_fix(run_cli, tmp_path):
@@ -39,3 +44,48 @@ def test_check_of_nothing_is_one_line_and_status_2(run_cli, tmp_path):
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith(f"error: {tmp_path / 'none'} does not exist: give the folder of a data set")
+
+
+def flat_boxes(root, count):
+    """A train split of one 100 x 50 picture a box, all of them ten times as wide as high."""
+    rows = {f"train/{n}": f"0 0.5 0.5 {0.2 + n / 100} {0.04 + n / 500}" for n in range(count)}
+    return builders.yolo(root, rows)
+
+
+def test_anchors_are_yaml_for_a_model_file(run_cli, tmp_path):
+    pytest.importorskip("sklearn", reason="fitting anchors needs the scenes extra")
+    data = flat_boxes(tmp_path / "flat", 12)
+    done = run_cli("data", "anchors", data, "--imgsz", 128)
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    recall = r"# 12 boxes at 128 pixels: recall (\S+) with the default anchors, (\S+) with these"
+    before, after = map(float, re.fullmatch(recall, first).groups())
+    head = yaml.safe_load(done.stdout)["head"]
+    assert head["type"] == "anchor"
+    sizes = box_sizes(load_dataset(data).splits["train"], 128)
+    assert before == pytest.approx(anchor_recall(sizes, default_anchors((8, 16, 32))), abs=5e-4)
+    assert after == pytest.approx(anchor_recall(sizes, head["anchors"]), abs=5e-4)
+    assert before < after
+
+    done = run_cli("data", "anchors", data, "--imgsz", 128, "--count", 6, "--json")
+    content = json.loads(done.stdout)
+    assert [len(level) for level in content["anchors"]] == [2, 2, 2]
+    assert (content["boxes"], content["imgsz"]) == (12, 128)
+    assert content["recall_default"] == pytest.approx(before, abs=5e-4)
+    assert content["recall"] == anchor_recall(sizes, content["anchors"])
+
+
+def test_anchors_of_too_little_are_one_line_and_status_2(run_cli, tmp_path):
+    pytest.importorskip("sklearn", reason="fitting anchors needs the scenes extra")
+    few, none = flat_boxes(tmp_path / "few", 3), builders.yolo(tmp_path / "none", {"val/a": "0 0.5 0.5 0.2 0.2"})
+    for arguments, message in (
+        ((few,), "3 boxes are too few for 9 anchors"),
+        ((few, "--count", 4), "4 anchors do not go into 3 levels"),
+        ((none,), "has no boxes in a train split"),
+        ((tmp_path / "missing",), "does not exist"),
+    ):
+        done = run_cli("data", "anchors", *arguments)
+        assert done.returncode == 2
+        (line,) = done.stderr.strip().splitlines()
+        assert line.startswith("error: ")
+        assert message in line

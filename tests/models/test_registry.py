@@ -33,7 +33,8 @@ def test_every_model_runs_at_any_size_and_class_count(name):
     with torch.device("meta"):
         model = build_model(name, num_classes=7, in_channels=1).eval()
     boxes, scores = model(torch.empty(2, 1, 96, 160, device="meta"))
-    anchors = sum(96 * 160 // stride**2 for stride in (8, 16, 32))
+    per_cell = 3 if model.config.head.type == "anchor" else 1
+    anchors = per_cell * sum(96 * 160 // stride**2 for stride in (8, 16, 32))
     assert (boxes.shape, scores.shape) == ((2, anchors, 4), (2, anchors, 7))
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from ghostyolo.nn.blocks import A2C2f, Conv, DSC3k2, DSConv
+from ghostyolo.nn.csp import C3, Sppf
+from ghostyolo.nn.elan import SppCsp, TinyElan
 from ghostyolo.nn.reparam import ConvNorm, RepConv, fold, is_folded
 
 
@@ -80,6 +82,12 @@ def test_every_branch_matters():
         DSConv(6, 10, 7),
         DSC3k2(6, 16, 2, nested=True),
         A2C2f(6, 64, 1, area=4),
+        Conv(6, 10, 6, 2),
+        C3(6, 16, 2),
+        C3(6, 16, 1, shortcut=False),
+        Sppf(6, 10),
+        TinyElan(6, 8, 10),
+        SppCsp(6, 10),
     ],
     ids=lambda block: type(block).__name__,
 )

@@ -33,7 +33,7 @@ def check_anchors(anchors: Any, levels: int) -> Anchors:
     """Anchors as floats.
 
     Raises:
-        ConfigError: not as many lists as levels, lists of unequal lengths, or an anchor that is not two positive numbers.
+        ConfigError: not as many lists as levels, lists of unequal lengths, or sizes that are not two positive numbers.
     """
     try:
         checked = [[[float(side) for side in anchor] for anchor in level] for level in anchors]
