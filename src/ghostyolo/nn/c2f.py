@@ -1,19 +1,18 @@
-"""Blocks of YOLOv8: the split-and-gather C2f of dense 3x3 bottlenecks, and fast spatial pyramid pooling (SPPF).
+"""The block of YOLOv8: the split-and-gather C2f of dense 3x3 bottlenecks.
 
-All maps are (B, C, H, W). YOLOv8 has no paper; the blocks are those of its published networks, held by their parameter
+All maps are (B, C, H, W). YOLOv8 has no paper; the block is that of its published networks, held by their parameter
 counts and FLOPs in the tests.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.nn.blocks import Conv
 
 
-class Bottleneck(nn.Module):
+class DenseBottleneck(nn.Module):
     """Two dense 3x3 of the same width, and the input added where ``shortcut`` is set."""
 
     def __init__(self, channels: int, shortcut: bool) -> None:
@@ -40,27 +39,11 @@ class C2f(nn.Module):
         super().__init__()
         hidden = out_channels // 2
         self.enter = Conv(in_channels, 2 * hidden)
-        self.inner = nn.ModuleList(Bottleneck(hidden, shortcut) for _ in range(repeats))
+        self.inner = nn.ModuleList(DenseBottleneck(hidden, shortcut) for _ in range(repeats))
         self.exit = Conv((2 + repeats) * hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = list(self.enter(x).chunk(2, 1))
         for block in self.inner:
             maps.append(block(maps[-1]))
-        return self.exit(torch.cat(maps, 1))
-
-
-class SPPF(nn.Module):
-    """1x1 to half, three 5x5 max-pools in a chain (windows of 5, 9 and 13), concat of the four, 1x1 exit."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        hidden = in_channels // 2
-        self.enter = Conv(in_channels, hidden)
-        self.exit = Conv(4 * hidden, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [self.enter(x)]
-        for _ in range(3):
-            maps.append(F.max_pool2d(maps[-1], 5, 1, 2))
         return self.exit(torch.cat(maps, 1))

@@ -1,6 +1,7 @@
-"""Cross-stage partial blocks of YOLOv5: C3 and fast spatial pyramid pooling.
+"""Cross-stage partial blocks of YOLOv5 and YOLOX: C3 and fast spatial pyramid pooling.
 
 Part of the map passes by the deep path and joins it at the end (CSPNet, arXiv 1911.11929). All maps are (B, C, H, W).
+YOLOX-Nano (arXiv 2107.08430) writes each 3x3 as depthwise 3x3 + 1x1, each with its norm and activation.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from torch import Tensor, nn
 from ghostyolo.nn.blocks import Conv
 
 
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, depthwise: bool = False) -> nn.Module:
+    """A 3x3 with norm and SiLU, dense or as depthwise 3x3 + 1x1."""
+    if not depthwise:
+        return Conv(in_channels, out_channels, 3, stride)
+    return nn.Sequential(Conv(in_channels, in_channels, 3, stride, groups=in_channels), Conv(in_channels, out_channels))
+
+
 class Bottleneck(nn.Module):
     """1x1, then 3x3, of equal width; a shortcut around both where wanted."""
 
-    def __init__(self, channels: int, shortcut: bool = True) -> None:
+    def __init__(self, channels: int, shortcut: bool = True, depthwise: bool = False) -> None:
         super().__init__()
         self.first = Conv(channels, channels)
-        self.second = Conv(channels, channels, 3)
+        self.second = conv3x3(channels, channels, depthwise=depthwise)
         self.add = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,12 +36,14 @@ class Bottleneck(nn.Module):
 class C3(nn.Module):
     """Two 1x1 entries to half the width, ``repeats`` bottlenecks on one, concat, 1x1 exit."""
 
-    def __init__(self, in_channels: int, out_channels: int, repeats: int = 1, shortcut: bool = True) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, repeats: int = 1, shortcut: bool = True, depthwise: bool = False
+    ) -> None:
         super().__init__()
         hidden = out_channels // 2
         self.enter_deep = Conv(in_channels, hidden)
         self.enter_skip = Conv(in_channels, hidden)
-        self.deep = nn.Sequential(*(Bottleneck(hidden, shortcut) for _ in range(repeats)))
+        self.deep = nn.Sequential(*(Bottleneck(hidden, shortcut, depthwise) for _ in range(repeats)))
         self.exit = Conv(2 * hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

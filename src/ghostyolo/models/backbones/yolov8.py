@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.c2f import SPPF, C2f
+from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.channels import scale_channels, scale_repeats
+from ghostyolo.nn.csp import Sppf
 
 # n, s, m, l, x as published; p is ours.
 SCALES: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ class YoloV8Backbone(nn.Module):
         )
         self.to_stride16 = nn.Sequential(Conv(c256, c512, 3, 2), C2f(c512, c512, six, shortcut=True))
         self.to_stride32 = nn.Sequential(
-            Conv(c512, c1024, 3, 2), C2f(c1024, c1024, three, shortcut=True), SPPF(c1024, c1024)
+            Conv(c512, c1024, 3, 2), C2f(c1024, c1024, three, shortcut=True), Sppf(c1024, c1024)
         )
         self.channels = (c256, c512, c1024)
 

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_backbone
-from ghostyolo.nn.c2f import SPPF
+from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.channels import scale_channels, scale_repeats
-from ghostyolo.nn.yolox import CspBlock, FocusConv, conv3x3
+from ghostyolo.nn.csp import C3, Sppf, conv3x3
 
 LARGEST_CHANNELS = 1024
 # As published: p is its nano, n its tiny.
@@ -46,17 +46,19 @@ class YoloXBackbone(nn.Module):
         )
         three, nine = scale_repeats(3, depth), scale_repeats(9, depth)
         self.to_stride8 = nn.Sequential(
-            FocusConv(in_channels, c64),
+            # Focus (2 x 2 pixels to channels) and its 3x3 are this convolution, weight by weight, and engines run it
+            # several times faster.
+            Conv(in_channels, c64, 6, 2),
             conv3x3(c64, c128, 2, depthwise),
-            CspBlock(c128, c128, three, shortcut=True, depthwise=depthwise),
+            C3(c128, c128, three, depthwise=depthwise),
             conv3x3(c128, c256, 2, depthwise),
-            CspBlock(c256, c256, nine, shortcut=True, depthwise=depthwise),
+            C3(c256, c256, nine, depthwise=depthwise),
         )
-        self.to_stride16 = nn.Sequential(
-            conv3x3(c256, c512, 2, depthwise), CspBlock(c512, c512, nine, shortcut=True, depthwise=depthwise)
-        )
+        self.to_stride16 = nn.Sequential(conv3x3(c256, c512, 2, depthwise), C3(c512, c512, nine, depthwise=depthwise))
         self.to_stride32 = nn.Sequential(
-            conv3x3(c512, c1024, 2, depthwise), SPPF(c1024, c1024), CspBlock(c1024, c1024, three, depthwise=depthwise)
+            conv3x3(c512, c1024, 2, depthwise),
+            Sppf(c1024, c1024),
+            C3(c1024, c1024, three, shortcut=False, depthwise=depthwise),
         )
         self.channels = (c256, c512, c1024)
 

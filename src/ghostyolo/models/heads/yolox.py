@@ -14,8 +14,8 @@ from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.cells import cell_centers
 from ghostyolo.nn.channels import scale_channels
+from ghostyolo.nn.csp import conv3x3
 from ghostyolo.nn.offsets import decode_offsets
-from ghostyolo.nn.yolox import conv3x3
 
 _HIDDEN = 256
 _PRIOR = 0.01  # score of every class and cell before anything is learned (focal loss, arXiv 1708.02002, section 4.1)

@@ -12,7 +12,7 @@ from ghostyolo.models.backbones.yolox import LARGEST_CHANNELS, SCALES
 from ghostyolo.models.registry import register_neck
 from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.channels import scale_channels, scale_repeats
-from ghostyolo.nn.yolox import CspBlock, conv3x3
+from ghostyolo.nn.csp import C3, conv3x3
 
 
 @register_neck("yolox_pafpn", scales=SCALES)
@@ -40,13 +40,13 @@ class YoloXPafpn(nn.Module):
             for have, want in zip(in_channels, self.channels, strict=True)
         )
         self.lateral5 = Conv(c1024, c512)
-        self.down4 = CspBlock(2 * c512, c512, three, depthwise=depthwise)
+        self.down4 = C3(2 * c512, c512, three, shortcut=False, depthwise=depthwise)
         self.lateral4 = Conv(c512, c256)
-        self.down3 = CspBlock(2 * c256, c256, three, depthwise=depthwise)
+        self.down3 = C3(2 * c256, c256, three, shortcut=False, depthwise=depthwise)
         self.stride3 = conv3x3(c256, c256, 2, depthwise)
-        self.up4 = CspBlock(2 * c256, c512, three, depthwise=depthwise)
+        self.up4 = C3(2 * c256, c512, three, shortcut=False, depthwise=depthwise)
         self.stride4 = conv3x3(c512, c512, 2, depthwise)
-        self.up5 = CspBlock(2 * c512, c1024, three, depthwise=depthwise)
+        self.up5 = C3(2 * c512, c1024, three, shortcut=False, depthwise=depthwise)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         p3, p4, p5 = (fit(feature) for fit, feature in zip(self.fit, features, strict=True))
