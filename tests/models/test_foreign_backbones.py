@@ -325,6 +325,14 @@ def test_a_library_s_weights_file_loads_into_a_detector(tmp_path, library):
         load_backbone(other, path)
 
 
+def test_a_network_whose_constructor_reads_tensors_can_be_counted_on_shapes_too():
+    """torchvision's RegNets do, with which "meta" alone fails."""
+    with torch.device("meta"):
+        backbone = part("torchvision", name="regnet_y_400mf")
+    assert backbone.channels == (104, 208, 440)
+    assert all(parameter.device.type == "meta" for parameter in backbone.parameters())
+
+
 def test_the_adapter_is_what_the_friendly_names_make():
     with torch.device("meta"):
         assert isinstance(part("mobilenetv4"), ForeignBackbone)

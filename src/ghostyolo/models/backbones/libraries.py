@@ -7,7 +7,7 @@ Where the network is a chain, its deepest maps are taken (:mod:`ghostyolo.models
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -78,9 +78,9 @@ def torchvision_network(name: str, pretrained: bool, in_channels: int) -> nn.Mod
     return net
 
 
-def _create(create: Any, what: str, pretrained: bool) -> nn.Module:
+def _create(create: Callable[[], nn.Module], what: str, pretrained: bool) -> nn.Module:
     try:
-        return create()
+        return _anywhere(create)
     except Exception as error:  # hub clients, sockets and the libraries' own RuntimeError, all meaning "no weights"
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if not pretrained:
@@ -91,6 +91,18 @@ def _create(create: Any, what: str, pretrained: bool) -> nn.Module:
         ) from error
 
 
+def _anywhere(create: Callable[[], nn.Module]) -> nn.Module:
+    """Create on the default device, or beside it where that is "meta" and a constructor reads values of tensors."""
+    wanted = torch.get_default_device()
+    try:
+        return create()
+    except (NotImplementedError, RuntimeError):
+        if wanted.type != "meta":
+            raise
+        with torch.device("cpu"):
+            return create().to(wanted)
+
+
 def _by_timm(net: nn.Module, name: str, what: str, pretrained: bool, in_channels: int) -> FeatureList:
     import timm
 
@@ -99,8 +111,12 @@ def _by_timm(net: nn.Module, name: str, what: str, pretrained: bool, in_channels
         raise refuse(what)
     # The last entry of each stride, should a network list several.
     indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
-    features = timm.create_model(
-        name, pretrained=pretrained, in_chans=in_channels, features_only=True, out_indices=indices
+    features: Any = _create(
+        lambda: timm.create_model(
+            name, pretrained=pretrained, in_chans=in_channels, features_only=True, out_indices=indices
+        ),
+        what,
+        pretrained,
     )
     return wrap(features, features.feature_info.channels(), what, in_channels)
 
