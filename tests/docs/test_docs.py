@@ -174,7 +174,9 @@ def test_python_snippets_are_python(page):
         ast.parse(block)
 
 
-@pytest.mark.parametrize("name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md", "reparam.md"])
+@pytest.mark.parametrize(
+    "name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md", "reparam.md", "backbones.md"]
+)
 def test_python_snippets_run(name, workplace, capsys):
     shutil.copy(MODEL_PATH, workplace / "small.onnx")
     snippets = blocks(DOCS / name, "python")
