@@ -22,7 +22,7 @@ from ghostyolo.models.registry import list_parts
 from ghostyolo.nn.reparam import fold, is_folded
 
 SIDE = 96
-STEPS = 40
+MOST_STEPS = 150
 
 # They take the name of any network of their library; the friendly names stand for them.
 GENERIC = {"timm", "torchvision"}
@@ -107,10 +107,10 @@ def test_it_learns_four_real_pictures(backbone, neck, head, four_pictures):
     criterion = build_criterion(head, model.head)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0)
     losses = []
-    for _ in range(STEPS):
+    while not losses or (losses[-1] > 0.5 * losses[0] and len(losses) < MOST_STEPS):
         loss = criterion(model(images), targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert min(losses[-5:]) < 0.6 * losses[0]
+    assert losses[-1] <= 0.5 * losses[0]
