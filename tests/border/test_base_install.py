@@ -113,7 +113,7 @@ def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
     [
         (("train", "--data", "DATA", "--model", "yolov13n-ghostnetv3"), "train"),
         (("export", "--weights", "bccd"), "train"),
-        (("models",), "train"),
+        (("models", "--imgsz", "320"), "train"),
         (("demo", "--train"), "train"),
         (("val", "--weights", str(MODEL_PATH), "--data", "DATA", "--plots", "plots"), "train"),
         (("data", "digits", "--out", "digits"), "scenes"),
@@ -127,3 +127,9 @@ def test_what_needs_more_says_the_line_to_type(run_cli, cells, tmp_path, argumen
     assert done.stderr.endswith(f'needs the "{extra}" extra: pip install "ghostyolo[{extra}]"\n')
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
+
+
+def test_the_zoo_is_listed_without_torch(run_cli, tmp_path):
+    done = run_cli("models", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "yolov8n-ghostnetv3" in {row["name"] for row in json.loads(done.stdout)}

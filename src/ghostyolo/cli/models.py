@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 _KINDS = ("backbone", "neck", "head")
+_WIDE = 125  # columns that the whole table takes
 
 
 def models(
@@ -65,15 +66,18 @@ def _print_models(rows: list[dict[str, Any]], imgsz: int, classes: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    # The names say most of it: in a narrow window the parts would be a letter wide.
+    kinds = _KINDS if console.width >= _WIDE else ()
     table = Table(title=f"Detectors at {imgsz} x {imgsz} pixels, {classes} classes")
-    for column in ("name", *_KINDS):
-        table.add_column(column, no_wrap=column == "name")
+    for column in ("name", *kinds):
+        table.add_column(column, no_wrap=True)
     for column in ("params M", "deployed M", "MACs G", "FLOPs G"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         figures = (row["params_m"], row["params_deployed_m"], row["macs_g"], row["flops_g"])
-        table.add_row(row["name"], *(row[kind] for kind in _KINDS), *(f"{figure:.2f}" for figure in figures))
-    Console().print(table)
+        table.add_row(row["name"], *(row[kind] for kind in kinds), *(f"{figure:.2f}" for figure in figures))
+    console.print(table)
 
 
 def _print_parts(rows: list[dict[str, Any]]) -> None:
