@@ -96,6 +96,8 @@ def _deploy(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return done[module]
     deployed = module
     method = next((name for name in _METHODS if has_method(module, name)), None)
+    if getattr(module, "reparam_conv", None) is not None:
+        method = None  # timm's sign of a deployed block: not all of its methods can be called twice
     if method is not None and not any(isinstance(child, RepConv) and child is not module for child in module.modules()):
         with _made_alike(module):
             returned = getattr(module, method)()
