@@ -99,6 +99,24 @@ def compare_timm() -> list[Row]:
     return rows
 
 
+def summarise(rows: list[Row]) -> tuple[dict[str, int], list[Row]]:
+    """How many there are of each kind, and the rows whose maps have other channels than timm's."""
+    compared = [row for row in rows if row["ours"] and row["timm"]]
+    differing = []
+    for row in compared:
+        strides = [s for s in STRIDES if row["ours"][s][1] != row["timm"][s][1]]
+        if strides:
+            differing.append({**row, "strides": strides})
+    counts = {
+        "networks": len(rows),
+        "refused": sum("refused" in row for row in rows),
+        "chains": sum(row["ours"] is not None for row in rows),
+        "compared": len(compared),
+        "differing": len(differing),
+    }
+    return counts, differing
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--timm", action="store_true", help="compare with every network of timm instead")
@@ -106,12 +124,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.timm:
         rows = compare_timm()
-        write_results(args.results / "timm_features.json", rows, "timm", "torch")
-        compared = [row for row in rows if row["ours"] and row["timm"]]
-        differ = [
-            row for row in compared if [c for _, c in row["ours"].values()] != [c for _, c in row["timm"].values()]
-        ]
-        print(f"{len(rows)} networks, {len(compared)} compared, {len(differ)} with other channels")
+        counts, differing = summarise(rows)
+        write_results(args.results / "timm_features.json", differing, "timm", "torch", **counts)
+        print(counts)
         return
     rows = count_all()
     write_results(args.results / "backbones.json", rows, "timm", "torchvision", "torch", imgsz=IMGSZ)
