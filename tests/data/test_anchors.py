@@ -68,10 +68,10 @@ def test_the_search_improves_on_k_means():
     from ghostyolo.data.anchors import _cluster, _evolve
 
     sizes = np.exp(np.random.default_rng(1).uniform(1, 6, (400, 2)))
-    start = _cluster(sizes, 6, 0)
+    start = _cluster(sizes, 3, 0)
     found = _evolve(sizes, start, np.random.default_rng(0))
     assert anchor_fitness(sizes, found) > anchor_fitness(sizes, start) + 0.002
-    assert anchor_recall(sizes, found) >= anchor_recall(sizes, start)
+    assert anchor_recall(sizes, found) > anchor_recall(sizes, start)
 
 
 def test_same_seed_same_anchors():
