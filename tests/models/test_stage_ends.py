@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ghostyolo.models.backbones.foreign import adapt
 from ghostyolo.models.backbones.stage_ends import find_stage_ends
 
 STRIDES = (8, 16, 32)
@@ -89,6 +90,40 @@ class Repeated(Chain):
 def test_a_network_that_is_no_chain_to_its_end_is_not_cut_short():
     assert ends(Broken(nn.Conv2d(32, 32, 3, 1, 1))) is None
     assert ends(Repeated()) is None
+
+
+class InPlace(Chain):
+    """An activation that is no module writes into the output of one: the same object, another value."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.tail[0](self.body(self.stem(image)).relu_())
+
+
+def test_a_function_in_place_breaks_the_chain_though_the_object_is_the_same():
+    assert ends(InPlace(nn.Conv2d(32, 32, 3, 1, 1))) is None
+
+
+class Overwriting(nn.Module):
+    """A block that begins in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = down(8, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x.mul_(0))
+
+
+def test_a_map_that_the_next_block_overwrites_is_kept_as_it_was():
+    net = Chain().eval()
+    net.body[1] = Overwriting()
+    backbone = adapt(net, "test", 3)
+    assert backbone.overwritten == (True, False, False)
+    image = torch.rand(1, 3, 32, 64)
+    first, second, _ = backbone(image)
+    torch.testing.assert_close(first, net.body[0](net.stem(image)))
+    assert first.abs().sum() > 0
+    assert second.std(dim=(2, 3)).max() < 1e-6  # what it made of zeros
 
 
 def test_what_follows_the_chain_without_filtering_does_not_matter():

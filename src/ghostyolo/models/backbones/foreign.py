@@ -36,6 +36,7 @@ class ForeignBackbone(nn.Module):
     def __init__(self, net: nn.Module, chain: Sequence[Link], ends: Sequence[int]) -> None:
         super().__init__()
         self.channels = tuple(chain[end].channels for end in ends)
+        self.overwritten = tuple(chain[end].overwritten for end in ends)
         starts = [0, *(end + 1 for end in ends)]
         self.paths = tuple(
             tuple(link.path for link in chain[start : end + 1]) for start, end in zip(starts, ends, strict=False)
@@ -51,10 +52,10 @@ class ForeignBackbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x, features = image, []
-        for paths in self.paths:
+        for paths, overwritten in zip(self.paths, self.overwritten, strict=True):
             for path in paths:
                 x = self.net.get_submodule(path)(x)
-            features.append(x)
+            features.append(x.clone() if overwritten else x)
         return features
 
 

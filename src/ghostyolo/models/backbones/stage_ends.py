@@ -31,19 +31,25 @@ class Link:
         channels: of its output.
         stride: of its output, None where that is not exactly (H / s, W / s).
         pointwise: it is nothing but ungrouped 1x1 convolutions with their norms and activations.
+        overwritten: something after it works in place on its output.
     """
 
     path: str
     channels: int
     stride: int | None
     pointwise: bool = False
+    overwritten: bool = False
 
 
 @dataclass(frozen=True)
 class _Call:
+    """A call of a module. A tensor's version counts the operations in place on it, by modules or not."""
+
     order: int
     inputs: tuple[Any, ...]
+    input_version: int
     output: Any
+    output_version: int
 
 
 def probe_image(net: nn.Module, in_channels: int) -> Tensor:
@@ -71,7 +77,9 @@ def find_stage_ends(net: nn.Module, in_channels: int, strides: tuple[int, ...]) 
     x = image
     for path, output in _follow("", image, modules, calls):
         channels = output.shape[1] if output.ndim == 4 else 0
-        chain.append(Link(path, channels, _stride(output), _is_pointwise(path, x, modules, calls)))
+        call = calls[path]
+        overwritten = call is not None and call.output_version != output._version
+        chain.append(Link(path, channels, _stride(output), _is_pointwise(path, x, modules, calls), overwritten))
         x = output
     ends = _last_links(chain, strides)
     if ends is None or _goes_on(_order(calls[chain[ends[-1]].path]), modules, calls):
@@ -109,10 +117,17 @@ def _record(net: nn.Module, image: Tensor) -> dict[str, _Call | None]:
     handles = []
 
     def watch(path: str, module: nn.Module) -> None:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            calls[path] = None if path in calls else _Call(len(calls), (*args, *kwargs.values()), output)
+        begun: list[int] = []
 
-        handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            begun.append(_version(args[0] if args else None))
+
+        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            call = _Call(len(calls), (*args, *kwargs.values()), begun[-1], output, _version(output))
+            calls[path] = None if path in calls else call
+
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after, with_kwargs=True))
 
     for path, module in net.named_modules():
         watch(path, module)
@@ -133,17 +148,32 @@ def _follow(
 ) -> list[tuple[str, Tensor]]:
     """Path and output of the children of ``path`` that form a chain from ``x`` on, sequences of strides opened."""
     found: list[tuple[str, Tensor]] = []
+    version = None
     for child in sorted(_called(path, modules, calls), key=lambda child: _order(calls[child])):
         call = calls[child]
-        if call is None or len(call.inputs) != 1 or call.inputs[0] is not x or not isinstance(call.output, Tensor):
+        if not _takes(call, x, version) or call is None or not isinstance(call.output, Tensor):
             break
-        x = call.output
-        inside = _follow(child, call.inputs[0], modules, calls) if type(modules[child]) is nn.Sequential else []
+        inside = _follow(child, x, modules, calls) if type(modules[child]) is nn.Sequential else []
+        x, version = call.output, call.output_version
         if inside and inside[-1][1] is x and len({_stride(output) for _, output in inside}) > 1:
             found += inside
         else:
             found.append((child, x))
     return found
+
+
+def _takes(call: _Call | None, x: Tensor, version: int | None) -> bool:
+    """Whether a call's only input is ``x``, as it was left: nothing but modules may have worked on it in place."""
+    return (
+        call is not None
+        and len(call.inputs) == 1
+        and call.inputs[0] is x
+        and (version is None or call.input_version == version)
+    )
+
+
+def _version(value: Any) -> int:
+    return value._version if isinstance(value, Tensor) else 0
 
 
 def _called(path: str, modules: dict[str, nn.Module], calls: dict[str, _Call | None]) -> list[str]:
@@ -171,9 +201,10 @@ def _stride(output: Tensor) -> int | None:
 def _is_pointwise(path: str, x: Tensor, modules: dict[str, nn.Module], calls: dict[str, _Call | None]) -> bool:
     """Whether a link is a plain chain of 1x1 convolutions, norms and modules without parameters (no attention)."""
     convolutions = 0
+    version = None
     for leaf in sorted(_leaves(path, modules, calls), key=lambda leaf: _order(calls[leaf])):
         call, module = calls[leaf], modules[leaf]
-        if call is None or len(call.inputs) != 1 or call.inputs[0] is not x:
+        if not _takes(call, x, version) or call is None:
             return False
         if isinstance(module, nn.Conv2d):
             if module.kernel_size != (1, 1) or module.groups != 1:
@@ -181,7 +212,7 @@ def _is_pointwise(path: str, x: Tensor, modules: dict[str, nn.Module], calls: di
             convolutions += 1
         elif not isinstance(module, _NORMS) and any(True for _ in module.parameters()):
             return False
-        x = call.output
+        x, version = call.output, call.output_version
     call = calls[path]
     return convolutions > 0 and call is not None and call.output is x
 
