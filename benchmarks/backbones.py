@@ -1,7 +1,7 @@
 """What each backbone costs at 640 x 640, and where timm's own features are not the deepest of their stride.
 
     python benchmarks/backbones.py           # every scale; n and s are the table in docs/backbones.md
-    python benchmarks/backbones.py --timm    # every network of timm: a quarter of an hour, a few GiB
+    python benchmarks/backbones.py --timm    # every network of timm: over half an hour on two cores, a few GiB
 
 Everything is counted on shapes alone: nothing is timed, no weights are made.
 """
