@@ -67,6 +67,11 @@ class Predictor:
         """One name for each class index."""
         return self.engine.metadata.class_names
 
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """(height, width) of the only canvas that an exported file takes, None where it takes any."""
+        return self.metadata.export.canvas if self.metadata.export else None
+
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
         """Look up sources, to be read with the network's channels where it takes more than three."""
         return Sources(sources, max(3, self.metadata.in_channels))
@@ -128,9 +133,10 @@ class Predictor:
             iou: boxes of one class that overlap more than this suppress each other, 0..1; without effect where the
                 network finds each object once (``metadata.nms`` is False).
             max_detections: the best so many for each picture.
-            imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at.
-            rect: pad to multiples of the stride only. Pictures of several shapes share the smallest canvas
-                that holds each one's own rectangle.
+            imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at, or the
+                canvas of a file that takes only one.
+            rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
+                share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
 
         Returns:
@@ -147,6 +153,7 @@ class Predictor:
         if not images:
             return []
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
+        rect = rect and self.canvas is None
         plans = plan_batch([(image.shape[1], image.shape[0]) for image in pictures], side, self.metadata.stride, rect)
         canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)])
         inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
@@ -176,12 +183,23 @@ class Predictor:
             )
         return results
 
-    def _check_options(self, confidence: float, iou: float, max_detections: int, imgsz: int | None) -> int:
+    def _check_options(
+        self, confidence: float, iou: float, max_detections: int, imgsz: int | None
+    ) -> int | tuple[int, int]:
+        """The side of the square to letterbox to, or the canvas of a file that takes only one."""
         for name, value in (("confidence", confidence), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} must be between 0 and 1, not {value}")
         if max_detections < 1:
             raise ConfigError(f"max_detections must be at least 1, not {max_detections}")
+        if self.canvas is not None:
+            height, width = self.canvas
+            if imgsz not in (None, max(self.canvas)):
+                raise ConfigError(
+                    f"imgsz is {imgsz}, but these weights take {width} x {height} pixels only: leave it out, or export "
+                    f"with --imgsz {imgsz}"
+                )
+            return self.canvas
         side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
         if side < 1 or side % stride:
             nearest = max(stride, round(side / stride) * stride)
@@ -193,8 +211,8 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
     """Open a detector for prediction.
 
     Args:
-        weights: a built-in name (``"bccd"``), a ``.onnx`` or ``.safetensors`` file, or
-            ``hf://owner/repo/file``.
+        weights: a built-in name (``"bccd"``), a file (``.onnx``, ``.safetensors`` ...) or folder (``x_openvino``) of
+            weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
 
@@ -223,7 +241,7 @@ def _predictions(
         logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
 
 
-def plan_batch(sizes: list[tuple[int, int]], imgsz: int, stride: int, rect: bool) -> list[Letterbox]:
+def plan_batch(sizes: list[tuple[int, int]], imgsz: int | tuple[int, int], stride: int, rect: bool) -> list[Letterbox]:
     """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
     plans = [plan_letterbox(width, height, imgsz, stride, rect) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
