@@ -14,7 +14,7 @@ from ghostyolo.runtime.predictor import Predictor
 
 
 class Recorder(ExportedEngine):
-    """Answers with one box a picture, whose left side is the value of its first pixel; keeps the shapes it was given."""
+    """Answers with one box a picture, its left side the value of the first pixel; keeps the shapes it was given."""
 
     name = "recorder"
 
