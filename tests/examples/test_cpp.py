@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the train extra to export")
 
-import ghostyolo  # noqa: E402
-from ghostyolo.data.images import read_image  # noqa: E402
-from ghostyolo.runtime.weights import assets_folder  # noqa: E402
+import ghostyolo
+from ghostyolo.data.images import read_image
+from ghostyolo.runtime.weights import assets_folder
 
 pytestmark = pytest.mark.slow
 
