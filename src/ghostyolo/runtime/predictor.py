@@ -84,6 +84,11 @@ class Predictor:
         """One name for each class index."""
         return self.engine.metadata.class_names
 
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """(height, width) of the only canvas that an exported file takes, None where it takes any."""
+        return self.metadata.export.canvas if self.metadata.export else None
+
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
         """Look up sources, to be read with the network's channels where it takes more than three."""
         return Sources(sources, max(3, self.metadata.in_channels))
@@ -145,8 +150,9 @@ class Predictor:
             iou: boxes of one class that overlap more than this suppress each other, 0..1; without effect where the
                 network finds each object once (``metadata.nms`` is False).
             max_detections: the best so many for each picture.
-            imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at.
-            rect: pad to multiples of the stride only. Pictures of several shapes share the smallest canvas
+            imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at, or the
+                canvas of a file that takes only one.
+            rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes share the smallest canvas
                 that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
 
@@ -186,7 +192,7 @@ class Predictor:
         side = self._check_size(imgsz)
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
         sizes = [(image.shape[1], image.shape[0]) for image in pictures]
-        plans = plan_batch(sizes, side, self.metadata.stride, rect)
+        plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None)
         canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)])
         inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
         np.divide(canvases.transpose(0, 3, 1, 2), np.float32(255), out=inputs)
@@ -273,7 +279,16 @@ class Predictor:
             raise ConfigError(f"max_detections must be at least 1, not {max_detections}")
         self._check_size(imgsz)
 
-    def _check_size(self, imgsz: int | None) -> int:
+    def _check_size(self, imgsz: int | None) -> int | tuple[int, int]:
+        """The side of the square to letterbox to, or the canvas of a file that takes only one."""
+        if self.canvas is not None:
+            height, width = self.canvas
+            if imgsz not in (None, max(self.canvas)):
+                raise ConfigError(
+                    f"imgsz is {imgsz}, but these weights take {width} x {height} pixels only: leave it out, or export "
+                    f"with --imgsz {imgsz}"
+                )
+            return self.canvas
         side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
         if side < 1 or side % stride:
             nearest = max(stride, round(side / stride) * stride)
@@ -285,8 +300,8 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
     """Open a detector for prediction.
 
     Args:
-        weights: a built-in name (``"bccd"``), a ``.onnx`` or ``.safetensors`` file, or
-            ``hf://owner/repo/file``.
+        weights: a built-in name (``"bccd"``), a file (``.onnx``, ``.safetensors`` ...) or folder (``x_openvino``) of
+            weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
 
@@ -315,7 +330,9 @@ def _predictions(
         logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
 
 
-def plan_batch(sizes: list[tuple[int, int]], imgsz: int, stride: int, rect: bool) -> list[Letterbox]:
+def plan_batch(
+    sizes: list[tuple[int, int]], imgsz: int | tuple[int, int], stride: int, rect: bool
+) -> list[Letterbox]:
     """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
     plans = [plan_letterbox(width, height, imgsz, stride, rect) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
