@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.benchmark.energy import Counter, energy_counter
-from ghostyolo.benchmark.foreign import open_foreign
 from ghostyolo.benchmark.memory import PeakMemory
 from ghostyolo.benchmark.steps import Picture, batches, read_pictures, time_call
 from ghostyolo.errors import ConfigError, GhostYoloError
@@ -30,16 +29,14 @@ class Task:
 
     Attributes:
         path: the weights.
-        foreign: written by Ultralytics' exporter, not by ours.
         device, threads: where it runs.
-        imgsz: side of the square canvas; None: the weights' own.
+        imgsz: side of the square canvas; None: the weights' own, and any canvas of a file that takes only one.
         batch: pictures in a call.
         images: pictures to run on; None: built-in ones.
         imports: Python files that register parts of the user's own.
     """
 
     path: str
-    foreign: bool = False
     device: str = "cpu"
     threads: int = 1
     imgsz: int | None = None
@@ -62,13 +59,10 @@ class Worker:
         pictures = read_pictures(task.images)
         self._joules, self.energy_source = energy_counter(task.device)
         self._memory = PeakMemory()
-        if task.foreign:
-            engine = open_foreign(Path(task.path), task.device, task.threads)
-        else:
-            engine = open_engine(task.path, device=task.device, threads=task.threads)
+        engine = open_engine(task.path, device=task.device, threads=task.threads)
         self._predictor = Predictor(engine)
-        self._imgsz = task.imgsz or engine.metadata.imgsz
-        check_canvas(engine.metadata, self._imgsz, task.batch, Path(task.path).name)
+        check_canvas(engine.metadata, task.imgsz, task.batch, Path(task.path).name)
+        self._imgsz = task.imgsz or max(self._predictor.canvas or [engine.metadata.imgsz])
         if engine.metadata.in_channels > 3:
             pictures = read_pictures(task.images, engine.metadata.in_channels)
         self._stream: Iterator[list[Picture]] = batches(pictures, task.batch)
@@ -95,19 +89,21 @@ class Worker:
         return {"megabytes": self._memory.megabytes()}
 
 
-def check_canvas(metadata: ModelMetadata, imgsz: int, batch: int, name: str) -> None:
-    """Refuse a size or a batch that a static file does not take.
+def check_canvas(metadata: ModelMetadata, imgsz: int | None, batch: int, name: str) -> None:
+    """Refuse a size or a batch that a file does not take; it would run another, and the figures would be of that.
 
     Raises:
         ConfigError: with the size or batch that it takes.
     """
-    export = getattr(metadata, "export", None)
+    export = metadata.export
     if export is None:
         return
-    if export.canvas is not None and export.canvas != (imgsz, imgsz):
+    if imgsz is not None and export.canvas is not None and max(export.canvas) != imgsz:
         height, width = export.canvas
-        side = f"--imgsz {height}" if height == width else "another export, benchmarks use a square"
-        raise ConfigError(f"{name} takes pictures of {height} x {width} only, not {imgsz} x {imgsz}: use {side}")
+        raise ConfigError(
+            f"{name} takes pictures of {width} x {height} pixels only: use --imgsz {max(height, width)}, or export it "
+            f"with --imgsz {imgsz}"
+        )
     if export.batch is not None and export.batch != batch:
         raise ConfigError(f"{name} takes {export.batch} pictures in a call, not {batch}: use --batch {export.batch}")
 
