@@ -63,7 +63,7 @@ def install(name: str, run: Path, assets: Path) -> None:
 
     best = run / "best.safetensors"
     onnx, checkpoint = assets / f"{name}.onnx", assets / f"{name}.safetensors"
-    ghostyolo("export", "--weights", best, "--half-weights", "--out", onnx)
+    ghostyolo("export", "--weights", best, "--precision", "fp16", "--overwrite", "--out", onnx)
     model, metadata = load_checkpoint(best)
     save_checkpoint(model, metadata, checkpoint, half=True)
     for path in (onnx, checkpoint):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.extras import require
@@ -157,29 +157,49 @@ class Detector:
         """
         return self.predictor.predict(sources, **options)
 
-    def export(self, format: Literal["onnx"] = "onnx", out: str | Path | None = None, **options: Any) -> Path:
+    def export(
+        self,
+        format: str = "onnx",
+        out: str | Path | None = None,
+        *,
+        check: bool = True,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> Path:
         """Fold the branches and write the detector for another engine.
 
         Args:
-            format: "onnx".
-            out: the file; default: beside the weights, with the format's suffix.
-            **options: see :func:`ghostyolo.export.onnx.export_onnx`.
+            format: name of the format, such as "onnx" or "openvino".
+            out: the file or folder; default: beside the weights, with the format's suffix.
+            check: compare the file with the network.
+            overwrite: replace what stands at ``out``.
+            **options: ``imgsz``, ``dynamic``, ``batch``, ``precision``, ``output`` ...: see
+                :class:`ghostyolo.export.options.ExportOptions`.
 
         Raises:
-            ConfigError: an unknown format, or no weights yet.
-            OutputError: the file cannot be written.
+            ConfigError: an unknown format or option, or no weights yet.
+            OutputError: ``out`` exists, or cannot be written.
+            ParityError: the file does not give the network's answers.
         """
-        if format != "onnx":
-            raise ConfigError(f"unknown export format '{format}': {suggest(format, ['onnx'])}")
         require("train", "exporting")
-        from ghostyolo.export.onnx import export_onnx
+        from ghostyolo.export.formats import find_format
+        from ghostyolo.export.options import ExportOptions
+        from ghostyolo.export.run import default_out, export_network
         from ghostyolo.models.weights import load_checkpoint
 
+        kind = find_format(format)
+        unknown = [name for name in options if name not in ExportOptions.__dataclass_fields__]
+        if unknown:
+            raise ConfigError(
+                f"unknown export option '{unknown[0]}': {suggest(unknown[0], ExportOptions.__dataclass_fields__)}"
+            )
         checkpoint = self._checkpoint()
-        target = Path(out) if out is not None else checkpoint.with_suffix(".onnx")
+        target = Path(out) if out is not None else default_out(str(self.weights), kind)
         model, metadata = load_checkpoint(checkpoint)
-        export_onnx(model, metadata, target, **options)
-        return target
+        result = export_network(
+            model, metadata, target, kind.name, ExportOptions(**options), check=check, overwrite=overwrite
+        )
+        return result.path
 
     def save(self, path: str | Path) -> Path:
         """Write the checkpoint, with its metadata, to a ``.safetensors`` file.

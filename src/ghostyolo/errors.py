@@ -1,6 +1,7 @@
 """Errors that a user can act on: one line that says what is wrong, where, and what to do.
 
-The command line prints ``str(error)`` and exits with status 2; a traceback appears only with ``--debug``.
+The command line prints ``str(error)`` and exits with the error's status, 2 unless it says otherwise; a traceback
+appears only with ``--debug``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 
 class GhostYoloError(Exception):
     """Base of every error this package raises on purpose."""
+
+    exit_status = 2
 
 
 class ConfigError(GhostYoloError):
@@ -35,6 +38,16 @@ class TrainingError(GhostYoloError):
 
 class OutputError(GhostYoloError):
     """A result cannot be written: no space, no permission, or the place is taken."""
+
+
+class ExportError(GhostYoloError):
+    """A network that a format, or the library that writes it, cannot take."""
+
+
+class ParityError(ExportError):
+    """An exported file that does not give the network's answers; it is kept aside."""
+
+    exit_status = 3
 
 
 class MissingExtraError(GhostYoloError):

@@ -14,6 +14,15 @@ _PROBES = {
     "train": ("torch", "torchvision", "timm", "lightning"),
     "scenes": ("sklearn", "skimage"),
     "ultralytics": ("ultralytics",),
+    "openvino": ("openvino",),
+    "mnn": ("MNN",),
+    "ncnn": ("ncnn",),
+    "executorch": ("executorch",),
+    "litert": ("ai_edge_litert",),
+    "tensorrt": ("tensorrt",),
+    "pnnx": ("pnnx",),
+    "litert-export": ("litert_torch",),
+    "nncf": ("nncf",),
 }
 
 

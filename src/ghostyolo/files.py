@@ -43,6 +43,40 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder beside the target; on success it replaces the target.
+
+    For folders, and for writers that leave more than one file or go by the name. What else they leave is removed.
+
+    Raises:
+        OutputError: the place cannot be written, or the disk is full.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+            path = Path(room) / target.name
+            yield path
+            move_into_place(path, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; free some space or choose another "
+                          "place") from error  # fmt: skip
+
+
+def move_into_place(path: Path, target: Path) -> None:
+    """Rename a file or folder to its place; what stood there goes only when the new one is complete."""
+    if path.is_file() and not target.is_dir():
+        os.replace(path, target)
+        return
+    if target.exists():
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-old-", dir=target.parent) as room:
+            os.replace(target, Path(room) / target.name)
+            os.replace(path, target)
+    else:
+        os.replace(path, target)
+
+
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(target) as path:

@@ -6,7 +6,7 @@ second file beside it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,37 @@ from ghostyolo.errors import WeightsError
 
 METADATA_KEY = "ghostyolo"
 FORMAT_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+Output = Literal["decoded", "raw", "nms"]
+
+
+class ExportInfo(BaseModel):
+    """How a file for a device was written: what an engine must know to feed it and to read its answer.
+
+    Attributes:
+        format: name of the format, such as ``"onnx"``.
+        precision: of the weights, and of the arithmetic where the engine can.
+        batch: pictures in a call; None: any number.
+        height, width: of the canvas in pixels; None: any multiple of the stride.
+        output: ``"decoded"`` boxes and scores, ``"raw"`` maps of the head, or ``"nms"`` detections.
+        outputs: names of the outputs in order, for formats that keep no names.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str
+    precision: Precision = "fp32"
+    batch: int | None = Field(default=None, gt=0)
+    height: int | None = Field(default=None, gt=0)
+    width: int | None = Field(default=None, gt=0)
+    output: Output = "decoded"
+    outputs: list[str] = ["boxes", "scores"]
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """(height, width) of the only canvas that the file takes, None where it takes any."""
+        return (self.height, self.width) if self.height and self.width else None
 
 
 class ModelMetadata(BaseModel):
@@ -33,6 +64,8 @@ class ModelMetadata(BaseModel):
             Files of versions that had no such head lack it.
         config: the network's own declaration, enough to rebuild it in torch.
         metrics: how the weights scored, by name, values in 0..1, with the data set they were measured on.
+        export: how the file was written for a device; None in checkpoints, and in ONNX files of versions that wrote
+            nothing else (any batch and size, boxes and scores).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +83,7 @@ class ModelMetadata(BaseModel):
     nms: bool = True
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
+    export: ExportInfo | None = None
 
     def to_json(self) -> str:
         """Serialise for a file header."""

@@ -48,7 +48,7 @@ def test_export_writes_onnx_that_answers_as_the_network(run_cli, tmp_path):
     [
         (("--weights", "missing.safetensors"), "missing.safetensors"),
         (("--weights", "bccdd"), "bccdd"),
-        (("--weights", "bccd", "--format", "onxn"), "did you mean onnx?"),
+        (("--weights", "bccd", "--format", "onxn"), "did you mean onnx"),
     ],
 )
 def test_wrong_input_is_one_line(run_cli, tmp_path, arguments, message):

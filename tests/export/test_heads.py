@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ghostyolo.export.onnx import export_onnx
+from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
@@ -37,7 +37,7 @@ def test_onnx_runtime_answers_as_the_network(tmp_path, parts):
     model = build_model(DetectorConfig.from_dict(parts, "test"), num_classes=2).eval()
     with torch.no_grad():
         scramble_norms(model)
-    export_onnx(model, ModelMetadata(model="test", class_names=["a", "b"], imgsz=64), tmp_path / "m.onnx")
+    export_network(model, ModelMetadata(model="test", class_names=["a", "b"], imgsz=64), tmp_path / "m.onnx")
     engine = open_engine(tmp_path / "m.onnx")
     assert engine.metadata.nms is (parts["head"]["type"] != "end2end")
     assert engine.metadata.deployed

@@ -39,11 +39,11 @@ def test_one_shape(model, tmp_path):
 
 
 def test_any_shape(model, tmp_path):
-    from ghostyolo.export.onnx import export_onnx
+    from ghostyolo.export.run import export_network
 
     metadata = ModelMetadata(model="test", class_names=["a", "b", "c"], imgsz=64)
-    parity = export_onnx(model, metadata, tmp_path / "m.onnx")
-    assert parity.pixels < 0.01
+    result = export_network(model, metadata, tmp_path / "m.onnx")
+    assert result.parity.pixels < 0.01
     engine, folded = open_engine(tmp_path / "m.onnx"), fold(model)
     assert engine.metadata.config["head"]["params"]["anchors"][0] == [[6, 9], [12, 8]]
     for batch, height, width in ((1, 64, 64), (3, 32, 128), (1, 32, 32)):

@@ -1,40 +1,111 @@
-"""``ghostyolo export``: fold a checkpoint and write it for a device."""
+"""``ghostyolo export``: fold a checkpoint, write it for a device, and compare what was written with the network."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ghostyolo.export.parity import LabelledPictures
 
 
 def export(
     weights: str = typer.Option(..., help="A .safetensors checkpoint, or a built-in name such as bccd."),
-    format: str = typer.Option("onnx", help="Only onnx so far."),
-    out: Path | None = typer.Option(None, help="File to write. [default: beside the checkpoint]"),
-    half_weights: bool = typer.Option(
-        False, help="Store weights as float16, half the file; the arithmetic stays float32."
+    format: str = typer.Option("onnx", help="onnx or openvino."),
+    out: Path | None = typer.Option(None, help="File or folder to write. [default: beside the checkpoint]"),
+    imgsz: str | None = typer.Option(
+        None,
+        help="Side in pixels, or HEIGHTxWIDTH, of a file with a fixed size; default: the weights' own.",
+        show_default=False,
     ),
-    opset: int = typer.Option(18, min=18, help="ONNX operator set."),
+    dynamic: bool | None = typer.Option(
+        None,
+        "--dynamic/--static",
+        help="Any size and batch, or one; default: any where the format can.",
+        show_default=False,
+    ),
+    batch: int = typer.Option(1, help="Pictures in a call of a file with a fixed size."),
+    precision: str = typer.Option("fp32", help="fp32, fp16 or int8."),
+    output: str = typer.Option("decoded", help="decoded boxes and scores, raw maps of the head, or nms: detections."),
+    conf: float = typer.Option(0.25, help="With --output nms: scores must be above this."),
+    iou: float = typer.Option(0.7, help="With --output nms: overlap above which the weaker box of a class is dropped."),
+    max_detections: int = typer.Option(300, help="With --output nms: of each class and picture."),
+    opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
+    images: Path | None = typer.Option(
+        None, help="Pictures to compare file and network on; default: built-in ones.", show_default=False
+    ),
+    data: Path | None = typer.Option(None, help="Data set to compare AP on.", show_default=False),
+    split: str = typer.Option("val", help="Split of --data that AP is compared on."),
+    overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
     """Fold branches and batch norms, write the model with its metadata inside, and compare it with the network."""
-    from ghostyolo.errors import ConfigError, suggest
     from ghostyolo.extras import require
 
     require("train", "export")
-    if format != "onnx":
-        raise ConfigError(f"unknown --format '{format}': {suggest(format, ['onnx'])}")
     from rich.console import Console
 
-    from ghostyolo.export.onnx import export_onnx
+    from ghostyolo.export.formats import find_format
+    from ghostyolo.export.options import ExportOptions, NmsOptions
+    from ghostyolo.export.run import default_out, export_network
     from ghostyolo.models.weights import load_checkpoint
     from ghostyolo.runtime.weights import resolve_weights
 
+    kind = find_format(format)
+    options = ExportOptions(
+        imgsz=parse_size(imgsz) if imgsz else None,
+        dynamic=dynamic,
+        batch=batch,
+        precision=precision,  # type: ignore[arg-type]  # checked with the other options, by name
+        output=output,  # type: ignore[arg-type]
+        nms=NmsOptions(conf, iou, max_detections),
+        opset=opset,
+    )
     source = resolve_weights(weights, suffixes=(".safetensors",))
     model, metadata = load_checkpoint(source)
-    target = out or (Path(f"{weights}.onnx") if weights == source.stem else source.with_suffix(".onnx"))
-    parity = export_onnx(model, metadata, target, opset=opset, half_weights=half_weights)
-    Console().print(
-        f"{target}: {target.stat().st_size / 1e6:.2f} MB, within {parity.pixels:.2g} pixels and "
-        f"{parity.score:.2g} of score of the network",
-        highlight=False,
+    options.info(kind, metadata)
+    target = out or default_out(weights if weights == source.stem else source, kind)
+    result = export_network(
+        model,
+        metadata,
+        target,
+        kind.name,
+        options,
+        images=_pictures(images, metadata.in_channels) if images else None,
+        labelled=_labelled(data, split) if data else None,
+        overwrite=overwrite,
     )
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{result.path}: {result.megabytes:.2f} MB in {result.seconds:.0f} s", markup=False)
+    if result.parity is not None:
+        console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
+        console.print(f"report: {result.report}", markup=False)
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """``"320"`` or ``"192x320"`` (height x width).
+
+    Raises:
+        ConfigError: neither.
+    """
+    from ghostyolo.errors import ConfigError
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ConfigError(f"imgsz '{text}' is neither a side in pixels (320) nor HEIGHTxWIDTH (192x320)")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def _pictures(source: Path, channels: int) -> list[Any]:
+    from ghostyolo.runtime.sources import Sources
+
+    return [frame.image for frame in Sources(str(source), max(3, channels))]
+
+
+def _labelled(data: Path, split: str) -> LabelledPictures:
+    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.export.parity import LabelledPictures
+
+    dataset = load_dataset(data, splits=[split])
+    return LabelledPictures(dataset.splits[split], dataset.class_names)

@@ -1,4 +1,4 @@
-"""The ``ghostyolo`` command: registers one file a command and turns our errors into one line and exit status 2."""
+"""The ``ghostyolo`` command: registers one file a command and turns our errors into one line and their exit status."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 the user can mend it, 130 interrupted."""
+    """Run the command line. Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network,
+    130 interrupted."""
     _register()
     try:
         app()
@@ -66,7 +67,7 @@ def main() -> None:
         if os.environ.get("GHOSTYOLO_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
 
 from ghostyolo.errors import GhostYoloError
@@ -41,11 +40,3 @@ def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
     for position, cast in enumerate(casts):
         graph.node.insert(position, cast)
     return model
-
-
-@torch.no_grad()
-def round_to_half(model: torch.nn.Module) -> None:
-    """Round every parameter to float16 in place, as :func:`store_half` does to the large ones."""
-    for parameter in model.parameters():
-        if parameter.numel() >= SMALLEST:
-            parameter.copy_(parameter.half().float())

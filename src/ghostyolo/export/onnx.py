@@ -1,8 +1,9 @@
-"""Write a detector as ONNX: folded, decoded in the graph, dynamic batch and size, metadata inside, checked.
+"""Write a detector as ONNX with the current torch exporter: slimmed, checked, metadata inside.
 
-Input ``images`` (B, C, H, W) float32, RGB in 0..1, H and W multiples of the stride. Outputs ``boxes`` (B, A, 4) xyxy in
-input pixels and ``scores`` (B, A, classes) in 0..1. NMS is left to the reader (:mod:`ghostyolo.runtime.postprocess`),
-where the metadata says that it is needed.
+Input ``images`` (B, C, H, W) float32, RGB in 0..1. Outputs are ``boxes`` (B, A, 4) xyxy in input pixels and ``scores``
+(B, A, classes) in 0..1, or the raw maps of the head (:mod:`ghostyolo.runtime.raw_outputs`), or ``detections`` (N, 7)
+after suppression (:mod:`ghostyolo.export.onnx_nms`). ``fp16`` halves the file: weights are stored in float16, the
+arithmetic stays float32, since ONNX Runtime's CPU kernels are float32.
 """
 
 from __future__ import annotations
@@ -11,134 +12,89 @@ import contextlib
 import io
 import logging
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxslim
 import torch
 
-from ghostyolo.errors import GhostYoloError
-from ghostyolo.export.half_storage import round_to_half, store_half
-from ghostyolo.files import atomic_path
-from ghostyolo.metadata import METADATA_KEY, ModelMetadata
-from ghostyolo.models.detector import DetectionModel
-from ghostyolo.nn.reparam import fold
+from ghostyolo.errors import ExportError
+from ghostyolo.export.deployed import ExportJob
+from ghostyolo.export.half_storage import store_half
+from ghostyolo.export.onnx_nms import append_nms
+from ghostyolo.metadata import METADATA_KEY
 
-TOLERANCE_PIXELS = 0.05
-TOLERANCE_SCORE = 1e-4
+DEFAULT_OPSET = 18
 
 
-class ExportError(GhostYoloError):
-    """The exported file does not give the network's answers."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Largest differences between the exported file and the folded network.
-
-    Attributes:
-        pixels: of a box corner, at the sizes that were compared.
-        score: of a class score.
-    """
-
-    pixels: float
-    score: float
-
-
-def export_onnx(
-    model: DetectionModel,
-    metadata: ModelMetadata,
-    path: str | Path,
-    *,
-    opset: int = 18,
-    half_weights: bool = False,
-) -> Parity:
-    """Fold, export, slim, check, and compare with ONNX Runtime before the file takes its place.
-
-    Args:
-        model: trained network; it is not changed.
-        metadata: written into the file, with ``deployed`` set.
-        path: target ``.onnx``; replaced only when all went well.
-        opset: ONNX operator set, 18 or newer.
-        half_weights: store weights as float16 (half the file) and still compute in float32; the comparison is
-            then with a network whose weights are rounded the same way.
-
-    Raises:
-        ExportError: outputs differ by more than 0.05 pixels or 1e-4 of score.
-        OutputError: the file cannot be written.
-    """
-    folded = fold(model.cpu().float())
-    if half_weights:
-        round_to_half(folded)
-    proto = _trace(folded, model, metadata.imgsz, opset)
-    deployed = metadata.model_copy(
-        update={"deployed": True, "nms": model.needs_nms, "config": model.config.model_dump(mode="json")}
-    )
-    del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, {METADATA_KEY: deployed.to_json()})
-    proto.producer_name, proto.producer_version = "ghostyolo", deployed.version
-    if half_weights:
+def write(job: ExportJob, path: Path) -> None:
+    """Write ``path``, see :mod:`ghostyolo.export.formats`."""
+    proto = to_onnx(job)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: job.metadata.to_json()})
+    if job.metadata.export is not None and job.metadata.export.precision == "fp16":
         proto = store_half(proto)
     onnx.checker.check_model(proto)
-    with atomic_path(path) as temporary:
-        onnx.save(proto, temporary)
-        parity = compare(folded, temporary, metadata.imgsz, model.stride, model.in_channels)
-        if parity.pixels > TOLERANCE_PIXELS or parity.score > TOLERANCE_SCORE:
-            raise ExportError(
-                f"{path} was not written: it differs from the network by {parity.pixels:.3g} pixels and "
-                f"{parity.score:.3g} in score (allowed {TOLERANCE_PIXELS} and {TOLERANCE_SCORE}); try another --opset"
+    onnx.save(proto, path)
+
+
+def to_onnx(job: ExportJob) -> onnx.ModelProto:
+    """The graph in float32, without metadata, as ONNX and as the way into the formats that are made from it.
+
+    Raises:
+        ExportError: the exporter cannot take the network.
+    """
+    export = job.metadata.export
+    program = _trace(job, dynamic=export is None or export.canvas is None)
+    proto = onnxslim.slim(program)
+    del proto.metadata_props[:]
+    proto.producer_name, proto.producer_version = "ghostyolo", job.metadata.version
+    if export is not None and export.output == "nms":
+        # Boxes of a head that finds each object once overlap by more than 1 never, so none suppresses another.
+        append_nms(proto, job.options.nms, iou=job.options.nms.iou if job.metadata.nms else 1.0)
+    return proto
+
+
+def _trace(job: ExportJob, dynamic: bool) -> onnx.ModelProto:
+    example, shapes = job.example(), None
+    if dynamic:
+        stride = job.metadata.stride
+        # An example that is not square, so that height and width cannot be taken for one number.
+        example = torch.zeros(2, example.shape[1], example.shape[2], example.shape[3] + stride)
+        batch, rows, columns = (torch.export.Dim(name, min=1, max=limit) for name, limit in
+                                (("batch", 1024), ("rows", 256), ("columns", 256)))  # fmt: skip
+        shapes = ({0: batch, 2: stride * rows, 3: stride * columns},)
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                job.model,
+                (example,),
+                dynamo=True,
+                opset_version=job.options.opset or DEFAULT_OPSET,
+                input_names=["images"],
+                output_names=list(job.model.names),
+                dynamic_shapes=shapes,
+                verbose=False,
             )
-    return parity
+    except Exception as error:  # torch.export and the converter raise classes of their own for each thing
+        raise ExportError(f"ONNX cannot express this network: {first_line(error)}") from error
+    if program is None:
+        raise ExportError("ONNX: the exporter gave no program")
+    return program.model_proto
 
 
-def _trace(folded: torch.nn.Module, model: DetectionModel, imgsz: int, opset: int) -> onnx.ModelProto:
-    # An example that is not square, so that height and width cannot be taken for one number.
-    example = torch.zeros(2, model.in_channels, imgsz, imgsz + model.stride)
-    batch, rows, columns = (torch.export.Dim(name, min=1, max=limit) for name, limit in
-                            (("batch", 1024), ("rows", 256), ("columns", 256)))  # fmt: skip
-    shapes = ({0: batch, 2: model.stride * rows, 3: model.stride * columns},)
-    with _quiet():
-        program = torch.onnx.export(
-            folded,
-            (example,),
-            dynamo=True,
-            opset_version=opset,
-            input_names=["images"],
-            output_names=["boxes", "scores"],
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
-        assert program is not None
-        return onnxslim.slim(program.model_proto)
-
-
-def compare(folded: torch.nn.Module, path: Path, imgsz: int, stride: int, in_channels: int, seed: int = 0) -> Parity:
-    """Run the file and the network on noise at three shapes, among them a batch and a wide picture."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    generator = np.random.default_rng(seed)
-    pixels = score = 0.0
-    small = max(stride, imgsz // 2 // stride * stride)
-    for batch, height, width in ((1, imgsz, imgsz), (2, small, imgsz), (1, stride * 3, stride * 2)):
-        images = generator.random((batch, in_channels, height, width), dtype=np.float32)
-        boxes, scores = session.run(None, {"images": images})
-        with torch.no_grad():
-            expected_boxes, expected_scores = folded(torch.from_numpy(images))
-        pixels = max(pixels, float(np.abs(boxes - expected_boxes.numpy()).max()))
-        score = max(score, float(np.abs(scores - expected_scores.numpy()).max()))
-    return Parity(pixels, score)
+def first_line(error: BaseException, length: int = 300) -> str:
+    """The first line of a library's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:length]
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """The exporter prints its stages and warns of things that a user cannot act on."""
-    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
+def quiet(*loggers: str) -> Iterator[Any]:
+    """Exporters print their stages and warn of things that a user cannot act on."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", *loggers)
+    levels = {name: logging.getLogger(name).level for name in names}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -65,10 +65,14 @@ class DetectionModel(nn.Module):
         """Whether a reader must suppress the weaker boxes of one object; a head that says nothing needs it."""
         return getattr(self.head, "needs_nms", True)
 
-    def forward(self, images: Tensor) -> Any:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What the head reads: one map (B, C_i, H / s_i, W / s_i) for each stride."""
         if self.normalise:
             images = (images - self.mean) / self.std
-        return self.head(self.neck(self.backbone(images)))
+        return self.neck(self.backbone(images))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self.features(images))
 
 
 def _as_trained(config: DetectorConfig) -> DetectorConfig:

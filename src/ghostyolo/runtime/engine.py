@@ -1,4 +1,4 @@
-"""What every inference engine looks like, and how a weights file finds its engine.
+"""What every inference engine looks like, and how weights find their engine.
 
 An engine maps images (B, C, H, W) float32, RGB in 0..1, H and W multiples of the stride, to boxes (B, A, 4)
 xyxy in input pixels and scores (B, A, classes) in 0..1. Everything else (letterbox, thresholds, NMS) is the
@@ -7,6 +7,8 @@ predictor's.
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.extras import require
 from ghostyolo.metadata import ModelMetadata
 
-ENGINE_SUFFIXES = (".onnx", ".safetensors")
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 
 
@@ -36,11 +38,54 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class EngineKind:
+    """One kind of weights and what runs it.
+
+    Attributes:
+        name: the engine's.
+        suffix: of the file, or of the folder's name where ``inner`` is set.
+        opener: ``module:callable``, called with (path, device=, threads=).
+        extra: the install that it needs; None: the base install has it.
+        inner: suffix of the file that such a folder holds, which may be given in its place.
+    """
+
+    name: str
+    suffix: str
+    opener: str
+    extra: str | None = None
+    inner: str | None = None
+
+
+ENGINE_KINDS = (
+    EngineKind("onnxruntime", ".onnx", "ghostyolo.runtime.onnx_engine:OnnxEngine"),
+    EngineKind("torch", ".safetensors", "ghostyolo.runtime.torch_engine:open_torch_engine", "train"),
+    EngineKind("openvino", "_openvino", "ghostyolo.runtime.openvino_engine:OpenVinoEngine", "openvino", ".xml"),
+)
+ENGINE_SUFFIXES = tuple(kind.suffix for kind in ENGINE_KINDS)
+
+
+def find_kind(path: str | Path) -> EngineKind | None:
+    """The kind of weights that a file or folder is by its name, and by what a folder holds; None: no kind."""
+    path = Path(path)
+    for kind in ENGINE_KINDS:
+        if kind.inner is None:
+            if path.suffix.lower() == kind.suffix and not path.is_dir():
+                return kind
+        elif (
+            path.suffix.lower() == kind.inner
+            or path.name.lower().endswith(kind.suffix)
+            or (path.is_dir() and any(path.glob(f"*{kind.inner}")))
+        ):
+            return kind
+    return None
+
+
 def open_engine(path: str | Path, device: str = "cpu", threads: int | None = None) -> Engine:
-    """Open a weights file with the engine its suffix stands for.
+    """Open weights with the engine that their name stands for.
 
     Args:
-        path: ``.onnx`` (ONNX Runtime) or ``.safetensors`` (torch).
+        path: a file such as ``x.onnx``, or a folder such as ``x_openvino``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
 
@@ -50,25 +95,30 @@ def open_engine(path: str | Path, device: str = "cpu", threads: int | None = Non
         MissingExtraError: the engine's packages are not installed.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in ENGINE_SUFFIXES:
+    kind = find_kind(path)
+    if kind is None:
         check_not_pickle(path)
         given = f"suffix '{path.suffix}'" if path.suffix else "no suffix"
-        raise WeightsError(f"{path} has {given}: weights that can be run end in {' or '.join(ENGINE_SUFFIXES)}")
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist or is not a file")
+        raise WeightsError(f"{path} has {given}: weights that can be run end in {_suffixes()}")
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist")
+    if kind.inner is not None:
+        path = _inner_file(path, kind)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
-    if suffix == ".onnx":
-        from ghostyolo.runtime.onnx_engine import OnnxEngine
+    if kind.extra is not None:
+        require(kind.extra, f"running {path.name} in {kind.name}")
+    module, _, name = kind.opener.partition(":")
+    return getattr(importlib.import_module(module), name)(path, device=device, threads=threads)
 
-        return OnnxEngine(path, device=device, threads=threads)
-    from ghostyolo.extras import require
 
-    require("train", f"running {path.name} in torch")
-    from ghostyolo.runtime.torch_engine import open_torch_engine
-
-    return open_torch_engine(path, device=device, threads=threads)
+def _inner_file(path: Path, kind: EngineKind) -> Path:
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(f"*{kind.inner}"))
+    if len(found) != 1:
+        raise WeightsError(f"{path} holds {len(found) or 'no'} {kind.inner} files: name the one to open")
+    return found[0]
 
 
 def check_not_pickle(path: str | Path) -> None:
@@ -80,8 +130,12 @@ def check_not_pickle(path: str | Path) -> None:
     if Path(path).suffix.lower() in PICKLE_SUFFIXES:
         raise WeightsError(
             f"{path} is a pickle, which can run any code when it is opened, so it is not: "
-            f"use weights that end in {' or '.join(ENGINE_SUFFIXES)}"
+            f"use weights that end in {_suffixes()}"
         )
+
+
+def _suffixes() -> str:
+    return f"{', '.join(ENGINE_SUFFIXES[:-1])} or {ENGINE_SUFFIXES[-1]}"
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -96,3 +150,13 @@ def parse_device(device: str) -> tuple[str, int]:
     if kind == "cuda" and (device == "cuda" or number.isdecimal()):
         return "cuda", int(number or 0)
     raise ConfigError(f"unknown device '{device}': valid are cpu, cuda, cuda:0, cuda:1, ...")
+
+
+def require_cpu(device: str, engine: str) -> None:
+    """Refuse a device that an engine does not run on.
+
+    Raises:
+        ConfigError: anything but the CPU.
+    """
+    if parse_device(device)[0] != "cpu":
+        raise ConfigError(f"{engine} runs on the CPU here, not on {device}: use --device cpu")

@@ -1,11 +1,12 @@
-"""Runs our ``.onnx`` files on ONNX Runtime, without torch.
+"""Runs ``.onnx`` files on ONNX Runtime, without torch: ours, and those of other programs whose layout is known.
 
-Input ``images`` (B, C, H, W); outputs ``boxes`` (B, A, 4) and ``scores`` (B, A, classes); batch, height and
-width are dynamic. The metadata is in ``metadata_props["ghostyolo"]``.
+Input ``images`` (B, C, H, W); the metadata, which says what the outputs are, is in ``metadata_props["ghostyolo"]``.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,24 @@ import numpy.typing as npt
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.exported import Array, ExportedEngine
+from ghostyolo.runtime.foreign import Foreign, recognise
+
+log = logging.getLogger(__name__)
 
 _ERRORS_ONLY = 3
 
 
-class OnnxEngine:
+class OnnxEngine(ExportedEngine):
     """A network in ONNX Runtime.
 
     Args:
-        path: a file that ``ghostyolo export`` wrote.
+        path: a file that ``ghostyolo export`` wrote, or a detector of another program.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` (needs the onnxruntime-gpu package).
         threads: CPU threads inside one call; None: one for each physical core.
 
     Raises:
-        WeightsError: truncated, not ONNX, or not written by ghostyolo.
+        WeightsError: truncated, not ONNX, or no detector of a known layout.
         ConfigError: the device is unknown or this install of ONNX Runtime cannot use it.
     """
 
@@ -37,6 +42,7 @@ class OnnxEngine:
     def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
         import onnxruntime
 
+        self.path = Path(path)
         onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
         providers = _providers(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
@@ -57,19 +63,39 @@ class OnnxEngine:
                 f"device {device} could not be started (CUDA libraries that do not fit onnxruntime-gpu?): "
                 "use --device cpu"
             )
-        header = self._session.get_modelmeta().custom_metadata_map
-        self.metadata = ModelMetadata.from_json(header.get(METADATA_KEY), str(path))
-        names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
-        missing = {"images", "boxes", "scores"} - names
-        if missing:
-            raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
+        self._input = self._session.get_inputs()[0].name
         self._half = self._session.get_inputs()[0].type == "tensor(float16)"
+        header = self._session.get_modelmeta().custom_metadata_map
+        self._foreign: Foreign | None = None
+        if METADATA_KEY in header:
+            self.metadata = ModelMetadata.from_json(header[METADATA_KEY], str(path))
+            names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
+            missing = {"images", *self.export.outputs} - names
+            if missing:
+                raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
+        else:
+            shapes = [_shapes(nodes) for nodes in (self._session.get_inputs(), self._session.get_outputs())]
+            self._foreign = recognise(str(path), shapes[0], shapes[1], header)
+            self.metadata = self._foreign.metadata
+            log.warning(
+                "%s was not written by ghostyolo: read as a detector with the layout '%s' and %d classes",
+                path,
+                self._foreign.layout,
+                len(self.metadata.class_names),
+            )
 
-    def __call__(self, images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Run (B, C, H, W) in 0..1; return boxes_xyxy (B, A, 4) in pixels, scores (B, A, classes)."""
-        feed = {"images": images.astype(np.float16) if self._half else images}
-        boxes_xyxy, scores = self._session.run(["boxes", "scores"], feed)
-        return boxes_xyxy.astype(np.float32, copy=False), scores.astype(np.float32, copy=False)
+    def run(self, images: Array) -> Sequence[npt.NDArray[Any]]:
+        feed = {self._input: images.astype(np.float16) if self._half else images}
+        return self._session.run(self.export.outputs, feed)
+
+    def _interpret(self, outputs: dict[str, Array], batch: int, canvas: tuple[int, int]) -> tuple[Array, Array]:
+        if self._foreign is not None:
+            return self._foreign.interpret(outputs, batch)
+        return super()._interpret(outputs, batch, canvas)
+
+
+def _shapes(nodes: Sequence[Any]) -> dict[str, list[int | None]]:
+    return {node.name: [size if isinstance(size, int) else None for size in node.shape] for node in nodes}
 
 
 def _providers(device: str, available: list[str]) -> list[Any]:

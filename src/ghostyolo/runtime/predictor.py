@@ -152,8 +152,8 @@ class Predictor:
             max_detections: the best so many for each picture.
             imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at, or the
                 canvas of a file that takes only one.
-            rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes share the smallest canvas
-                that holds each one's own rectangle.
+            rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
+                share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
 
         Returns:
@@ -330,9 +330,7 @@ def _predictions(
         logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
 
 
-def plan_batch(
-    sizes: list[tuple[int, int]], imgsz: int | tuple[int, int], stride: int, rect: bool
-) -> list[Letterbox]:
+def plan_batch(sizes: list[tuple[int, int]], imgsz: int | tuple[int, int], stride: int, rect: bool) -> list[Letterbox]:
     """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
     plans = [plan_letterbox(width, height, imgsz, stride, rect) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from ghostyolo.errors import WeightsError, suggest
-from ghostyolo.runtime.engine import ENGINE_SUFFIXES, check_not_pickle
+from ghostyolo.runtime.engine import ENGINE_SUFFIXES, check_not_pickle, find_kind
 
 HUB_PREFIX = "hf://"
 
@@ -25,7 +25,7 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFF
     """Find the file that a name, a path or a Hugging Face address stands for.
 
     Args:
-        weights: a built-in name (``"bccd"``), an existing file, or ``hf://owner/repo/file``.
+        weights: a built-in name (``"bccd"``), an existing file or folder of an exported model, or ``hf://owner/repo/file``.
         suffixes: which of a built-in's files to prefer, first best; fine-tuning asks for
             ``(".safetensors",)``.
 
@@ -41,11 +41,11 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFF
         if text in builtin_names() and asset.is_file():
             return asset
     path = Path(text).expanduser()
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and find_kind(path)):
         return path
     if path.is_dir():
-        raise WeightsError(f"{text} is a folder: name the weights file in it")
-    if path.suffix.lower() in ENGINE_SUFFIXES or len(path.parts) > 1:
+        raise WeightsError(f"{text} is a folder without an exported model: name the weights file in it")
+    if find_kind(path) or len(path.parts) > 1:
         raise WeightsError(f"{text} does not exist: check the path, or use {_valid_names()}")
     hint = suggest(text, builtin_names()) if builtin_names() else f"give {_valid_names()}"
     raise WeightsError(f"no weights named '{text}', and no such file: {hint}")

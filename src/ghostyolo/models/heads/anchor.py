@@ -87,10 +87,14 @@ class AnchorHead(nn.Module):
                 bias[:, 4] = math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] = class_prior
 
+    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Logits of each level: (B, anchors x (5 + classes), H, W), one anchor's after the other's."""
+        return [predict(feature) for predict, feature in zip(self.predict, features, strict=True)]
+
     def collect(self, features: Sequence[Tensor]) -> AnchorOutput:
         """Raw predictions of all levels."""
         shape = (self.anchors.shape[1], 5 + self.num_classes)
-        logits = [predict(feature).unflatten(1, shape) for predict, feature in zip(self.predict, features, strict=True)]
+        logits = [level.unflatten(1, shape) for level in self.raw(features)]
         return AnchorOutput(logits, self.anchors, self.strides)
 
     def decode(self, output: AnchorOutput) -> tuple[Tensor, Tensor]:

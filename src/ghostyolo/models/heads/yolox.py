@@ -79,6 +79,16 @@ class YoloXHead(nn.Module):
         for layer in (*self.cls, *self.obj):
             nn.init.constant_(cast(Tensor, cast(nn.Conv2d, layer).bias), -math.log((1 - _PRIOR) / _PRIOR))
 
+    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Predictions of each level: (B, 5 + classes, H, W): dx, dy, dw, dh, objectness and class logits."""
+        maps = []
+        for level, feature in enumerate(features):
+            stem = self.stem[level](feature)
+            box_map = self.box_tower[level](stem)
+            cls_logits = self.cls[level](self.cls_tower[level](stem))
+            maps.append(torch.cat((self.box[level](box_map), self.obj[level](box_map), cls_logits), 1))
+        return maps
+
     def collect(self, features: Sequence[Tensor]) -> YoloXOutput:
         """All levels' raw predictions and cells side by side."""
         box_offsets, obj_logits, cls_logits = [], [], []

@@ -1,0 +1,75 @@
+"""The network that is written: folded, with one tuple of outputs, and what a writer needs to know beside it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ghostyolo.errors import ConfigError
+from ghostyolo.export.options import ExportOptions
+from ghostyolo.metadata import ModelMetadata, Output
+from ghostyolo.models.detector import DetectionModel
+from ghostyolo.nn.reparam import fold
+from ghostyolo.runtime.raw_outputs import level_name
+
+
+class DeployedModel(nn.Module):
+    """A folded detector with decoded boxes and scores, or with the raw maps of its head, as a tuple.
+
+    Args:
+        folded: in evaluation mode, on the CPU, float32.
+        output: ``"raw"`` for maps; else boxes (B, A, 4) and scores (B, A, classes). Suppression is added to the graph
+            by the formats that can.
+
+    Attributes:
+        names: of the outputs.
+
+    Raises:
+        ConfigError: the head has no raw outputs.
+    """
+
+    def __init__(self, folded: DetectionModel, output: Output) -> None:
+        super().__init__()
+        self.network = folded
+        self.raw = output == "raw"
+        self.names: tuple[str, ...] = ("boxes", "scores")
+        if self.raw:
+            if not hasattr(folded.head, "raw"):
+                raise ConfigError(f"head '{folded.config.head.type}' has no raw outputs: use --output decoded")
+            self.names = tuple(level_name(stride) for stride in folded.strides)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        if self.raw:
+            return tuple(self.network.head.raw(self.network.features(images)))  # type: ignore[operator]
+        return tuple(self.network(images))
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What a writer is given.
+
+    Attributes:
+        model: the network to write.
+        metadata: to put inside the file as it is; ``metadata.export`` says size, batch, precision and outputs.
+        options: what was asked for.
+    """
+
+    model: DeployedModel
+    metadata: ModelMetadata
+    options: ExportOptions
+
+    def example(self) -> Tensor:
+        """A picture of noise (B, C, H, W) of the file's batch and canvas (of its training size where they are open)."""
+        export = self.metadata.export
+        batch = export.batch if export and export.batch else 1
+        height, width = self.options.canvas(self.metadata)
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(batch, self.metadata.in_channels, height, width, generator=generator)
+
+
+def fold_for_device(model: DetectionModel) -> DetectionModel:
+    """A folded float32 copy on the CPU in evaluation mode, without gradients."""
+    return fold(copy.deepcopy(model).cpu().float()).eval().requires_grad_(False)  # type: ignore[return-value]

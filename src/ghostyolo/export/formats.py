@@ -1,0 +1,77 @@
+"""The formats that a detector can leave in: one row each, its writer in a file of its own.
+
+A writer is ``write(job: ExportJob, path: Path) -> None``: it puts the folded network at ``path``, which has the right
+name and lies in a temporary folder, with ``job.metadata`` inside, and raises :class:`ghostyolo.errors.ExportError`
+where it cannot. Everything around it (options, checks, parity, moving into place) is :mod:`ghostyolo.export.run`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.metadata import Output, Precision
+
+ONNX_OPSETS = range(18, 24)
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """What a format can hold.
+
+    Attributes:
+        name: as in ``--format``.
+        suffix: of the file's or folder's name.
+        writer: ``module:function``.
+        needs: extras that its writer and its engine need.
+        dynamic: whether batch and size may be left open.
+        precisions: that can be written.
+        outputs: that can be written.
+        opsets: ONNX operator sets it can be written through.
+        engine: name of what runs it here (:data:`ghostyolo.runtime.engine.ENGINE_KINDS`).
+    """
+
+    name: str
+    suffix: str
+    writer: str
+    needs: tuple[str, ...] = ()
+    dynamic: bool = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    outputs: tuple[Output, ...] = ("decoded", "raw")
+    opsets: range = range(0)
+    engine: str = ""
+
+
+FORMATS = (
+    ExportFormat(
+        "onnx",
+        ".onnx",
+        "ghostyolo.export.onnx:write",
+        dynamic=True,
+        outputs=("decoded", "raw", "nms"),
+        opsets=ONNX_OPSETS,
+        engine="onnxruntime",
+    ),
+    ExportFormat(
+        "openvino",
+        "_openvino",
+        "ghostyolo.export.openvino:write",
+        needs=("openvino",),
+        dynamic=True,
+        outputs=("decoded", "raw", "nms"),
+        opsets=ONNX_OPSETS,
+        engine="openvino",
+    ),
+)
+
+
+def find_format(name: str) -> ExportFormat:
+    """The format of this name.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    for kind in FORMATS:
+        if kind.name == name:
+            return kind
+    raise ConfigError(f"unknown export format '{name}': {suggest(name, [kind.name for kind in FORMATS])}")

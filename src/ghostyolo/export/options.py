@@ -1,0 +1,110 @@
+"""What the user asked of an export, checked before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.export.formats import ExportFormat
+from ghostyolo.metadata import ExportInfo, ModelMetadata, Output, Precision
+
+
+@dataclass(frozen=True)
+class NmsOptions:
+    """Non-maximum suppression inside the graph.
+
+    Attributes:
+        confidence: scores must be above this, 0..1.
+        iou: boxes of one class that overlap more suppress each other, 0..1.
+        max_detections: of each class and picture.
+    """
+
+    confidence: float = 0.25
+    iou: float = 0.7
+    max_detections: int = 300
+
+    def __post_init__(self) -> None:
+        for name, value in (("conf", self.confidence), ("iou", self.iou)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} must be between 0 and 1, not {value}")
+        if self.max_detections < 1:
+            raise ConfigError(f"max_detections must be at least 1, not {self.max_detections}")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to write a file.
+
+    Attributes:
+        imgsz: side of the canvas in pixels, or (height, width); None: the side the weights were trained at.
+        dynamic: any batch and any canvas; None: where the format can.
+        batch: pictures in a call of a file that is not dynamic.
+        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
+        output: ``"decoded"``, ``"raw"`` or ``"nms"``.
+        nms: settings of ``output="nms"``.
+        opset: ONNX operator set; None: the format's own.
+    """
+
+    imgsz: int | tuple[int, int] | None = None
+    dynamic: bool | None = None
+    batch: int = 1
+    precision: Precision = "fp32"
+    output: Output = "decoded"
+    nms: NmsOptions = NmsOptions()
+    opset: int | None = None
+
+    def info(self, kind: ExportFormat, metadata: ModelMetadata) -> ExportInfo:
+        """The file's own description, outputs not yet named.
+
+        Raises:
+            ConfigError: something that the format cannot do, or an impossible value.
+        """
+        for name, value, valid in (
+            ("precision", self.precision, get_args(Precision)),
+            ("output", self.output, get_args(Output)),
+        ):
+            if value not in valid:
+                raise ConfigError(f"unknown {name} '{value}': {suggest(value, valid)}")
+        if self.precision not in kind.precisions:
+            raise ConfigError(f"{kind.name} is written as {' or '.join(kind.precisions)}, not as {self.precision}")
+        if self.output not in kind.outputs:
+            raise ConfigError(f"{kind.name} can have {' or '.join(kind.outputs)} outputs, not {self.output}")
+        if self.dynamic and not kind.dynamic:
+            raise ConfigError(f"{kind.name} files have one size and batch: leave out --dynamic")
+        if self.batch < 1:
+            raise ConfigError(f"batch must be at least 1, not {self.batch}")
+        dynamic = kind.dynamic and self.dynamic is not False
+        if dynamic and self.batch != 1:
+            raise ConfigError(f"batch {self.batch} needs a fixed size: add --static")
+        if self.opset is not None and not kind.opsets:
+            raise ConfigError(f"opset is for formats that are written through ONNX, {kind.name} is not")
+        if self.opset is not None and self.opset not in kind.opsets:
+            raise ConfigError(f"opset must be {kind.opsets.start} to {kind.opsets.stop - 1}, not {self.opset}")
+        height, width = self.canvas(metadata)
+        if dynamic:
+            return ExportInfo(format=kind.name, precision=self.precision, output=self.output)
+        return ExportInfo(
+            format=kind.name,
+            precision=self.precision,
+            output=self.output,
+            batch=self.batch,
+            height=height,
+            width=width,
+        )
+
+    def canvas(self, metadata: ModelMetadata) -> tuple[int, int]:
+        """(height, width) in pixels.
+
+        Raises:
+            ConfigError: a side that the network cannot take.
+        """
+        imgsz = self.imgsz or metadata.imgsz
+        height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+        for side in (height, width):
+            if side < 1 or side % metadata.stride:
+                nearest = max(metadata.stride, round(side / metadata.stride) * metadata.stride)
+                raise ConfigError(
+                    f"imgsz must be a multiple of {metadata.stride}, not {side}: the nearest valid is {nearest}"
+                )
+        return height, width

@@ -1,0 +1,281 @@
+"""Does the exported file give the network's answers? Compared at every export, on pictures.
+
+Both are run as a user would run them, the file by its own engine, the folded network by torch in float32, on the same
+canvases. Three things are compared: the raw boxes and scores anchor by anchor; the detections that are left at a score
+of 0.25; and, where labelled pictures are given, AP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ghostyolo.data.images import read_image
+from ghostyolo.data.letterbox import apply_letterbox
+from ghostyolo.data.records import ImageRecord
+from ghostyolo.evaluate.detections import box_overlaps
+from ghostyolo.metadata import ModelMetadata, Precision
+from ghostyolo.models.detector import DetectionModel
+from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.predictor import Predictor, plan_batch
+from ghostyolo.runtime.torch_engine import TorchEngine
+from ghostyolo.runtime.weights import assets_folder
+
+Image = npt.NDArray[np.uint8]
+CONFIDENCE = 0.25
+CONFIDENT = 0.1  # half precision is held to its answers at the anchors that score this much
+SAME_OBJECT = 0.5  # IoU
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Part of a data set to measure AP on."""
+
+    records: Sequence[ImageRecord]
+    class_names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a precision is allowed.
+
+    Attributes:
+        pixels: largest difference of a box corner.
+        score: largest difference of a score.
+        confident: only anchors that score :data:`CONFIDENT` count.
+        matched: share of the network's detections that the file must have, and the other way round.
+        ap: points of 100 that AP may fall, where it is measured.
+    """
+
+    pixels: float
+    score: float
+    confident: bool
+    matched: float
+    ap: float
+
+
+TOLERANCES: dict[Precision, Tolerance] = {
+    "fp32": Tolerance(pixels=0.1, score=1e-3, confident=False, matched=1.0, ap=0.1),
+    "fp16": Tolerance(pixels=2.0, score=0.02, confident=True, matched=0.98, ap=0.5),
+    "int8": Tolerance(pixels=float("inf"), score=float("inf"), confident=True, matched=0.7, ap=1.0),
+}
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far a file is from its network.
+
+    Attributes:
+        format, engine, precision: of the file.
+        images: pictures that were compared.
+        pixels: largest difference of a box corner at any anchor, in pixels of the canvas; None where the file has
+            suppressed detections only.
+        score: largest difference of a score.
+        confident_pixels, confident_score: of the anchors that score 0.1 or more in the network; None: there is none.
+        detections, found, matched: of the network, of the file, and in both (same class, IoU of 0.5 or more).
+        matched_pixels, matched_score: largest differences of those in both, in pixels of the pictures.
+        ap_network, ap_file: AP in 0..1, None where it was not measured.
+        tolerance: what was allowed.
+        failures: what went past it, in words.
+    """
+
+    format: str
+    engine: str
+    precision: Precision
+    images: int
+    pixels: float | None
+    score: float | None
+    confident_pixels: float | None
+    confident_score: float | None
+    detections: int
+    found: int
+    matched: int
+    matched_pixels: float
+    matched_score: float
+    ap_network: float | None
+    ap_file: float | None
+    tolerance: Tolerance
+    failures: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which has no infinity: a tolerance that allows everything is null."""
+        report = asdict(self)
+        report["tolerance"] = {
+            key: None if value == float("inf") else value for key, value in report["tolerance"].items()
+        }
+        return report
+
+    def summary(self) -> str:
+        """One line for the console."""
+        parts = []
+        if self.pixels is not None and self.score is not None:
+            parts.append(f"boxes within {self.pixels:.2g} pixels, scores within {self.score:.2g}")
+        parts.append(f"{self.matched} of {self.detections} detections matched (the file has {self.found})")
+        if self.ap_file is not None and self.ap_network is not None:
+            parts.append(f"AP {self.ap_file:.3f}, the network's {self.ap_network:.3f}")
+        return "; ".join(parts)
+
+
+def check_parity(
+    folded: DetectionModel,
+    metadata: ModelMetadata,
+    path: Path,
+    images: Sequence[Image] | None = None,
+    labelled: LabelledPictures | None = None,
+    tolerance: Tolerance | None = None,
+) -> ParityReport:
+    """Run both on the pictures.
+
+    Args:
+        folded: the network, in evaluation mode.
+        metadata: what the file says about itself, with ``export`` set.
+        path: the exported file or folder.
+        images: (H, W, C) uint8 RGB; None: built-in pictures, and noise for other than 3 channels.
+        labelled: pictures to measure AP on.
+        tolerance: None: the precision's own.
+
+    Raises:
+        WeightsError: the file cannot be opened.
+        MissingExtraError: its engine is not installed.
+    """
+    assert metadata.export is not None
+    precision = metadata.export.precision
+    allowed = tolerance or TOLERANCES[precision]
+    # The network gets the file's description, so that both see the same canvases.
+    reference = Predictor(TorchEngine(folded, metadata))
+    exported = Predictor(open_engine(path))
+    pictures = list(images) if images is not None else built_in_pictures(metadata.in_channels)
+    raw = _Raw()
+    if metadata.export.output != "nms":
+        for canvas in _canvases(pictures, metadata, exported.canvas):
+            raw.add(reference.engine, exported.engine, canvas)
+    pairs = _Pairs()
+    for picture in pictures:
+        pairs.add(*(one.detect([picture], confidence=CONFIDENCE)[0] for one in (reference, exported)))
+    ap = [_average_precision(one, labelled) for one in (reference, exported)] if labelled else [None, None]
+    report = ParityReport(
+        format=metadata.export.format,
+        engine=exported.engine.name,
+        precision=precision,
+        images=len(pictures),
+        pixels=raw.pixels,
+        score=raw.score,
+        confident_pixels=raw.confident_pixels,
+        confident_score=raw.confident_score,
+        detections=pairs.expected,
+        found=pairs.found,
+        matched=pairs.matched,
+        matched_pixels=pairs.pixels,
+        matched_score=pairs.score,
+        ap_network=ap[0],
+        ap_file=ap[1],
+        tolerance=allowed,
+    )
+    return ParityReport(**{**report.__dict__, "failures": tuple(_failures(report))})
+
+
+def built_in_pictures(channels: int) -> list[Image]:
+    """The pictures inside the package, with one of noise; noise alone for channels that no picture file has."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, channels), dtype=np.uint8)
+    if channels > 3:
+        return [noise]
+    paths = sorted((assets_folder() / "pictures").glob("*.jpg"))
+    return [*(read_image(path, channels=channels) for path in paths), noise]
+
+
+class _Raw:
+    """Largest differences, anchor by anchor."""
+
+    def __init__(self) -> None:
+        self.pixels: float | None = None
+        self.score: float | None = None
+        self.confident_pixels: float | None = None
+        self.confident_score: float | None = None
+
+    def add(self, reference: Engine, exported: Engine, images: npt.NDArray[np.float32]) -> None:
+        boxes, scores = reference(images)
+        other_boxes, other_scores = exported(images)
+        if other_boxes.shape != boxes.shape or other_scores.shape != scores.shape:
+            self.pixels = self.score = float("inf")
+            return
+        # What is not a number is as far off as can be.
+        pixels = np.nan_to_num(np.abs(other_boxes - boxes).max(2), nan=np.inf)
+        score = np.nan_to_num(np.abs(other_scores - scores).max(2), nan=np.inf)
+        self.pixels, self.score = _most(self.pixels, pixels), _most(self.score, score)
+        confident = scores.max(2) >= CONFIDENT
+        self.confident_pixels = _most(self.confident_pixels, pixels[confident])
+        self.confident_score = _most(self.confident_score, score[confident])
+
+
+def _most(so_far: float | None, values: npt.NDArray[np.float32]) -> float | None:
+    if values.size == 0:
+        return so_far
+    return max(so_far or 0.0, float(values.max()))
+
+
+class _Pairs:
+    """Detections of both, paired greedily by overlap."""
+
+    def __init__(self) -> None:
+        self.expected = self.found = self.matched = 0
+        self.pixels = self.score = 0.0
+
+    def add(self, expected: Any, found: Any) -> None:
+        self.expected += len(expected)
+        self.found += len(found)
+        overlaps = box_overlaps(expected.xyxy, found.xyxy, np.zeros(len(found), dtype=bool))
+        overlaps[expected.class_id[:, None] != found.class_id[None, :]] = 0
+        for _ in range(min(overlaps.shape)):
+            row, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
+            if overlaps[row, column] < SAME_OBJECT:
+                return
+            self.matched += 1
+            self.pixels = max(self.pixels, float(np.abs(expected.xyxy[row] - found.xyxy[column]).max()))
+            self.score = max(self.score, abs(float(expected.confidence[row] - found.confidence[column])))
+            overlaps[row] = overlaps[:, column] = -1
+
+
+def _canvases(
+    pictures: Sequence[Image], metadata: ModelMetadata, canvas: tuple[int, int] | None
+) -> list[npt.NDArray[np.float32]]:
+    """The pictures as input (1, C, H, W), each on the canvas that prediction would use."""
+    inputs = []
+    for picture in pictures:
+        size = (picture.shape[1], picture.shape[0])
+        (plan,) = plan_batch([size], canvas or metadata.imgsz, metadata.stride, rect=canvas is None)
+        inputs.append(apply_letterbox(picture, plan).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+    return inputs
+
+
+def _average_precision(predictor: Predictor, labelled: LabelledPictures) -> float | None:
+    from ghostyolo.evaluate import evaluate
+
+    with torch.no_grad():
+        return evaluate(predictor, labelled.records, labelled.class_names).metrics.AP
+
+
+def _failures(report: ParityReport) -> list[str]:
+    allowed, failures = report.tolerance, []
+    pixels, score = report.pixels, report.score
+    if allowed.confident:
+        pixels, score = report.confident_pixels, report.confident_score
+    if pixels is not None and not pixels <= allowed.pixels:
+        failures.append(f"boxes are {pixels:.3g} pixels apart (allowed {allowed.pixels:g})")
+    if score is not None and not score <= allowed.score:
+        failures.append(f"scores are {score:.3g} apart (allowed {allowed.score:g})")
+    most = max(report.detections, report.found)
+    if most and report.matched < allowed.matched * most - 1 + allowed.matched:
+        failures.append(
+            f"{report.matched} detections agree, the network has {report.detections}, the file {report.found}"
+        )
+    if report.ap_network is not None and report.ap_file is not None:
+        drop = 100 * (report.ap_network - report.ap_file)
+        if drop > allowed.ap:
+            failures.append(f"AP falls by {drop:.2f} points (allowed {allowed.ap:g})")
+    return failures

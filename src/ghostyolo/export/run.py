@@ -1,0 +1,134 @@
+"""From a checkpoint to a checked file: fold, write, compare with the network, move into place."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ghostyolo.errors import ExportError, OutputError, ParityError
+from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
+from ghostyolo.export.formats import ExportFormat, find_format
+from ghostyolo.export.options import ExportOptions
+from ghostyolo.export.parity import Image, LabelledPictures, ParityReport, check_parity
+from ghostyolo.extras import require
+from ghostyolo.files import move_into_place, staged, write_json
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.detector import DetectionModel
+
+REPORT_SUFFIX = ".parity.json"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export left.
+
+    Attributes:
+        path: the file or folder.
+        megabytes: its size, 10^6 bytes.
+        seconds: folding and writing took, comparing left out.
+        parity: how far it is from the network; None where that was not asked for.
+        report: the comparison as JSON, beside the file.
+    """
+
+    path: Path
+    megabytes: float
+    seconds: float
+    parity: ParityReport | None
+    report: Path | None
+
+
+def default_out(weights: str | Path, kind: ExportFormat) -> Path:
+    """Where a file goes when nobody says: beside the checkpoint; for built-in weights the working folder."""
+    path = Path(weights)
+    stem = path.with_suffix("") if path.suffix == ".safetensors" else path
+    return stem.with_name(stem.name + kind.suffix)
+
+
+def export_network(
+    model: DetectionModel,
+    metadata: ModelMetadata,
+    out: str | Path,
+    format: str = "onnx",
+    options: ExportOptions | None = None,
+    *,
+    images: Sequence[Image] | None = None,
+    labelled: LabelledPictures | None = None,
+    check: bool = True,
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write a network for a device and compare what was written with it.
+
+    Args:
+        model: branches and all; it is not changed.
+        metadata: of the checkpoint; ``deployed``, ``nms``, ``config`` and ``export`` are filled in.
+        out: file or folder to write.
+        format: name of the format.
+        options: size, precision, outputs; default: the format's own.
+        images: (H, W, C) uint8 RGB to compare on; None: built-in ones.
+        labelled: pictures with their objects, to compare AP on as well.
+        check: compare; without it an untrained network can be written to be timed.
+        overwrite: replace what stands at ``out``.
+
+    Raises:
+        ConfigError: an option that the format cannot do.
+        MissingExtraError: the format's packages are not installed.
+        OutputError: ``out`` exists, or cannot be written.
+        ExportError: the format cannot take the network.
+        ParityError: the file does not give the network's answers; it and the report are kept aside.
+    """
+    kind, options, out = find_format(format), options or ExportOptions(), Path(out)
+    info = options.info(kind, metadata)
+    for extra in kind.needs:
+        require(extra, f"--format {kind.name}")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists: give --overwrite to replace it, or another --out")
+    start = time.perf_counter()
+    folded = fold_for_device(model)
+    deployed = DeployedModel(folded, info.output)
+    names = ["detections"] if info.output == "nms" else list(deployed.names)
+    metadata = metadata.model_copy(
+        update={
+            "deployed": True,
+            "nms": model.needs_nms,
+            "config": model.config.model_dump(mode="json"),
+            "export": info.model_copy(update={"outputs": names}),
+        }
+    )
+    job = ExportJob(deployed, metadata, options)
+    with staged(out) as path:
+        write_format(kind, job, path)
+        seconds = time.perf_counter() - start
+        parity = check_parity(folded, metadata, path, images, labelled) if check else None
+        if parity is not None and parity.failures:
+            aside = out.with_name(f"failed-{out.name}")
+            move_into_place(path, aside)
+            report: Path | None = _write_report(parity, aside)
+            raise ParityError(
+                f"{aside} differs from its network: {'; '.join(parity.failures)}; nothing was written to {out}, "
+                f"see {report}"
+            )
+    report = _write_report(parity, out) if parity is not None else None
+    return ExportResult(out, size_in_megabytes(out), seconds, parity, report)
+
+
+def write_format(kind: ExportFormat, job: ExportJob, path: Path) -> None:
+    """Run a format's writer."""
+    module, _, name = kind.writer.partition(":")
+    getattr(importlib.import_module(module), name)(job, path)
+    if not path.exists():
+        raise ExportError(f"{kind.name}: its writer left no {path.name}")
+
+
+def size_in_megabytes(path: Path) -> float:
+    """Size of a file, or of all files in a folder, in 10^6 bytes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _write_report(parity: ParityReport, beside: Path) -> Path:
+    report = beside.with_name(beside.name + REPORT_SUFFIX)
+    write_json(report, parity.to_dict())
+    return report

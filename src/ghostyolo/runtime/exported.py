@@ -1,0 +1,111 @@
+"""What engines of exported files share: fixed batches and canvases, and the three kinds of output.
+
+An engine of one format gives named arrays (:meth:`ExportedEngine.run`); here they become boxes (B, A, 4) and scores
+(B, A, classes), whatever the file was written with (:class:`ghostyolo.metadata.ExportInfo`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.metadata import ExportInfo, ModelMetadata
+from ghostyolo.runtime.raw_outputs import decode_maps
+
+Array = npt.NDArray[np.float32]
+
+
+class ExportedEngine(ABC):
+    """Base of the engines; a subclass sets ``name`` and ``metadata`` and runs its file.
+
+    Attributes:
+        path: the file, for messages.
+    """
+
+    name: str
+    metadata: ModelMetadata
+    path: Path
+
+    @abstractmethod
+    def run(self, images: Array) -> Sequence[npt.NDArray[Any]]:
+        """Run (B, C, H, W) float32 in 0..1 of a size that the file takes; return its outputs in their order."""
+
+    @property
+    def export(self) -> ExportInfo:
+        """How the file was written."""
+        return self.metadata.export or ExportInfo(format="onnx")
+
+    def __call__(self, images: Array) -> tuple[Array, Array]:
+        """Run (B, C, H, W) in 0..1; return boxes_xyxy (B, A, 4) in pixels, scores (B, A, classes).
+
+        Raises:
+            ConfigError: a size that the file does not take.
+            WeightsError: outputs that are not what the metadata says.
+        """
+        export, (height, width) = self.export, images.shape[2:]
+        if export.canvas not in (None, (height, width)):
+            raise ConfigError(
+                f"{self.path} takes {export.width} x {export.height} pixels only, not {width} x {height}: "
+                "export it for that size, or without a fixed one"
+            )
+        if export.batch is None or export.batch == len(images):
+            return self._interpret(self._named(self.run(images)), len(images), (height, width))
+        boxes, scores = [], []
+        for start in range(0, len(images), export.batch):
+            part = images[start : start + export.batch]
+            filled = np.zeros((export.batch, *images.shape[1:]), images.dtype)
+            filled[: len(part)] = part
+            one = self._interpret(self._named(self.run(filled)), export.batch, (height, width))
+            boxes.append(one[0][: len(part)])
+            scores.append(one[1][: len(part)])
+        if export.output == "nms":  # as many rows as the fullest picture has, which differs between calls
+            return _stack(boxes), _stack(scores)
+        return np.concatenate(boxes), np.concatenate(scores)
+
+    def _named(self, outputs: Sequence[npt.NDArray[Any]]) -> dict[str, Array]:
+        names = self.export.outputs
+        if len(outputs) != len(names):
+            raise WeightsError(
+                f"{self.path} has {len(outputs)} outputs, its metadata names {', '.join(names)}: export it again"
+            )
+        return {
+            name: np.asarray(output).astype(np.float32, copy=False) for name, output in zip(names, outputs, strict=True)
+        }
+
+    def _interpret(self, outputs: dict[str, Array], batch: int, canvas: tuple[int, int]) -> tuple[Array, Array]:
+        if self.export.output == "raw":
+            return decode_maps(outputs, self.metadata, str(self.path))
+        if self.export.output == "nms":
+            return spread_detections(outputs["detections"], batch, len(self.metadata.class_names))
+        return outputs["boxes"], outputs["scores"]
+
+
+def spread_detections(detections: Array, batch: int, classes: int) -> tuple[Array, Array]:
+    """Detections of a batch, picture by picture, as boxes and scores of the usual shapes.
+
+    Args:
+        detections: (N, 7): index of the picture, x1, y1, x2, y2 in pixels, score, class.
+
+    Returns:
+        boxes (B, M, 4) and scores (B, M, classes), M being the most detections of a picture; the rest is zero.
+    """
+    owner = detections[:, 0].astype(np.int64)
+    boxes, scores = [], []
+    for picture in range(batch):
+        own = detections[owner == picture]
+        one = np.zeros((len(own), classes), np.float32)
+        one[np.arange(len(own)), own[:, 6].astype(np.int64)] = own[:, 5]
+        boxes.append(own[None, :, 1:5])
+        scores.append(one[None])
+    return _stack(boxes), _stack(scores)
+
+
+def _stack(parts: list[Array]) -> Array:
+    rows = max((part.shape[1] for part in parts), default=0)
+    return np.concatenate([np.pad(part, ((0, 0), (0, rows - part.shape[1]), (0, 0))) for part in parts])
