@@ -48,9 +48,7 @@ class Builder:
         from ghostyolo.export.options import ExportOptions
         from ghostyolo.export.run import export_network
 
-        stem = "-".join(
-            [Path(candidate.place).stem.replace("/", "_"), candidate.precision, *_size(candidate.imgsz)]
-        )
+        stem = "-".join([Path(candidate.place).stem.replace("/", "_"), candidate.precision, *_size(candidate.imgsz)])
         if candidate.engine == CHECKPOINT_ENGINE:
             target = self._folder / f"{stem}{CHECKPOINT_SUFFIX}"
             if not target.exists():

@@ -5,6 +5,7 @@ Counters are of the device, not of a process: what else runs, and what the devic
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +30,11 @@ def _cpu() -> tuple[Counter | None, str]:
     if importlib.util.find_spec("zeus") is None:
         return None, f"RAPL is read through zeus: {_INSTALL}"
     try:
-        from zeus.device.cpu import get_cpus
-
-        packages = get_cpus()
+        packages = importlib.import_module("zeus.device.cpu").get_cpus()
         indices = range(len(packages.cpus))
 
         def joules() -> float:
-            return sum(packages.get_total_energy_consumption(index).cpu_mj for index in indices) / 1000
+            return float(sum(packages.get_total_energy_consumption(index).cpu_mj for index in indices)) / 1000
 
         joules()
     except Exception as error:  # zeus raises its own kinds, by version; measuring goes on without
@@ -47,8 +46,7 @@ def _gpu(number: int) -> tuple[Counter | None, str]:
     if importlib.util.find_spec("pynvml") is None:
         return None, f"NVML is read through nvidia-ml-py: {_INSTALL}"
     try:
-        import pynvml
-
+        pynvml = importlib.import_module("pynvml")
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByIndex(number)
 

@@ -93,8 +93,8 @@ def fit(
 ) -> FitResult:
     """Measure what could fit, and name the most capable that does.
 
-    Capability is AP where there are weights and labelled pictures, else the network's MACs at its picture size, which is
-    only a stand-in: it ranks a family's scales and sizes, not families.
+    Capability is AP where there are weights and labelled pictures, else the network's MACs at its picture size, which
+    is only a stand-in: it ranks a family's scales and sizes, not families.
 
     Args:
         candidates: networks or weights, each with a size.
@@ -254,5 +254,3 @@ def own_size(weights: str) -> int:
 
     predictor = load(weights)
     return max(predictor.canvas or [predictor.metadata.imgsz])
-
-

@@ -59,7 +59,8 @@ def machine_line(machine: dict[str, Any]) -> str:
     """The description in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     memory = f", {machine['memory_gib']:g} GiB" if machine["memory_gib"] else ""
-    return f"{machine['cpu']}, {machine['cores']} cores{memory}, {machine['system']}, Python {machine['python']}; {packages}"
+    system = f"{machine['system']}, Python {machine['python']}"
+    return f"{machine['cpu']}, {machine['cores']} cores{memory}, {system}; {packages}"
 
 
 def _memory_gib() -> float | None:

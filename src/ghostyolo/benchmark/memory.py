@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -18,10 +19,8 @@ class PeakMemory:
     """
 
     def __init__(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak since the process began counts
             _CLEAR.write_text(_FORGET_PEAK)
-        except OSError:
-            pass  # not Linux, or not allowed: the peak since the start of the process counts
         self._before = _status_mb("VmRSS")
         if self._before is None:
             self._before = _peak_mb()

@@ -56,9 +56,7 @@ def _draw_accuracy(rows: Sequence[Row], path: Path) -> None:
             )
         names = _names(rows)
         for row, name in zip(rows, names, strict=True):
-            axis.annotate(
-                name, (row.median_ms, row.AP), (7, 5), textcoords="offset points", fontsize=9, color=INK
-            )
+            axis.annotate(name, (row.median_ms, row.AP), (7, 5), textcoords="offset points", fontsize=9, color=INK)
         highest = max(row.AP or 0 for row in rows)
         lowest = min(row.AP or 0 for row in rows)
         span = max(highest - lowest, 0.05)

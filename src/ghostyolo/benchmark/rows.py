@@ -116,9 +116,9 @@ def notes(rows: Sequence[Row], reference: Row) -> list[str]:
     engines, precisions, sizes = (", ".join(str(value) for value in values) for values in what)
     lines = [
         f"Machine: {machine_line(first.machine)}.",
-        f"{engines}; {precisions}; {sizes} px; {first.device}, {first.threads} thread{'s' * (first.threads > 1)}, batch "
-        f"{first.batch}. Medians of {first.runs} timed calls of each model, in turns. Ratio: the network's time to that "
-        f"of {reference.model} on {reference.engine} in the same round.",
+        f"{engines}; {precisions}; {sizes} px; {first.device}, {first.threads} thread{'s' * (first.threads > 1)}, "
+        f"batch {first.batch}. Medians of {first.runs} timed calls of each model, in turns. Ratio: the network's time "
+        f"to that of {reference.model} on {reference.engine} in the same round.",
     ]
     energies = sorted({row.energy for row in rows})
     if all(row.energy_j is None for row in rows):

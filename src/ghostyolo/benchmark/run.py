@@ -247,9 +247,7 @@ def _energy(measured: Measured, batch: int) -> float | None:
 class _Square(Predictor):
     """Fits pictures to the square canvas that is timed, whatever their shape: AP is of what was measured."""
 
-    def detect(
-        self, images: list[Picture], *, rect: bool = False, **options: Any
-    ) -> list[supervision.Detections]:
+    def detect(self, images: list[Picture], *, rect: bool = False, **options: Any) -> list[supervision.Detections]:
         return super().detect(images, rect=False, **options)
 
 

@@ -85,9 +85,7 @@ class Search:
     skipped: dict[int, str] = field(default_factory=dict)
 
 
-def search(
-    options: Sequence[Option], budget: Budget, measure: Callable[[int], Cost], *, every: bool = False
-) -> Search:
+def search(options: Sequence[Option], budget: Budget, measure: Callable[[int], Cost], *, every: bool = False) -> Search:
     """Measure as few options as it takes to find the most capable that fits.
 
     Args:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from ghostyolo.cli.tables import print_measurements, progress_bar
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-    from rich.table import Table
-
     from ghostyolo.benchmark.candidates import Candidate
-    from ghostyolo.benchmark.run import Labelled, Progress
+    from ghostyolo.benchmark.run import Labelled
 
 
 def benchmark(
     weights: list[str] = typer.Option(
-        [], help="A built-in name, a file or folder of weights, or hf://owner/repo/file; may be repeated.",
+        [],
+        help="A built-in name, a file or folder of weights, or hf://owner/repo/file; may be repeated.",
         show_default=False,
     ),
     model: list[str] = typer.Option(
@@ -37,7 +35,8 @@ def benchmark(
         None, help="CPU threads of one call; default: the cores that this process may use.", show_default=False
     ),
     imgsz: int | None = typer.Option(
-        None, help="Side of the square canvas in pixels; default: the weights' own, 640 for networks.",
+        None,
+        help="Side of the square canvas in pixels; default: the weights' own, 640 for networks.",
         show_default=False,
     ),
     batch: int = typer.Option(1, help="Pictures in one call of the network."),
@@ -94,7 +93,7 @@ def benchmark(
         rows = measure(candidates, settings, labelled=labelled, reference=reference, progress=tell)
     from ghostyolo.benchmark import rows as text
 
-    print_tables(console, *text.table(rows))
+    print_measurements(console, *text.table(rows))
     for line in text.notes(rows, rows[position]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     written = []
@@ -145,65 +144,3 @@ def check_sources(images: str | None) -> None:
         from ghostyolo.runtime.sources import Sources
 
         Sources(images)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on the terminal that says what is going on; nothing where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    terminal = Console(stderr=True)
-    with Bar(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield tell
-
-
-def print_tables(console: Console, headings: list[str], cells: list[list[str]]) -> None:
-    """Print one table where the window is wide enough, else times and costs in one each.
-
-    Engine, precision and size are left out where all rows agree; the lines below the table say them.
-    """
-    settled = [
-        position
-        for position, heading in enumerate(headings)
-        if heading in ("engine", "precision", "px") and len({line[position] for line in cells}) == 1
-    ]
-    shown = [position for position in range(len(headings)) if position not in settled]
-    whole = rich_table(*_columns(headings, cells, shown))
-    if console.measure(whole).minimum <= console.width:
-        console.print(whole)
-        return
-    first_cost = headings.index("memory MB")
-    names = [position for position in shown if headings[position] in ("model", "engine", "precision", "px")]
-    times = [position for position in shown if position < first_cost]
-    costs = [*names, *(position for position in shown if position >= first_cost)]
-    for part in (times, costs):
-        console.print(rich_table(*_columns(headings, cells, part)))
-
-
-def _columns(
-    headings: list[str], cells: list[list[str]], positions: list[int]
-) -> tuple[list[str], list[list[str]]]:
-    return [headings[position] for position in positions], [[line[position] for position in positions] for line in cells]
-
-
-def rich_table(headings: list[str], cells: list[list[str]]) -> Table:
-    """A table for the terminal: names to the left, figures to the right; only the model's name may be folded."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        words = heading in ("model", "engine", "precision")
-        table.add_column(
-            heading, justify="left" if words else "right", no_wrap=heading != "model", overflow="fold", min_width=12 * (heading == "model") or None
-        )
-    for line in cells:
-        table.add_row(*(escape(cell) for cell in line))
-    return table

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ghostyolo.cli.benchmark import check_sources, comma_list, progress_bar, rich_table
+from ghostyolo.cli.benchmark import check_sources, comma_list
+from ghostyolo.cli.tables import print_choices, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ghostyolo.benchmark.candidates import Candidate
     from ghostyolo.benchmark.fit import FitResult
 
-_COLUMNS = ("model", "engine", "precision", "px", "in all ms", "p95", "memory MB", "MACs G", "AP")
+_COLUMNS = ("model", "engine", "precision", "px", "in all ms", "p95", "memory MB", "MACs G", "AP", "fits")
 
 
 def fit(
@@ -33,7 +34,8 @@ def fit(
         [], help="Trained weights instead of networks; may be repeated.", show_default=False
     ),
     sizes: str = typer.Option(
-        "", help="Sides of pictures in pixels, comma between; default: 320,416,512,640, of weights their own.",
+        "",
+        help="Sides of pictures in pixels, comma between; default: 320,416,512,640, of weights their own.",
         show_default=False,
     ),
     engines: str = typer.Option(
@@ -56,9 +58,9 @@ def fit(
 
     from ghostyolo.benchmark.build import Builder
     from ghostyolo.benchmark.candidates import CLASSES
-    from ghostyolo.benchmark.fit import Budget
     from ghostyolo.benchmark.fit import fit as find
     from ghostyolo.benchmark.run import Labelled, Settings
+    from ghostyolo.benchmark.search import Budget
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json
@@ -68,7 +70,9 @@ def fit(
     if memory_mb is not None and memory_mb <= 0:
         raise ConfigError(f"--memory-mb must be above 0, not {memory_mb:g}")
     settings = Settings(device, threads, runs=runs, warmup=warmup, images=images)
-    candidates = _candidates(comma_list(models), weights, comma_list(sizes), comma_list(engines), comma_list(precisions))
+    candidates = _candidates(
+        comma_list(models), weights, comma_list(sizes), comma_list(engines), comma_list(precisions)
+    )
     check_sources(images)
     labelled, classes = None, CLASSES
     if data is not None:
@@ -103,7 +107,7 @@ def fit(
 
 
 def _candidates(
-    models: list[str], weights: list[str], sizes: list[str], engines: list[str], precisions: list[str]
+    weights: list[str], models: list[str], sizes: list[str], engines: list[str], precisions: list[str]
 ) -> list[Candidate]:
     from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
     from ghostyolo.benchmark.fit import DEFAULT_MODELS, DEFAULT_SIZES, own_size
@@ -137,14 +141,9 @@ def _print(console: Console, result: FitResult) -> None:
     from ghostyolo.benchmark.rows import table
 
     headings, cells = table(result.rows)
-    shown = [position for position, heading in enumerate(headings) if heading in _COLUMNS]
     fits = ["yes" if result.budget.holds(row_cost(row)) else "no" for row in result.rows]
-    console.print(
-        rich_table(
-            [*(headings[position] for position in shown), "fits"],
-            [[*(line[position] for position in shown), fit] for line, fit in zip(cells, fits, strict=True)],
-        )
-    )
+    lines = [[*line, fit] for line, fit in zip(cells, fits, strict=True)]
+    print_choices(console, [*headings, "fits"], lines, _COLUMNS)
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
