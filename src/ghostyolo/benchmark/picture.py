@@ -54,7 +54,7 @@ def _draw_accuracy(rows: Sequence[Row], path: Path) -> None:
                 linestyle="none",
                 label=engine,
             )
-        names = _names(rows)
+        names = _names(rows, ("imgsz", "precision"))  # colours tell the engine
         for row, name in zip(rows, names, strict=True):
             axis.annotate(name, (row.median_ms, row.AP), (7, 5), textcoords="offset points", fontsize=9, color=INK)
         highest = max(row.AP or 0 for row in rows)
@@ -102,9 +102,9 @@ def _draw_bars(rows: Sequence[Row], path: Path) -> None:
         _conditions(figure, rows)
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def _names(rows: Sequence[Row], told: Sequence[str] = ("imgsz", "precision", "engine")) -> list[str]:
     """A name for each, with what tells apart those of one model."""
-    several = [key for key in ("imgsz", "precision", "engine") if len({getattr(row, key) for row in rows}) > 1]
+    several = [key for key in told if len({getattr(row, key) for row in rows}) > 1]
     units = {"imgsz": " px", "precision": "", "engine": ""}
     return [
         ", ".join([shorten(row.model, 34), *(f"{getattr(row, key)}{units[key]}" for key in several)]) for row in rows

@@ -71,7 +71,7 @@ def fit(
         raise ConfigError(f"--memory-mb must be above 0, not {memory_mb:g}")
     settings = Settings(device, threads, runs=runs, warmup=warmup, images=images)
     candidates = _candidates(
-        comma_list(models), weights, comma_list(sizes), comma_list(engines), comma_list(precisions)
+        weights, comma_list(models), comma_list(sizes), comma_list(engines), comma_list(precisions)
     )
     check_sources(images)
     labelled, classes = None, CLASSES

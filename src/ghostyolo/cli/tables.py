@@ -29,8 +29,8 @@ def print_measurements(console: Console, headings: list[str], cells: Cells) -> N
         if heading not in _CONDITIONS or len({line[position] for line in cells}) > 1
     ]
     whole = _table(headings, cells, shown)
-    if console.measure(whole).maximum < console.width:
-        console.print(whole)
+    if console.measure(whole, options=console.options.update(width=1000)).maximum < console.width:
+        print_table(console, whole)
         return
     first_cost = headings.index(_FIRST_COST)
     names = [position for position in shown if headings[position] in ("model", *_CONDITIONS)]
@@ -51,8 +51,9 @@ def print_table(console: Console, table: Table) -> None:
     """Print a table whole, even where the window, or what the output goes to, is narrower."""
     from rich.console import Console as Sheet
 
-    wide = max(console.width, Sheet(width=1000).measure(table).maximum + 1)
-    console.print(table, width=wide, crop=False, soft_wrap=True)
+    needed = Sheet(width=1000).measure(table).maximum
+    sheet = console if needed <= console.width else Sheet(file=console.file, width=needed)
+    sheet.print(table)
 
 
 def _table(headings: list[str], cells: Cells, positions: list[int]) -> Table:
