@@ -149,15 +149,22 @@ def network_candidates(
         ConfigError: an unknown network or engine.
         MissingExtraError: an engine's packages, or those that build and export, are not installed.
     """
+    from ghostyolo.models.config import DetectorConfig
     from ghostyolo.models.names import zoo_config
 
-    if not name.endswith((".yaml", ".yml")):
-        zoo_config(name)
+    if name.endswith((".yaml", ".yml")):
+        config = DetectorConfig.from_file(Path(name))
+    else:
+        config = zoo_config(name)
     wanted = [find_engine(word) for word in engines or [DEFAULT_ENGINE]]
     for engine in wanted:
         for precision in precisions:
             check_precision(engine.name, precision)
     require("train", f"--model {name} (an untrained network is built and exported first)")
+    from ghostyolo.models.registry import find_part
+
+    for kind in ("backbone", "neck", "head"):
+        find_part(kind, getattr(config, kind).type)
     return [
         Candidate(name, "network", name, engine.name, imgsz, precision) for engine in wanted for precision in precisions
     ]

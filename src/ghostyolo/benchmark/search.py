@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-# A network is measured unless it should take this many times the budget: estimates are rough, and far from what was
-# measured (more than twice the work) rougher, as small networks spend much of their time on what every call costs.
-SLACK_NEAR, SLACK_FAR = 1.25, 2.0
+# A network is measured unless it should take this many times the budget. A single measurement is a rough guide to much
+# larger ones: what every call costs, whatever its work, cannot be told from it.
+SLACK, SLACK_FAR = 1.25, 2.0
+NEAR = 1.5  # times the work
 PRECISIONS = ("int8", "fp16", "fp32")  # by rising capability
 
 
@@ -143,22 +144,28 @@ def _may_fit(
 ) -> bool:
     if estimate is None:
         return True
-    macs = options[index].macs
-    near = any(macs <= 2 * options[other].macs for other in measured)
-    return estimate <= (SLACK_NEAR if near else SLACK_FAR) * budget.milliseconds
+    guided = len(measured) > 1 or any(options[index].macs <= NEAR * options[other].macs for other in measured)
+    return estimate <= (SLACK if guided else SLACK_FAR) * budget.milliseconds
 
 
 def _estimate(options: Sequence[Option], index: int, measured: dict[int, Cost]) -> float | None:
-    """Milliseconds by the work of the measured option whose work is nearest; None where none is measured.
+    """Milliseconds by the two measured options whose work is nearest; None where none is measured.
 
-    A smaller one overstates (what every call costs counts as work), a larger one understates; both get it right as they
-    come near.
+    From one alone, time goes with work. With two, it goes along their line, but neither against the work nor faster
+    than it.
     """
     if not measured:
         return None
     macs = options[index].macs
-    nearest = min(measured, key=lambda other: abs(options[other].macs - macs))
-    return measured[nearest].milliseconds * macs / options[nearest].macs
+    near, *others = sorted(measured, key=lambda other: abs(options[other].macs - macs))
+    by_work = measured[near].milliseconds * macs / options[near].macs
+    second = next((other for other in others if options[other].macs != options[near].macs), None)
+    if second is None:
+        return by_work
+    slope = (measured[near].milliseconds - measured[second].milliseconds) / (options[near].macs - options[second].macs)
+    along = measured[near].milliseconds + slope * (macs - options[near].macs)
+    low, high = sorted((measured[near].milliseconds, by_work))
+    return min(max(along, low), high)
 
 
 def best_fit(
