@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ghostyolo.benchmark.build import DEFAULT_IMGSZ, Builder
@@ -19,6 +18,7 @@ from ghostyolo.evaluate.run import match_class_names
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.costs import counted_row
 from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.weights import builtin_names
 
 # One family at its scales: within a family more work is known to be more accurate, between families it is not.
 DEFAULT_MODELS = tuple(f"yolov13{scale}-ghostnetv3" for scale in "pnsml")
@@ -210,11 +210,11 @@ class _Facts:
 
         start = ["--model", candidate.place]
         if candidate.has_weights:
-            checkpoint = candidate.kind == "checkpoint" or candidate.place.endswith(CHECKPOINT_SUFFIX)
-            builtin = candidate.model == Path(candidate.place).stem
-            if builtin or checkpoint:
-                start = ["--weights", candidate.model if builtin else candidate.place]
-            else:
+            if candidate.model in builtin_names():
+                start = ["--weights", candidate.model]
+            elif candidate.place.endswith(CHECKPOINT_SUFFIX):
+                start = ["--weights", candidate.place]
+            else:  # a file for a device cannot be trained on: its network can, anew
                 start = ["--model", self._of(candidate).model]
         size = ["--imgsz", str(row.imgsz)]
         train = ["ghostyolo", "train", "--data", data, *start, *size, "--out", RUN]
