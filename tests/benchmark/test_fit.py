@@ -63,7 +63,10 @@ class NoBuilder:
         return Path(candidate.place)
 
 
-def run(candidates, budget=Budget(10), labelled=None, **options):
+TEN = Budget(10)
+
+
+def run(candidates, budget=TEN, labelled=None, **options):
     return fit(candidates, Settings(threads=1), budget, NoBuilder(), classes=4, labelled=labelled, **options)
 
 

@@ -131,5 +131,6 @@ def test_python_measures_in_this_process():
     timing = predictor.benchmark([picture(128, 128, (0, 0, RED))], runs=3, warmup=0, batch=2, imgsz=64)
     assert (timing.runs, timing.batch) == (3, 2)
     assert timing.total_ms > timing.median_ms > 0
+    assert ghostyolo.Detector(MODEL_PATH).benchmark(runs=2, warmup=0).runs == 2
     with pytest.raises(ConfigError, match="runs must be at least 1"):
         predictor.benchmark(runs=0)
