@@ -41,28 +41,22 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 def _draw_accuracy(rows: Sequence[Row], path: Path) -> None:
     engines = list(dict.fromkeys(row.engine for row in rows))
-    with figure_file(path, 7.4, 4.6) as figure:
+    networks: dict[str, list[Row]] = {}
+    for row, name in zip(rows, _names(rows, ("imgsz", "precision")), strict=True):  # colours tell the engine
+        networks.setdefault(name, []).append(row)
+    with figure_file(path, 8.2, 5.0) as figure:
         axis = figure.subplots()
+        for mine in networks.values():
+            axis.plot([row.median_ms for row in mine], [row.AP for row in mine], color=FAINT, linewidth=0.8, zorder=1)
         for number, engine in enumerate(engines):
-            mine = sorted((row for row in rows if row.engine == engine), key=lambda row: row.median_ms)
-            axis.plot(
-                [row.median_ms for row in mine],
-                [row.AP for row in mine],
-                color=colour(number),
-                marker="o",
-                markersize=7,
-                linestyle="none",
-                label=engine,
-            )
-        names = _names(rows, ("imgsz", "precision"))  # colours tell the engine
-        for row, name in zip(rows, names, strict=True):
-            axis.annotate(name, (row.median_ms, row.AP), (7, 5), textcoords="offset points", fontsize=9, color=INK)
+            points = [(row.median_ms, row.AP) for row in rows if row.engine == engine]
+            axis.scatter(*zip(*points, strict=True), color=colour(number), s=46, zorder=2, label=engine)
         highest = max(row.AP or 0 for row in rows)
         lowest = min(row.AP or 0 for row in rows)
         span = max(highest - lowest, 0.05)
         axis.set_ylim(max(0.0, lowest - 0.25 * span), min(1.0, highest + 0.25 * span))
         # Room for the names to the right of the slowest.
-        axis.set_xlim(0, max(row.median_ms for row in rows) * 1.35)
+        axis.set_xlim(0, max(row.median_ms for row in rows) * 1.4)
         axis.grid(True)
         axis.set_xlabel(f"network, median milliseconds{_batch(rows)} (left is faster)")
         axis.set_ylabel("AP (up is better)")
@@ -70,10 +64,33 @@ def _draw_accuracy(rows: Sequence[Row], path: Path) -> None:
         if len(engines) > 1:
             axis.legend(loc="lower right")
         _conditions(figure, rows)
+        figure.draw_without_rendering()  # lays out, so that the sizes of names are known
+        _write_names(axis, networks)
+
+
+def _write_names(axis: Any, networks: dict[str, list[Row]]) -> None:
+    """Name each network once, at its slowest point, where no other name is yet: above, below, then further away."""
+    taken: list[Any] = []
+    for name, mine in networks.items():
+        slowest = max(mine, key=lambda row: row.median_ms)
+        for height in (5, -14, 18, -27, 31, -40):
+            text = axis.annotate(
+                name,
+                (slowest.median_ms, slowest.AP),
+                (7, height),
+                textcoords="offset points",
+                fontsize=9,
+                color=INK,
+            )
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken) or height == -40:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _draw_bars(rows: Sequence[Row], path: Path) -> None:
-    with figure_file(path, 7.4, 1.6 + 0.42 * len(rows)) as figure:
+    with figure_file(path, 8.2, 1.6 + 0.42 * len(rows)) as figure:
         axis = figure.subplots()
         places = range(len(rows))
         left = [0.0] * len(rows)
@@ -94,7 +111,7 @@ def _draw_bars(rows: Sequence[Row], path: Path) -> None:
         axis.set_yticks(places, _names(rows))
         axis.tick_params(axis="y", length=0)
         axis.invert_yaxis()
-        axis.set_xlim(0, max(left) * 1.3)
+        axis.set_xlim(0, max(left) * 1.55)
         axis.grid(True, axis="x")
         axis.set_xlabel(f"median milliseconds{_batch(rows)}")
         axis.set_title("Latency")
