@@ -35,7 +35,7 @@ def test_the_cpu_s_energy_is_summed_over_packages_in_joules(monkeypatch, tmp_pat
     module = ModuleType("zeus.device.cpu")
     module.get_cpus = Packages
     monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy.importlib.util, "find_spec", lambda name: module)
+    monkeypatch.setattr(energy, "available", lambda extra: True)
     monkeypatch.setattr(energy.importlib, "import_module", lambda name: module)
     joules, source = energy.energy_counter("cpu")
     assert joules() == 4.5
@@ -46,7 +46,7 @@ def test_without_a_counter_there_is_a_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path / "absent",))
     assert energy.energy_counter("cpu") == (None, "this machine shows no RAPL counters")
     monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(energy, "available", lambda extra: False)
     for device in ("cpu", "cuda:1"):
         counter, reason = energy.energy_counter(device)
         assert counter is None
@@ -58,7 +58,7 @@ def test_a_counter_that_fails_is_a_reason_and_not_an_error(monkeypatch, tmp_path
         raise PermissionError("energy_uj: permission denied\nmore")
 
     monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(energy, "available", lambda extra: True)
     monkeypatch.setattr(energy.importlib, "import_module", lambda name: SimpleNamespace(get_cpus=refuse))
     counter, reason = energy.energy_counter("cpu")
     assert counter is None
@@ -71,7 +71,7 @@ def test_the_gpu_s_energy_is_in_joules(monkeypatch):
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: 2500 if handle == 1 else 0,
     )
-    monkeypatch.setattr(energy.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(energy, "available", lambda extra: True)
     monkeypatch.setattr(energy.importlib, "import_module", lambda name: nvml)
     joules, source = energy.energy_counter("cuda:1")
     assert joules() == 2.5

@@ -6,10 +6,10 @@ Counters are of the device, not of a process: what else runs, and what the devic
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+from ghostyolo.extras import available
 from ghostyolo.runtime.engine import parse_device
 
 Counter = Callable[[], float]  # joules since some moment
@@ -27,7 +27,7 @@ def energy_counter(device: str) -> tuple[Counter | None, str]:
 def _cpu() -> tuple[Counter | None, str]:
     if not any(folder.is_dir() for folder in _RAPL_FOLDERS):
         return None, "this machine shows no RAPL counters"
-    if importlib.util.find_spec("zeus") is None:
+    if not available("energy"):
         return None, f"RAPL is read through zeus: {_INSTALL}"
     try:
         packages = importlib.import_module("zeus.device.cpu").get_cpus()
@@ -43,7 +43,7 @@ def _cpu() -> tuple[Counter | None, str]:
 
 
 def _gpu(number: int) -> tuple[Counter | None, str]:
-    if importlib.util.find_spec("pynvml") is None:
+    if not available("energy"):
         return None, f"NVML is read through nvidia-ml-py: {_INSTALL}"
     try:
         pynvml = importlib.import_module("pynvml")
