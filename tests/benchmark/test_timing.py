@@ -61,20 +61,20 @@ class Scripted:
 def test_models_take_turns_after_an_untimed_call_each():
     log: list[tuple[str, int]] = []
     progress: list[int] = []
-    found = interleave([Scripted("a", log), Scripted("b", log)], runs=10, warmup=3, progress=progress.append)
-    warm, first, second = [("a", 3), ("b", 3)], [("a", 1), ("a", 5), ("b", 1), ("b", 5)], []
-    second = [("b", 1), ("b", 5), ("a", 1), ("a", 5)]
+    found = interleave([Scripted("a", log), Scripted("b", log)], runs=6, warmup=3, progress=progress.append)
+    warm, first = [("a", 3), ("b", 3)], [("a", 1), ("a", 3), ("b", 1), ("b", 3)]
+    second = [("b", 1), ("b", 3), ("a", 1), ("a", 3)]
     assert log == [*warm, *first, *second]
-    assert progress == [5, 10, 15, 20]
-    # Calls 0 to 2 warm up; 3 and 9 lead a burst: neither is among the timed ones.
-    assert [[call.inference for call in burst] for burst in found[0].bursts] == [[4, 5, 6, 7, 8], [10, 11, 12, 13, 14]]
-    assert len(found[1].calls) == 10
+    assert progress == [3, 6, 9, 12]
+    # Calls 0 to 2 warm up; 3 and 7 lead a burst: none of them is among the timed ones.
+    assert [[call.inference for call in burst] for burst in found[0].bursts] == [[4, 5, 6], [8, 9, 10]]
+    assert len(found[1].calls) == 6
 
 
 def test_a_model_alone_runs_without_gaps():
     log: list[tuple[str, int]] = []
     (found,) = interleave([Scripted("a", log)], runs=7, warmup=0)
-    assert log == [("a", 4), ("a", 3)]
+    assert log == [("a", 3), ("a", 2), ("a", 2)]
     assert len(found.calls) == 7
 
 

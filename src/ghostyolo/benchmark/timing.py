@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BURST = 5  # timed calls of one model before the next one's turn
+BURST = 3  # timed calls of one model before the next one's turn: few, so that a round is short
 
 
 @dataclass(frozen=True)
