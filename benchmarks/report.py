@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ghostyolo.benchmark.machine import describe_machine
 from ghostyolo.files import write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -21,23 +20,6 @@ Row = dict[str, Any]
 def data_root() -> Path:
     """Where the data sets lie: ``$GHOSTYOLO_DATA``, else a folder ``shared/data`` beside the repository."""
     return Path(os.environ.get("GHOSTYOLO_DATA", REPOSITORY.parent / "shared" / "data"))
-
-
-def describe_machine(*packages: str) -> Row:
-    """Processor, cores, memory, Python and the versions of the packages that matter for a result."""
-    versions = {}
-    for package in ("ghostyolo", *packages):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "packages": versions,
-    }
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -70,12 +52,3 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
         cells = ("-" if row.get(key) is None else format(row[key], form) for key, form in columns.items())
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

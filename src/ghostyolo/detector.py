@@ -15,6 +15,7 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
+    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
@@ -156,6 +157,16 @@ class Detector:
             One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.
         """
         return self.predictor.predict(sources, **options)
+
+    def benchmark(self, images: Source | Iterable[Source] | None = None, **options: Any) -> Timing:
+        """Time letterbox, network and NMS in this process, on pictures or built-in ones.
+
+        Args:
+            images: see :meth:`predict`.
+            **options: ``imgsz``, ``batch``, ``runs``, ``warmup``: see
+                :meth:`ghostyolo.runtime.predictor.Predictor.benchmark`.
+        """
+        return self.predictor.benchmark(images, **options)
 
     def export(
         self,
