@@ -152,11 +152,11 @@ def threshold(predictor: Any, image: Path) -> float:
 def canvas_of(image: Path, imgsz: int) -> np.ndarray:
     """The picture as input: (1, 3, imgsz, imgsz) in 0..1."""
     from ghostyolo.data.images import read_image
-    from ghostyolo.data.letterbox import apply_letterbox, plan_letterbox
+    from ghostyolo.data.letterbox import network_input, plan_letterbox
 
     picture = read_image(image)
     plan = plan_letterbox(picture.shape[1], picture.shape[0], imgsz)
-    return apply_letterbox(picture, plan).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return network_input([picture], [plan])
 
 
 if __name__ == "__main__":

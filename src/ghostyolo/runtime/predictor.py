@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, plan_letterbox
+from ghostyolo.data.letterbox import Letterbox, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engine import Engine, open_engine
@@ -193,10 +193,7 @@ class Predictor:
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
         sizes = [(image.shape[1], image.shape[0]) for image in pictures]
         plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None)
-        canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)])
-        inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
-        np.divide(canvases.transpose(0, 3, 1, 2), np.float32(255), out=inputs)
-        return Prepared(inputs, plans, sizes)
+        return Prepared(network_input(pictures, plans), plans, sizes)
 
     def finish(
         self,
