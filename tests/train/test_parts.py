@@ -88,7 +88,7 @@ def finish(state: RunState, *scores: float | None) -> list[bool]:
 def test_best_is_the_first_epoch_of_the_highest_ap() -> None:
     state = RunState()
     assert finish(state, 0.1, 0.3, 0.3, 0.2) == [True, True, False, False]
-    assert (state.best_epoch, state.best_ap, state.epochs_done, state.seconds) == (2, 0.3, 4, 4.0)
+    assert (state.best_epoch, state.best_score, state.epochs_done, state.seconds) == (2, 0.3, 4, 4.0)
 
 
 def test_while_nothing_is_found_the_later_weights_are_kept() -> None:

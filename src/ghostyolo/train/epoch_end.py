@@ -5,25 +5,46 @@ The resume state is written last. Killed before that, a run repeats the epoch an
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors import SafetensorError
+from torch import nn
 
-from ghostyolo.data.dataset import Batch, DetectionDataset
 from ghostyolo.errors import DataError, OutputError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import save_checkpoint
-from ghostyolo.train.module import DetectionModule
+from ghostyolo.train.averaged import AveragedModule
 from ghostyolo.train.progress import ProgressReport
-from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.recipe import Recipe
 from ghostyolo.train.state import Row, RunState, Stopwatch
-from ghostyolo.train.validation import Validator
 
 BEST, LAST, RESUME, METRICS = "best.safetensors", "last.safetensors", "resume.ckpt", "metrics.csv"
-SCORES = ("AP", "AP50", "AP75", "AR100")
+
+
+class Pictures(Protocol):
+    """A training split that knows which of its pictures could not be read."""
+
+    @property
+    def records(self) -> Sequence[Any]: ...
+
+    @property
+    def broken(self) -> Mapping[Path, str]: ...
+
+    def report(self, batch: Any) -> None:
+        """Enter the missing pictures of a batch, which a worker process may have met."""
+        ...
+
+
+class Scorer(Protocol):
+    """Scores a network on the validation split; the best weights have the highest ``main_score``."""
+
+    main_score: str
+
+    def scores(self, model: nn.Module, device: torch.device) -> dict[str, float | None]: ...
 
 
 class EpochEnd(Callback):
@@ -41,11 +62,11 @@ class EpochEnd(Callback):
         self,
         folder: Path,
         metadata: ModelMetadata,
-        recipe: TrainRecipe,
+        recipe: Recipe,
         state: RunState,
         progress: ProgressReport,
-        dataset: DetectionDataset,
-        validator: Validator | None,
+        dataset: Pictures,
+        validator: Scorer | None,
     ) -> None:
         self.folder, self.metadata, self.recipe, self.state = folder, metadata, recipe, state
         self.progress, self.dataset, self.validator = progress, dataset, validator
@@ -67,12 +88,12 @@ class EpochEnd(Callback):
         self._watch = Stopwatch()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.dataset.report(batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, DetectionModule)
+        assert isinstance(pl_module, AveragedModule)
         pl_module.nan_guard.flush()
         losses = pl_module.mean_losses()
         self._gather_broken(trainer.world_size)
@@ -85,15 +106,16 @@ class EpochEnd(Callback):
         trainer.save_checkpoint(self.folder / RESUME, weights_only=False)
         trainer.should_stop = trainer.should_stop or stop
 
-    def _finish(self, trainer: Trainer, module: DetectionModule, losses: dict[str, float]) -> None:
+    def _finish(self, trainer: Trainer, module: AveragedModule, losses: dict[str, float]) -> None:
         row: Row = {"seconds": 0.0, "train/loss": sum(losses.values())}
         row |= {f"train/{name}": value for name, value in losses.items()}
         scores = self._validate(trainer, module)
         row |= {f"val/{name}": value for name, value in scores.items()}
         step = module.steps_per_epoch * (trainer.current_epoch + 1)
-        row["lr"] = module.schedule.lr_at(step - 1)
+        row["lr"] = module.lr_at(step - 1)
         row["seconds"] = self._watch.seconds
-        better = self.state.finish_epoch(row, scores.get("AP"), validated=bool(scores))
+        score = scores.get(self.validator.main_score) if self.validator is not None else None
+        better = self.state.finish_epoch(row, score, validated=bool(scores))
 
         written = self.metadata.model_copy(
             update={"metrics": {**self.metadata.metrics, **scores, "epoch": self.state.epochs_done}}
@@ -121,12 +143,11 @@ class EpochEnd(Callback):
             reason = next(iter(broken.values()))
             raise DataError(f"none of the {len(broken)} training pictures can be read; the first: {reason}")
 
-    def _validate(self, trainer: Trainer, module: DetectionModule) -> dict[str, float | None]:
+    def _validate(self, trainer: Trainer, module: AveragedModule) -> dict[str, float | None]:
         epoch = trainer.current_epoch + 1
         if self.validator is None or (epoch % self.recipe.val_every and epoch != self.recipe.epochs):
             return {}
-        metrics = self.validator.run(module.ema.model, module.device).metrics.to_json()
-        return {name: metrics[name] for name in SCORES}
+        return self.validator.scores(module.ema.model, module.device)
 
 
 def write_weights(model: Any, metadata: ModelMetadata, path: Path) -> None:

@@ -13,7 +13,7 @@ from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, TrainingError
 from ghostyolo.files import make_output_folder, write_text
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
+from ghostyolo.train.recipe import R, Recipe, read_recipe_file
 
 CONFIG = "config.yaml"
 
@@ -34,7 +34,7 @@ def describe_run(
     }
 
 
-def begin(out: str | Path, recipe: TrainRecipe, run: dict[str, Any], *, resume: bool) -> Path:
+def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool) -> Path:
     """Take the folder for a run, or check that it holds the run to go on with.
 
     Raises:
@@ -50,7 +50,7 @@ def begin(out: str | Path, recipe: TrainRecipe, run: dict[str, Any], *, resume: 
         text = yaml.safe_dump({"recipe": recipe.model_dump(mode="json"), "run": run}, sort_keys=False)
         write_text(config, text)
         return folder
-    stored_recipe, stored_run = read_begun(out)
+    stored_recipe, stored_run = read_begun(out, type(recipe))
     difference = recipe.difference(stored_recipe)
     if difference is None:
         difference = next(
@@ -66,8 +66,8 @@ def begin(out: str | Path, recipe: TrainRecipe, run: dict[str, Any], *, resume: 
     return make_output_folder(out)
 
 
-def read_begun(out: str | Path) -> tuple[TrainRecipe, dict[str, Any]]:
-    """The recipe and the description of the run in a folder.
+def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:
+    """The recipe, of the given kind, and the description of the run in a folder.
 
     Raises:
         TrainingError: there is no run in it.
@@ -79,7 +79,7 @@ def read_begun(out: str | Path) -> tuple[TrainRecipe, dict[str, Any]]:
     values = read_recipe_file(config)
     if not isinstance(values.get("recipe"), dict) or not isinstance(values.get("run"), dict):
         raise ConfigError(f"{config} is not the config of a training run: 'recipe' and 'run' are missing")
-    return TrainRecipe.from_dict(values["recipe"], str(config)), values["run"]
+    return kind.from_dict(values["recipe"], str(config)), values["run"]
 
 
 def _digest(data: DetectionData) -> str:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -20,14 +18,14 @@ from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.dataset import Batch
 from ghostyolo.losses.registry import Criterion, FollowsEpochs
 from ghostyolo.losses.targets import Targets
-from ghostyolo.train.ema import Ema
+from ghostyolo.train.averaged import AveragedModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.optimizer import build_optimizer
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.schedule import Schedule
 
 
-class DetectionModule(LightningModule):
+class DetectionModule(AveragedModule):
     """Trains ``model`` with ``criterion``.
 
     Args:
@@ -46,33 +44,30 @@ class DetectionModule(LightningModule):
         schedule: Schedule,
         nan_guard: NanGuard,
     ) -> None:
-        super().__init__()
-        self.model = model.train()
+        super().__init__(
+            model,
+            criterion.parts,
+            schedule.total_steps // recipe.epochs,
+            ema_decay=recipe.ema_decay,
+            ema_ramp=recipe.ema_ramp,
+            channels_last=recipe.channels_last,
+            nan_guard=nan_guard,
+        )
         self.criterion = criterion
-        self.recipe, self.schedule, self.nan_guard = recipe, schedule, nan_guard
+        self.recipe, self.schedule = recipe, schedule
         self.augment = BatchAugment(recipe.augment, recipe.imgsz)
-        self.ema: Ema[nn.Module] = Ema(model, recipe.ema_decay, recipe.ema_ramp)
-        self.steps_per_epoch = schedule.total_steps // recipe.epochs
-        self.loss_parts = criterion.parts
-        self.loss_sums: Tensor = torch.zeros(len(self.loss_parts) + 1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
         return build_optimizer(self.model, self.schedule, fused=self.recipe.precision == "32")
 
-    def on_fit_start(self) -> None:
-        if self.recipe.channels_last:
-            self.model.to(memory_format=torch.channels_last)
-        self.ema.follow(self.model)
+    def lr_at(self, step: int) -> float:
+        return self.schedule.lr_at(step)
 
     def on_train_epoch_start(self) -> None:
-        self.loss_sums = torch.zeros(len(self.loss_parts) + 1, device=self.device)
-        self.model.train()
+        super().on_train_epoch_start()
         if isinstance(self.criterion, FollowsEpochs):
             self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.recipe.close_mosaic)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device, non_blocking=True)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         step = self.current_epoch * self.steps_per_epoch + batch_idx
@@ -94,7 +89,7 @@ class DetectionModule(LightningModule):
             loss = loss * 0
         else:
             self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
-            self.loss_sums += torch.stack([*(losses[part] for part in self.loss_parts), torch.ones_like(loss)]).detach()
+            self.add_losses(losses)
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
@@ -113,20 +108,6 @@ class DetectionModule(LightningModule):
         """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch)
         would keep old ones while the accumulation grows during warm-up."""
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ema"] = self.ema.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.ema.load_state_dict(checkpoint["ema"])
-
-    def mean_losses(self) -> dict[str, float]:
-        """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
-        sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
-        return {part: value / max(sums[-1], 1) for part, value in zip(self.loss_parts, sums[:-1], strict=True)}
-
-    def _plain_optimizer(self) -> torch.optim.Optimizer:
-        return self.trainer.optimizers[0]
-
     def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         if not len(batch):
             channels = getattr(self.model, "in_channels", 3)
@@ -142,15 +123,3 @@ class DetectionModule(LightningModule):
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, targets
-
-
-def seed_device(device: torch.device, seed: int) -> None:
-    """Seed what dropout draws from. ``torch.manual_seed`` takes milliseconds and, without CUDA, memory each time."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def mix_seed(*parts: int) -> int:
-    """One 63-bit seed of several numbers, such as seed, epoch, rank and batch."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import TrainingError
 from ghostyolo.files import write_json
 
 FILE_NAME = "nan_batch.json"
+
+
+class HasPath(Protocol):
+    """A picture that can be named."""
+
+    @property
+    def path(self) -> Path: ...
 
 
 class NanGuard:
@@ -24,7 +31,7 @@ class NanGuard:
         rank, world_size: all ranks stop together, and each one whose loss is bad writes its list.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], folder: Path, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, records: Sequence[HasPath], folder: Path, rank: int = 0, world_size: int = 1) -> None:
         self.records, self.folder, self.rank, self.world_size = records, folder, rank, world_size
         self._pending: tuple[Tensor, list[int], int, int] | None = None
 

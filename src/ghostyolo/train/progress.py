@@ -8,14 +8,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ghostyolo.train.module import DetectionModule
-from ghostyolo.train.state import RunState
+from ghostyolo.train.averaged import AveragedModule
+from ghostyolo.train.state import Row, RunState
 
+_SHOWN_SCORES = (("AP", "AP50"), ("top1", "top5"))
 _SHOWN_EVERY = 10  # steps; reading a loss makes the host wait for the device
 
 
 class ProgressReport(Callback):
-    """Bar over all steps of the run with elapsed and remaining time, losses and the last AP."""
+    """Bar over all steps of the run with elapsed and remaining time, losses and the last scores."""
 
     def __init__(self, console: Console, state: RunState, epochs: int, steps_per_epoch: int) -> None:
         self.console, self.state, self.epochs, self.steps_per_epoch = console, state, epochs, steps_per_epoch
@@ -54,7 +55,7 @@ class ProgressReport(Callback):
         if not self._bar:
             return
         self._bar.advance(self._task)
-        if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, DetectionModule):
+        if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, AveragedModule):
             *sums, count = pl_module.loss_sums.tolist()
             parts = (
                 f"{name} {value / max(count, 1):.3f}" for name, value in zip(pl_module.loss_parts, sums, strict=True)
@@ -80,10 +81,15 @@ class ProgressReport(Callback):
 
 
 def accuracy_text(state: RunState) -> str:
-    """The latest AP, or nothing before the first validation."""
-    for row in reversed(state.rows):
-        if row.get("val/AP") is not None:
-            return f"AP {row['val/AP']:.3f} AP50 {row.get('val/AP50') or 0:.3f}"
+    """The latest scores, or nothing before the first validation."""
+    return next((text for text in map(_scores_text, reversed(state.rows)) if text), "")
+
+
+def _scores_text(row: Row) -> str:
+    """The scores of an epoch that are shown: of a detector or of a classifier; nothing where it was not validated."""
+    for main, *others in _SHOWN_SCORES:
+        if row.get(f"val/{main}") is not None:
+            return " ".join(f"{name} {row.get(f'val/{name}') or 0:.3f}" for name in (main, *others))
     return ""
 
 
@@ -93,8 +99,9 @@ def epoch_line(state: RunState, epochs: int) -> str:
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"{row['seconds']:.1f} s"]
     losses = {key.removeprefix("train/"): value for key, value in row.items() if key.startswith("train/")}
     parts += [f"{name} {value:.3f}" for name, value in losses.items() if name != "loss"]
-    if row.get("val/AP") is not None:
-        parts.append(f"AP {row['val/AP']:.3f} AP50 {row.get('val/AP50') or 0:.3f}")
+    scores = _scores_text(row)
+    if scores:
+        parts.append(scores)
         if state.best_epoch == row["epoch"]:
             parts.append("best")
     return "  ".join(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,14 +17,75 @@ from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.errors import ConfigError, suggest
 
 # They say where and how fast, not what is learned: a run may be resumed with others.
-RESUMABLE_WITH_OTHER = frozenset({"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch"})
+RESUMABLE_WITH_OTHER = frozenset(
+    {"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch", "teacher_cache"}
+)
 
 # PyYAML follows YAML 1.1, where 1e-3 without a dot is text.
 _FLOAT_TEXT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
-class TrainRecipe(BaseModel):
-    """One training run.
+R = TypeVar("R", bound="Recipe")
+
+
+class Recipe(BaseModel):
+    """Strict keys, errors of one line, comparison with a run that is to be resumed; and the keys of every recipe.
+
+    They are described in :class:`TrainRecipe`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    epochs: int = Field(100, ge=1)
+    batch: int = Field(16, ge=1)
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    ema_ramp: float = Field(2000.0, gt=0)
+    gradient_clip: float = Field(10.0, ge=0)
+    patience: int = Field(100, ge=0)
+    val_every: int = Field(1, ge=1)
+    val_batch: int = Field(16, ge=1)
+    seed: int = Field(0, ge=0)
+    precision: Literal["32", "16", "bf16"] = "32"
+    deterministic: bool = True
+    device: str = "auto"
+    devices: int = Field(1, ge=1)
+    num_nodes: int = Field(1, ge=1)
+    sync_batchnorm: bool = False
+    threads: int | None = Field(None, ge=1)
+    workers: int = Field(0, ge=0)
+    cache: Literal["ram", "none"] = "ram"
+    channels_last: bool = False
+    tensorboard: bool = True
+
+    @classmethod
+    def from_dict(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
+        """Validate options by name; None means "as by default".
+
+        Raises:
+            ConfigError: an unknown key, with the nearest valid one, or a wrong or impossible value.
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first_error(error, cls)}") from error
+
+    def difference(self, other: Recipe) -> tuple[str, Any, Any] | None:
+        """Return the first key that changes what is learned and both its values, or None."""
+        for key in type(self).model_fields:
+            mine, theirs = getattr(self, key), getattr(other, key)
+            if key in RESUMABLE_WITH_OTHER or mine == theirs:
+                continue
+            if isinstance(mine, BaseModel):
+                for inner in type(mine).model_fields:
+                    if getattr(mine, inner) != getattr(theirs, inner):
+                        return f"{key}.{inner}", getattr(mine, inner), getattr(theirs, inner)
+            return key, mine, theirs
+        return None
+
+
+class TrainRecipe(Recipe):
+    """One training run of a detector.
 
     Attributes:
         epochs: passes over the training split.
@@ -62,11 +123,7 @@ class TrainRecipe(BaseModel):
         tensorboard: write TensorBoard logs.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    epochs: int = Field(100, ge=1)
     imgsz: int = Field(640, ge=32)
-    batch: int = Field(16, ge=1)
     nominal_batch: int = Field(64, ge=1)
     optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     lr: float | None = Field(None, gt=0)
@@ -76,53 +133,9 @@ class TrainRecipe(BaseModel):
     warmup_epochs: float = Field(3.0, ge=0)
     warmup_momentum: float = Field(0.8, ge=0, lt=1)
     warmup_bias_lr: float | None = Field(None, ge=0)
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
-    ema_ramp: float = Field(2000.0, gt=0)
-    gradient_clip: float = Field(10.0, ge=0)
     close_mosaic: int = Field(10, ge=0)
-    patience: int = Field(100, ge=0)
-    val_every: int = Field(1, ge=1)
-    val_batch: int = Field(16, ge=1)
-    seed: int = Field(0, ge=0)
-    precision: Literal["32", "16", "bf16"] = "32"
-    deterministic: bool = True
-    device: str = "auto"
-    devices: int = Field(1, ge=1)
-    num_nodes: int = Field(1, ge=1)
-    sync_batchnorm: bool = False
-    threads: int | None = Field(None, ge=1)
-    workers: int = Field(0, ge=0)
-    cache: Literal["ram", "none"] = "ram"
-    channels_last: bool = False
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
     plots: bool = True
-    tensorboard: bool = True
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "recipe") -> TrainRecipe:
-        """Validate options by name; None means "as by default".
-
-        Raises:
-            ConfigError: an unknown key, with the nearest valid one, or a wrong or impossible value.
-        """
-        given = {key: value for key, value in values.items() if value is not None}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {_first_error(error)}") from error
-
-    def difference(self, other: TrainRecipe) -> tuple[str, Any, Any] | None:
-        """Return the first key that changes what is learned and both its values, or None."""
-        for key in type(self).model_fields:
-            mine, theirs = getattr(self, key), getattr(other, key)
-            if key in RESUMABLE_WITH_OTHER or mine == theirs:
-                continue
-            if isinstance(mine, BaseModel):
-                for inner in type(mine).model_fields:
-                    if getattr(mine, inner) != getattr(theirs, inner):
-                        return f"{key}.{inner}", getattr(mine, inner), getattr(theirs, inner)
-            return key, mine, theirs
-        return None
 
 
 def read_recipe_file(path: str | Path) -> dict[str, Any]:
@@ -153,12 +166,18 @@ def _as_number(value: Any) -> Any:
     return value
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(error: ValidationError, recipe: type[BaseModel]) -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        fields = AugmentConfig.model_fields if place[0] == "augment" else TrainRecipe.model_fields
-        return f"unknown key '{key}': {suggest(place[-1], fields)}"
-    message = first["msg"][0].lower() + first["msg"][1:]
+        holder = recipe
+        for part in place[:-1]:
+            inner = holder.model_fields[part].annotation
+            holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
+        return f"unknown key '{key}': {suggest(place[-1], holder.model_fields)}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not key:  # of the whole, not of one key
+        return message
     return f"'{key}' is {first['input']!r}: {message}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
@@ -34,7 +34,7 @@ from ghostyolo.train.module import DetectionModule
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.progress import ProgressReport
 from ghostyolo.train.ranks import is_main_process
-from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.recipe import Recipe, TrainRecipe
 from ghostyolo.train.results import all_skipped, score_best
 from ghostyolo.train.schedule import plan_schedule
 from ghostyolo.train.signals import SIGTERM_STATUS, StopAtSigterm, keep_interrupt_handler
@@ -119,7 +119,7 @@ def fit(
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
     state = RunState()
     with quiet_lightning():
-        trainer = _make_trainer(recipe, folder)
+        trainer = make_trainer(recipe, folder)
         sampler = EpochSampler(len(records), seed=recipe.seed, rank=trainer.global_rank, world_size=trainer.world_size)
         loader = _make_loader(dataset, sampler, recipe, on_cuda=trainer.strategy.root_device.type == "cuda")
         schedule = plan_schedule(
@@ -145,12 +145,12 @@ def fit(
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
         trainer.callbacks += [progress, epoch_end, StopAtSigterm()]
-        _run(trainer, module, loader, folder / RESUME if resume else None)
+        run_trainer(trainer, module, loader, folder / RESUME if resume else None)
 
     metrics = None
     if main:
         metrics = score_best(module.ema.model, validator, module.device, folder, state, recipe, data, console)
-        _report_skipped(all_skipped(data, state, validator), console)
+        report_skipped(all_skipped(data, state, validator), console)
     return TrainResult(
         folder=folder,
         best=folder / BEST,
@@ -180,6 +180,15 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
         raise ConfigError(
             f"imgsz {recipe.imgsz} is not a multiple of {metadata.stride}: the nearest valid one is {nearest}"
         )
+    check_device(recipe)
+
+
+def check_device(recipe: Recipe) -> None:
+    """Refuse CUDA devices that are not there.
+
+    Raises:
+        ConfigError: see above.
+    """
     if recipe.device != "auto":
         kind, number = parse_device(recipe.device)
         if kind == "cuda" and max(number + 1, recipe.devices) > torch.cuda.device_count():
@@ -189,7 +198,8 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
             )
 
 
-def _make_trainer(recipe: TrainRecipe, folder: Path) -> Trainer:
+def make_trainer(recipe: Recipe, folder: Path) -> Trainer:
+    """Lightning's trainer with our files and our progress in the place of its own."""
     device = recipe.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -239,7 +249,12 @@ def _make_loader(
     )
 
 
-def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], state_file: Path | None) -> None:
+def run_trainer(trainer: Trainer, module: LightningModule, loader: DataLoader[Any], state_file: Path | None) -> None:
+    """Train, from the resume state where there is one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143.
+    """
     checkpoint = str(state_file) if state_file is not None and state_file.is_file() else None
     try:
         with keep_interrupt_handler():
@@ -253,7 +268,7 @@ def _run(trainer: Trainer, module: DetectionModule, loader: DataLoader[Any], sta
         raise KeyboardInterrupt from stop
 
 
-def _report_skipped(skipped: dict[str, str], console: Console) -> None:
+def report_skipped(skipped: dict[str, str], console: Console) -> None:
     """Say which pictures were left out, while the data set was read, trained on or validated on."""
     if skipped:
         names = ", ".join(Path(path).name for path in list(skipped)[:5]) + (", ..." if len(skipped) > 5 else "")

@@ -58,7 +58,7 @@ def train_detector(
     given = {key: value for key, value in (options or {}).items() if value is not None}
     begun: dict[str, Any] = {}
     if resume:
-        recipe, begun = read_begun(out)
+        recipe, begun = read_begun(out, TrainRecipe)
         stored = recipe.model_dump()
         given["augment"] = {**stored["augment"], **given.get("augment", {})}
         recipe = TrainRecipe.from_dict({**stored, **given})

@@ -1,4 +1,4 @@
-"""What a run remembers between epochs beside its weights: history, the best AP and its epoch. No torch."""
+"""What a run remembers between epochs beside its weights: history, the best score and its epoch. No torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class RunState:
 
     Attributes:
         rows: one a finished epoch: epoch (from 1), seconds, train/loss and its parts, val/AP ..., lr.
-        best_ap: the best AP so far; None before the first validation.
+        best_score: the best AP or top-1 so far; None before the first validation.
         best_epoch: the epoch of it, from 1; 0 before.
         broken: pictures that could not be read, path -> reason.
         seconds: time spent in finished epochs, over all resumes.
     """
 
     rows: list[Row] = field(default_factory=list)
-    best_ap: float | None = None
+    best_score: float | None = None
     best_epoch: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -37,12 +37,12 @@ class RunState:
         """Finished epochs."""
         return len(self.rows)
 
-    def finish_epoch(self, row: Row, ap: float | None, validated: bool) -> bool:
+    def finish_epoch(self, row: Row, score: float | None, validated: bool) -> bool:
         """Enter an epoch.
 
         Args:
             row: its figures, without "epoch".
-            ap: None where it is undefined (no objects) or was not measured.
+            score: None where it is undefined (no objects) or was not measured.
             validated: whether it was measured.
 
         Returns:
@@ -52,16 +52,16 @@ class RunState:
         self.seconds += float(row.get("seconds") or 0)
         if not validated:
             return False
-        score = ap or 0.0
-        gained = self.best_ap is None or score > self.best_ap
+        score = score or 0.0
+        gained = self.best_score is None or score > self.best_score
         # While every epoch scores 0, the later weights are the better guess.
-        better = gained or self.best_ap == 0
+        better = gained or self.best_score == 0
         if gained:
-            self.best_ap, self.best_epoch = score, self.epochs_done
+            self.best_score, self.best_epoch = score, self.epochs_done
         return better
 
     def out_of_patience(self, patience: int) -> bool:
-        """Whether the best AP is ``patience`` epochs old (0: never)."""
+        """Whether the best score is ``patience`` epochs old (0: never)."""
         return patience > 0 and self.best_epoch > 0 and self.epochs_done - self.best_epoch >= patience
 
     def write_csv(self, path: Path) -> None:

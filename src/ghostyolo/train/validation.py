@@ -20,6 +20,7 @@ from ghostyolo.runtime.predictor import Predictor
 from ghostyolo.runtime.torch_engine import TorchEngine
 
 _CACHE_BYTES = 1 << 30
+SCORES = ("AP", "AP50", "AP75", "AR100")
 
 
 class Validator:
@@ -35,6 +36,8 @@ class Validator:
     Attributes:
         skipped: pictures that could not be read, as (path, reason).
     """
+
+    main_score = "AP"
 
     def __init__(
         self,
@@ -75,6 +78,11 @@ class Validator:
         self.skipped += result.skipped
         self.records = result.records if result.skipped else self.records
         return result
+
+    def scores(self, model: nn.Module, device: torch.device) -> dict[str, float | None]:
+        """The scores that are logged after an epoch; see :meth:`run`."""
+        metrics = self.run(model, device).metrics.to_json()
+        return {name: metrics[name] for name in SCORES}
 
     def load_image(self, record: ImageRecord) -> npt.NDArray[np.uint8]:
         """A record's picture, (H, W, C) uint8, from memory where it is there."""

@@ -1,0 +1,93 @@
+"""What the training of detectors and of classifiers share: averaged weights, mean losses, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from ghostyolo.train.ema import Ema
+from ghostyolo.train.nan_guard import NanGuard
+
+
+class AveragedModule(LightningModule):
+    """A network in training, its moving average, and the sums of its losses.
+
+    Args:
+        model: the network.
+        loss_parts: names of what the loss consists of.
+        steps_per_epoch: batches of one device in an epoch.
+        ema_decay, ema_ramp: of the average, see :class:`Ema`.
+        channels_last: memory layout of the weights.
+        nan_guard: stops the run at a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_parts: Sequence[str],
+        steps_per_epoch: int,
+        *,
+        ema_decay: float,
+        ema_ramp: float,
+        channels_last: bool,
+        nan_guard: NanGuard,
+    ) -> None:
+        super().__init__()
+        self.model = model.train()
+        self.loss_parts = tuple(loss_parts)
+        self.steps_per_epoch, self.nan_guard = steps_per_epoch, nan_guard
+        self.channels_last = channels_last
+        self.ema: Ema[nn.Module] = Ema(model, ema_decay, ema_ramp)
+        self.loss_sums: Tensor = torch.zeros(len(self.loss_parts) + 1)
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate at a step of the run."""
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        if self.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.ema.follow(self.model)
+
+    def on_train_epoch_start(self) -> None:
+        self.loss_sums = torch.zeros(len(self.loss_parts) + 1, device=self.device)
+        self.model.train()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device, non_blocking=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ema"] = self.ema.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.ema.load_state_dict(checkpoint["ema"])
+
+    def add_losses(self, losses: dict[str, Tensor]) -> None:
+        """Enter a batch's parts into the epoch's sums."""
+        parts = [losses[part] for part in self.loss_parts]
+        self.loss_sums += torch.stack([*parts, torch.ones_like(parts[0])]).detach()
+
+    def mean_losses(self) -> dict[str, float]:
+        """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
+        sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
+        return {part: value / max(sums[-1], 1) for part, value in zip(self.loss_parts, sums[:-1], strict=True)}
+
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        return self.trainer.optimizers[0]
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed what dropout draws from. ``torch.manual_seed`` takes milliseconds and, without CUDA, memory each time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed of several numbers, such as seed, epoch, rank and batch."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
