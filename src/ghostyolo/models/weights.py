@@ -12,6 +12,7 @@ from torch import Tensor
 from ghostyolo.errors import WeightsError
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
+from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold
@@ -19,7 +20,9 @@ from ghostyolo.nn.reparam import fold
 NOT_STORED = "num_batches_tracked"  # unused where a momentum is set, and not worth a tensor each
 
 
-def save_checkpoint(model: DetectionModel, metadata: ModelMetadata, path: str | Path, half: bool = False) -> None:
+def save_checkpoint(
+    model: DetectionModel | ImageClassifier, metadata: ModelMetadata, path: str | Path, half: bool = False
+) -> None:
     """Write weights and metadata atomically.
 
     Args:
@@ -71,17 +74,43 @@ def load_checkpoint(path: str | Path) -> tuple[DetectionModel, ModelMetadata]:
         WeightsError: see :func:`read_checkpoint`; also weights that do not fit the declared network.
     """
     tensors, metadata = read_checkpoint(path)
+    if is_classifier(metadata):
+        raise WeightsError(f"{path} is a classifier, not a detector: give it to `train` as --backbone-weights")
     config = DetectorConfig.from_dict(metadata.config, where=str(path))
     model = DetectionModel(config, len(metadata.class_names), metadata.in_channels)
     if metadata.deployed:
         model = fold(model)  # type: ignore[assignment]
+    _load_exactly(model, tensors, path)
+    return model.eval(), metadata
+
+
+def load_classifier(path: str | Path) -> tuple[ImageClassifier, ModelMetadata]:
+    """Rebuild the classifier that a checkpoint declares, in evaluation mode, and load its weights.
+
+    Raises:
+        WeightsError: see :func:`load_checkpoint`.
+    """
+    tensors, metadata = read_checkpoint(path)
+    if not is_classifier(metadata):
+        raise WeightsError(f"{path} is a detector, not a classifier: `pretrain` writes classifiers")
+    config = ClassifierConfig.from_dict(metadata.config, where=str(path))
+    model = build_classifier(config, len(metadata.class_names), metadata.in_channels)
+    _load_exactly(model, tensors, path)
+    return model.eval(), metadata
+
+
+def is_classifier(metadata: ModelMetadata) -> bool:
+    """Whether a checkpoint's declaration is that of a classifier."""
+    return metadata.config.get("task") == "classification"
+
+
+def _load_exactly(model: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     missing = [name for name in missing if not name.endswith(NOT_STORED)]
     if missing or unexpected:
         name = (missing or unexpected)[0]
         state = "lacks" if missing else "has an unknown"
         raise WeightsError(f"{path} does not fit its own declaration: it {state} tensor '{name}'")
-    return model.eval(), metadata
 
 
 def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:

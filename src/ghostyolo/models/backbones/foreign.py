@@ -32,6 +32,7 @@ class ForeignBackbone(nn.Module):
     """
 
     strides = STRIDES
+    library: tuple[str, str] | None = None  # which one, and the network's name there
 
     def __init__(self, net: nn.Module, chain: Sequence[Link], ends: Sequence[int]) -> None:
         super().__init__()
@@ -69,6 +70,7 @@ class FeatureList(nn.Module):
     """
 
     strides = STRIDES
+    library: tuple[str, str] | None = None
 
     def __init__(self, net: nn.Module, channels: Sequence[int], channels_last: bool) -> None:
         super().__init__()

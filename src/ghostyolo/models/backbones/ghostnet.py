@@ -61,6 +61,7 @@ class GhostNet(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        self.width = width
         if not width > 0 or make_divisible(16 * width, 4) < 4 or 16 * width < 2:
             raise ConfigError(f"backbone width {width} leaves no channels: choose at least 0.125")
         channels = make_divisible(16 * width, 4)

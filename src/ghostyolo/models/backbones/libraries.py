@@ -29,17 +29,14 @@ def timm_backbone(*, name: str, pretrained: bool = False, in_channels: int = 3) 
         ConfigError: an unknown name, or a network without exact maps at strides 8, 16 and 32.
         WeightsError: pretrained weights that do not exist or cannot be fetched.
     """
-    import timm
-
     name = str(name)  # YAML reads an unquoted number as one
     what = f"'timm: {name}'"
-    if not timm.is_model(name):
-        raise ConfigError(f"timm has no model '{name}': {_near(name, timm.list_models(), 'timm.list_models()')}")
-    net = _create(
-        lambda: timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0), what, pretrained
-    )
-    backbone = adapt(net, what, in_channels)
-    return backbone if backbone is not None else _by_timm(net, name, what, pretrained, in_channels)
+    net = timm_network(name, pretrained, in_channels, num_classes=0)
+    backbone: Any = adapt(net, what, in_channels)
+    if backbone is None:
+        backbone = _by_timm(net, name, what, pretrained, in_channels)
+    backbone.library = ("timm", name)
+    return backbone
 
 
 @register_backbone("torchvision")
@@ -55,11 +52,40 @@ def torchvision_backbone(*, name: str, pretrained: bool = False, in_channels: in
     backbone = adapt(net, what, in_channels)
     if backbone is None:
         raise refuse(what)
+    backbone.library = ("torchvision", name)
     return backbone
 
 
-def torchvision_network(name: str, pretrained: bool, in_channels: int) -> nn.Module:
+def timm_network(
+    name: str, pretrained: bool, in_channels: int, num_classes: int | None = None, **options: Any
+) -> nn.Module:
+    """timm's whole network.
+
+    Args:
+        num_classes: 0 for none, None for those of its pretrained weights.
+        options: more of ``timm.create_model``.
+
+    Raises:
+        ConfigError, WeightsError: see :func:`timm_backbone`.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no model '{name}': {_near(name, timm.list_models(), 'timm.list_models()')}")
+    if num_classes is not None:
+        options = {**options, "num_classes": num_classes}
+    return _create(
+        lambda: timm.create_model(name, pretrained=pretrained, in_chans=in_channels, **options),
+        f"'timm: {name}'",
+        pretrained,
+    )
+
+
+def torchvision_network(name: str, pretrained: bool, in_channels: int, **options: Any) -> nn.Module:
     """The whole classifier, for pictures of ``in_channels``.
+
+    Args:
+        options: more of ``torchvision.models.get_model``, such as ``num_classes``.
 
     Raises:
         ConfigError, WeightsError: see :func:`timm_backbone`.
@@ -72,7 +98,9 @@ def torchvision_network(name: str, pretrained: bool, in_channels: int) -> nn.Mod
             f"torchvision has no classifier '{name}': {_near(name, names, 'torchvision.models.list_models()')}"
         )
     weights = "DEFAULT" if pretrained else None
-    net = _create(lambda: torchvision.models.get_model(name, weights=weights), f"'torchvision: {name}'", pretrained)
+    net = _create(
+        lambda: torchvision.models.get_model(name, weights=weights, **options), f"'torchvision: {name}'", pretrained
+    )
     if in_channels != 3:
         _replace_first_convolution(net, in_channels, pretrained)
     return net
