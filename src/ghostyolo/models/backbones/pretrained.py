@@ -7,6 +7,7 @@ timm or torchvision takes that library's own weights files.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from pathlib import Path
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 from ghostyolo.errors import WeightsError
 from ghostyolo.models.backbones.foreign import ForeignBackbone
 from ghostyolo.models.backbones.timm_names import from_timm
+from ghostyolo.nn.reparam import refit_branches
+
+log = logging.getLogger(__name__)
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
@@ -53,6 +57,9 @@ def read_backbone_weights(source: str | Path, foreign: bool = False) -> dict[str
 def load_backbone(model: nn.Module, source: str | Path) -> int:
     """Load pretrained weights into ``model.backbone``. A stem for another number of image channels starts afresh.
 
+    Weights with another number of training branches are merged, or get more branches, see
+    :func:`~ghostyolo.nn.reparam.refit_branches`; a warning says so.
+
     Returns:
         The number of tensors loaded.
 
@@ -62,6 +69,9 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
     backbone = cast(Any, model).backbone
     foreign = isinstance(backbone, ForeignBackbone)
     tensors = read_backbone_weights(source, foreign)
+    tensors, refitted = refit_branches(tensors, model)
+    if refitted:
+        log.warning("%s: another number of training branches than the network's: refitted, equal in evaluation", source)
     first = f"backbone.net.{backbone.first_convolution}." if foreign else "backbone.stem.conv"
     own = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
     wanted = {name for name in own if not name.endswith("num_batches_tracked")}
@@ -78,7 +88,7 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
         have = tuple(tensors[name].shape) if name in tensors else "absent"
         raise WeightsError(
             f"{source} is of another backbone: '{name}' is {have} there and {tuple(own[name].shape)} here "
-            f"({len(misfits)} of {len(wanted)} tensors differ); choose the same version, width and branches"
+            f"({len(misfits)} of {len(wanted)} tensors differ); choose the same version and width"
         )
     model.load_state_dict(fitting, strict=False)
     return len(fitting)

@@ -16,6 +16,7 @@ is a k x k kernel with zeros around its centre, an identity branch a kernel with
 ``pairs``             which batch norm takes which convolution's output, in any network
 ``folding``           :func:`fold` and :func:`is_folded`
 ``add``               :func:`add_branches`
+``refit``             :func:`refit_branches`, weights into another number of branches
 ====================  ==========================================================================================
 """
 
@@ -26,6 +27,7 @@ from ghostyolo.nn.reparam.container import Activation, ConvNorm, RepConv
 from ghostyolo.nn.reparam.convs import Pair, plain_conv
 from ghostyolo.nn.reparam.folding import fold, is_folded
 from ghostyolo.nn.reparam.norms import fold_batch_norm
+from ghostyolo.nn.reparam.refit import refit_branches
 
 __all__ = [
     "Activation",
@@ -37,4 +39,5 @@ __all__ = [
     "fold_batch_norm",
     "is_folded",
     "plain_conv",
+    "refit_branches",
 ]
