@@ -13,6 +13,7 @@ from ghostyolo.errors import MissingExtraError
 _PROBES = {
     "train": ("torch", "torchvision", "timm", "lightning"),
     "scenes": ("sklearn", "skimage"),
+    "parquet": ("pyarrow",),
     "ultralytics": ("ultralytics",),
     "energy": ("zeus", "pynvml"),
     "openvino": ("openvino",),

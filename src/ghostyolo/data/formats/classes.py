@@ -1,0 +1,41 @@
+"""Read a classification data set: an image folder or Parquet files."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from ghostyolo.data.formats import class_folders, parquet
+from ghostyolo.data.labelled import ClassificationData, check_classes, hold_out, take_evenly
+from ghostyolo.errors import DataError
+
+
+def load_classes(
+    path: str | PathLike[str], *, val_share: float = 0.1, limit: int | None = None, label_column: str | None = None
+) -> ClassificationData:
+    """Read a data set by its layout.
+
+    Args:
+        path: a folder of class folders, or of ``train`` and ``val`` with such; a Parquet file, or a folder of them.
+        val_share: of the training pictures, held out where there is no validation split; 0 for none.
+        limit: at most so many training pictures, evenly of all classes and always the same ones; None for all.
+        label_column: of Parquet files.
+
+    Raises:
+        DataError: missing, empty, of one class, or damaged.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise DataError(f"{root} does not exist: give a folder of class folders, or Parquet files")
+    files = parquet.find(root)
+    if files:
+        data = parquet.read(root, files, label_column)
+    elif root.is_dir():
+        data = class_folders.read(root)
+    else:
+        raise DataError(f"{root} is neither a folder nor a Parquet file")
+    data = hold_out(check_classes(data), val_share)
+    if limit is not None and limit < len(data.splits["train"]):
+        chosen = take_evenly(data.splits["train"], limit)
+        data = ClassificationData(data.root, data.class_names, {**data.splits, "train": chosen})
+    return check_classes(data)
