@@ -100,11 +100,20 @@ def _fit(side: int) -> Any:
 def _randaugment(description: str, imgsz: int) -> Any:
     options = {"translate_const": int(imgsz * 0.45), "img_mean": (_GREY, _GREY, _GREY)}
     try:
-        return rand_augment_transform(description, options)
+        transform = rand_augment_transform(description, options)
     except (AssertionError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"'randaugment' is '{description}', which timm does not take: write it like rand-m9-mstd0.5-inc1"
         ) from error
+    for operation in transform.ops:
+        if operation.name.startswith("Posterize"):
+            operation.level_fn = _at_least_one_bit(operation.level_fn)
+    return transform
+
+
+def _at_least_one_bit(bits_of: Callable[..., tuple[int]]) -> Callable[..., tuple[int]]:
+    """timm's strongest posterizing keeps no bit at all, which Pillow refuses from version 13 on."""
+    return lambda level, options: (max(1, bits_of(level, options)[0]),)
 
 
 class _Erase:

@@ -1,0 +1,115 @@
+"""From names to a run: data set, network, training. What ``ghostyolo pretrain`` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm.optim
+import torch
+from rich.console import Console
+
+from ghostyolo import __version__
+from ghostyolo.data.formats.classes import load_classes
+from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
+from ghostyolo.train.classification.recipe import ClassRecipe, merged, recipe_values
+from ghostyolo.train.classification.run import ClassResult, fit_classifier
+from ghostyolo.train.folder import read_begun
+from ghostyolo.train.run import check_device
+
+
+def pretrain(
+    data: str | Path | None,
+    model: str | Path | None = None,
+    *,
+    out: str | Path,
+    recipe: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    channels: int = 3,
+    label_column: str | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> ClassResult:
+    """Train a backbone as a classifier.
+
+    Args:
+        data: a folder of class folders, or Parquet files; on resume None means that of the run.
+        model: a name (:mod:`ghostyolo.models.classification`) or a YAML file; on resume None means that of the run.
+        out: folder of the run.
+        recipe: name of a recipe of the package, or a YAML file.
+        options: recipe keys, which come before those of ``recipe``; keys of ``augment`` may stand among them.
+        channels: of the pictures: 3, or 1 for grey.
+        label_column: of Parquet files.
+        resume: go on with the run in ``out``; what is not given is as it was begun.
+
+    Raises:
+        GhostYoloError: anything the user can mend; see :func:`fit_classifier`.
+    """
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    given = merged(recipe_values(recipe), given)
+    where = "recipe" if recipe is None else f"recipe {recipe}"
+    begun: dict[str, Any] = {}
+    if resume:
+        stored, begun = read_begun(out, ClassRecipe)
+        given = merged(stored.model_dump(), given)
+        channels = begun["in_channels"]
+        data = data if data is not None else begun["data"]
+        label_column = label_column or begun.get("label_column")
+    settings = ClassRecipe.from_dict(given, where)
+    _check(settings)
+    if data is None:
+        raise ConfigError("no data set to train on: give --data PATH")
+    if model is not None:
+        config = classifier_config(model, branches=settings.branches, output_stride=settings.output_stride)
+    elif begun:
+        config = ClassifierConfig.from_dict(begun["network"], where=str(out))
+    else:
+        raise ConfigError("which network? --model NAME, such as ghostnetv3, mobilenetv2 or timm:resnet18")
+    dataset = load_classes(data, val_share=settings.val_share, limit=settings.limit, label_column=label_column)
+    # Every rank, and a resume before the first epoch's end, starts from the same weights.
+    torch.manual_seed(settings.seed)
+    network = build_classifier(config, len(dataset.class_names), channels, settings.dropout)
+    _try(network, settings.imgsz, channels)
+    metadata = ModelMetadata(
+        version=__version__,
+        model=config.name,
+        class_names=dataset.class_names,
+        imgsz=settings.imgsz,
+        stride=settings.output_stride,
+        in_channels=channels,
+        mean=_per_channel(config.mean, channels),
+        std=_per_channel(config.std, channels),
+        nms=False,
+        config=config.model_dump(mode="json"),
+        metrics={"data": dataset.root.name, "split": "val"},
+    )
+    source = {"data": str(data), "label_column": label_column}
+    return fit_classifier(network, metadata, dataset, settings, out, resume=resume, source=source, console=console)
+
+
+def _check(recipe: ClassRecipe) -> None:
+    names = timm.optim.list_optimizers()
+    if recipe.optimizer not in names:
+        raise ConfigError(f"unknown optimizer '{recipe.optimizer}': {suggest(recipe.optimizer, names)}")
+    check_device(recipe)
+
+
+def _try(network: ImageClassifier, imgsz: int, channels: int) -> None:
+    """Refuse a network that cannot take the pictures before anything is written."""
+    name = network.config.name
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, channels, imgsz, imgsz))
+    except Exception as error:  # whatever a network raises for a size that it cannot take
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"model '{name}' cannot take pictures of {imgsz} x {imgsz} ({reason}): change --imgsz"
+        ) from error
+    network.train()
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:
+    return list(values) if len(values) == channels else [values[0]] * channels
