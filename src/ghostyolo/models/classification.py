@@ -208,8 +208,8 @@ def _named(name: str) -> ClassifierConfig:
         return _from_file(Path(name))
     stem, _, options = name.partition(":")
     stem, at, size = stem.partition("@")
-    registered = stem.replace("-", "_")
-    if registered in list_parts("backbone"):
+    registered = next((own for own in (stem, stem.replace("-", "_")) if own in list_parts("backbone")), None)
+    if registered is not None:
         params = scale_params("backbone", registered, _scale(size)) if at else {}
         params |= _options(options, bare="name" if registered in LIBRARIES else None, where=name)
         return ClassifierConfig(name=name, backbone=PartConfig(type=registered, params=params))
