@@ -1,0 +1,41 @@
+"""``ghostyolo pretrain``, as a user types it, and its weights in a detector."""
+
+from __future__ import annotations
+
+import json
+
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from tests.train import tiny
+from tests.train.class_pictures import write_folders
+
+OPTIONS = ["--recipe", "cifar", "--epochs", 1, "--batch", 6, "--branches", 2, "--threads", 1, "--device", "cpu"]
+
+
+def test_trains_a_backbone_that_a_detector_starts_from(run_cli, tmp_path) -> None:
+    data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "run"
+    done = run_cli("pretrain", "--data", data, "--model", "yolov8p-ghostnetv3", *OPTIONS, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/1")
+    assert "top1" in lines[0]
+    assert f"in a detector: ghostyolo train --backbone-weights {out / 'best.safetensors'}" in lines
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert 0 <= metrics["top1"] <= metrics["top5"] == 1
+    assert (metrics["epochs"], metrics["model"], metrics["branches"]) == (1, "yolov8p-ghostnetv3", 2)
+
+    pictures = tiny.write_yolo(tiny.squares(tmp_path / "pictures", train=2, val=2))
+    shared = ["--data", pictures, "--model", "yolov8p-ghostnetv3", "--backbone-weights", out / "best.safetensors"]
+    short = ["--imgsz", 64, "--epochs", 1, "--batch", 2, "--threads", 1, "--device", "cpu", "--no-plots", "--lr", 1e-9]
+    done = run_cli("train", *shared, *short, "--branches", 1, "--out", tmp_path / "detector")
+    assert done.returncode == 0, done.stderr
+    assert "another number of training branches than the network's: refitted" in done.stderr
+    tensors, _ = read_checkpoint(out / "best.safetensors")
+    network, _ = load_checkpoint(tmp_path / "detector" / "best.safetensors")
+    stem = dict(network.named_parameters())["backbone.stem.conv.weight"]
+    assert (stem - tensors["backbone.stem.conv.weight"]).abs().max() < 1e-5
+
+    done = run_cli("pretrain", "--resume", "--out", out, "--lr", 0.5)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot resume")
+    assert "another 'lr'" in done.stderr
