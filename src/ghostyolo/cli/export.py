@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from ghostyolo.export.parity import LabelledPictures
+    from ghostyolo.export.quantise.run import Quantisation
 
 
 def export(
@@ -38,6 +39,13 @@ def export(
     ),
     data: Path | None = typer.Option(None, help="Data set to compare AP on.", show_default=False),
     split: str = typer.Option("val", help="Split of --data that AP is compared on."),
+    calibration: Path | None = typer.Option(
+        None, help="With --precision int8: pictures to calibrate on; default: the train split of --data."
+    ),
+    calibration_images: int = typer.Option(300, help="With --precision int8: calibrate on so many of them."),
+    max_drop: float = typer.Option(
+        1.0, help="With --precision int8: points of AP it may cost on --data; layers stay in float until it does."
+    ),
     overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
     """Fold branches and batch norms, write the model with its metadata inside, and compare it with the network."""
@@ -74,10 +82,17 @@ def export(
         options,
         images=_pictures(images, metadata.in_channels) if images else None,
         labelled=_labelled(data, split) if data else None,
+        quantisation=_quantisation(
+            calibration, data, calibration_images, max_drop, options.canvas(metadata), metadata.in_channels
+        )
+        if precision == "int8"
+        else None,
         overwrite=overwrite,
     )
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{result.path}: {result.megabytes:.2f} MB in {result.seconds:.0f} s", markup=False)
+    for line in result.quantisation.lines() if result.quantisation is not None else ():
+        console.print(line, markup=False)
     if result.parity is not None:
         console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
         console.print(f"report: {result.report}", markup=False)
@@ -101,6 +116,20 @@ def _pictures(source: Path, channels: int) -> list[Any]:
     from ghostyolo.runtime.sources import Sources
 
     return [frame.image for frame in Sources(str(source), max(3, channels))]
+
+
+def _quantisation(
+    calibration: Path | None, data: Path | None, images: int, max_drop: float, size: tuple[int, int], channels: int
+) -> Quantisation:
+    from ghostyolo.errors import ConfigError
+    from ghostyolo.export.quantise.calibration import canvases_of_data, canvases_of_folder
+    from ghostyolo.export.quantise.run import Quantisation
+
+    if calibration is not None:
+        return Quantisation(canvases_of_folder(calibration, size, channels, images), max_drop)
+    if data is None:
+        raise ConfigError("--precision int8 needs pictures to calibrate on: give --data D, or --calibration FOLDER")
+    return Quantisation(canvases_of_data(data, size, channels, images), max_drop)
 
 
 def _labelled(data: Path, split: str) -> LabelledPictures:
