@@ -103,7 +103,7 @@ class Detector:
 
         result = train_detector(
             data,
-            self.model,
+            None if recipe.get("qat") else self.model,
             out=out,
             weights=self.weights,
             backbone_weights=backbone_weights,

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import IMAGE_SUFFIXES, read_image
 from ghostyolo.data.letterbox import apply_letterbox, plan_letterbox
+from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError, SourceError
+from ghostyolo.export.deployed import ExportJob
 from ghostyolo.runtime.sources import Sources
 
 IMAGES = 300
@@ -47,8 +49,19 @@ def canvases_of_data(
             f"{data} has no train split to calibrate on (it has {', '.join(dataset.splits)}): "
             "give --calibration FOLDER with pictures"
         )
+    return canvases_of_records(records, size, channels, images, seed)
+
+
+def canvases_of_records(
+    records: Sequence[ImageRecord], size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+) -> list[Canvas]:
+    """Labelled pictures as input; see :func:`canvases_of_data`.
+
+    Raises:
+        DataError: none can be read.
+    """
     paths = [records[position].path for position in choose(len(records), images, seed)]
-    return _read(paths, size, channels, str(data))
+    return _read(paths, size, channels, str(paths[0].parent))
 
 
 def canvases_of_folder(
@@ -78,6 +91,16 @@ def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
         return list(range(count))
     offset = np.random.default_rng(seed).random()
     return [int((number + offset) * count / wanted) for number in range(wanted)]
+
+
+def in_batches(calibration: Sequence[Canvas], job: ExportJob) -> list[Canvas]:
+    """The canvases as calls of the job's file: stacked to its batch, the last one filled up with the first pictures."""
+    batch = (job.metadata.export.batch if job.metadata.export else None) or 1
+    starts = range(0, len(calibration), batch)
+    return [
+        np.concatenate([calibration[(start + number) % len(calibration)] for number in range(batch)])
+        for start in starts
+    ]
 
 
 def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> Canvas:

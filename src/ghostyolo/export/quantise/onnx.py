@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from onnxruntime import quantization
 
@@ -24,10 +22,9 @@ from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import NETWORK, ExportJob
 from ghostyolo.export.half_storage import store_half
 from ghostyolo.export.onnx import first_line, to_onnx
+from ghostyolo.export.quantise.calibration import Canvas, in_batches
 from ghostyolo.export.quantise.compact import compact
 from ghostyolo.metadata import METADATA_KEY
-
-Canvas = npt.NDArray[np.float32]
 
 
 def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_float: frozenset[str]) -> None:
@@ -49,7 +46,7 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
                 quantization.quantize_static(
                     source,
                     target,
-                    _Reader(calibration),
+                    _Reader(in_batches(calibration, job)),
                     quant_format=quantization.QuantFormat.QDQ,
                     op_types_to_quantize=["Conv"],
                     nodes_to_quantize=wanted,

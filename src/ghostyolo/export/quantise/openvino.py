@@ -23,6 +23,7 @@ from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.onnx import first_line, quiet, to_onnx
 from ghostyolo.export.openvino import XML
+from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.export.quantise.onnx import convolutions
 from ghostyolo.metadata import METADATA_KEY
 
@@ -42,6 +43,7 @@ def quantise(
     import openvino
 
     proto = to_onnx(job)
+    calls = in_batches(calibration, job)
     kept = [node for node, layer in convolutions(proto).items() if layer in keep_float]
     nncf.set_log_level(logging.ERROR)
     with tempfile.TemporaryDirectory() as room, quiet():
@@ -51,9 +53,9 @@ def quantise(
             model = openvino.convert_model(source)
             quantised = nncf.quantize(
                 model,
-                nncf.Dataset(calibration, lambda canvas: {"images": canvas}),
+                nncf.Dataset(calls, lambda canvas: {"images": canvas}),
                 preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(calibration),
+                subset_size=len(calls),
                 fast_bias_correction=True,
                 ignored_scope=nncf.IgnoredScope(names=_float_nodes(model, kept), validate=False),
             )

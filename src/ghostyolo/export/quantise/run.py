@@ -17,6 +17,7 @@ from ghostyolo.evaluate import evaluate
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.formats import ExportFormat
 from ghostyolo.export.parity import LabelledPictures
+from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.export.quantise.latency import compare_latency
 from ghostyolo.export.quantise.report import QuantisationReport
 from ghostyolo.export.quantise.search import Trial, choose, search
@@ -113,8 +114,7 @@ def quantise_network(
             best = choose(tried, quantisation.max_drop)
         sizes = [size_in_megabytes(one) for one in (reference, trials[best.kept])]
         engines = [open_engine(one, threads=1) for one in (reference, trials[best.kept])]
-        batch = (job.metadata.export.batch if job.metadata.export else None) or 1
-        times = compare_latency(engines, np.repeat(calibration[0], batch, axis=0))
+        times = compare_latency(engines, in_batches(calibration[:1], job)[0])
         name = engines[0].name
         del engines  # some systems cannot move a file that is open
         move_into_place(trials[best.kept], path)

@@ -14,13 +14,12 @@ from ghostyolo.nn.fake_quant import observe, with_fake_quant
 
 OBSERVED = 32  # pictures that ranges are taken from
 COMPARED = 4  # pictures that answers are compared on
-_GATES = ("squeezeexcite", "semodule", "gate")  # in the names of classes, ours and timm's
 
 
 def rank_layers(folded: nn.Module, calibration: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
-    """The answer's error for each convolution, by module path, the largest first.
+    """The answer's error for each convolution, by module path; first those that cost most for each weight they hold.
 
-    The error is the sum over anchors of what scores change by, plus what box corners move by as a share of the canvas,
+    So the layers that are kept in float make the file grow least for what they bring back. The error is the sum over anchors of what scores change by, plus what box corners move by as a share of the canvas,
     counted as the anchor's score: a box that nobody would report does not matter.
 
     Args:
@@ -36,12 +35,13 @@ def rank_layers(folded: nn.Module, calibration: Sequence[npt.NDArray[np.float32]
                 network(image)
         compared = torch.cat(images[:: max(1, len(images) // COMPARED)][:COMPARED])
         expected = network(compared)
-        errors = {}
+        errors, weights = {}, {}
         for path, conv in convs.items():
             conv.rounds = True
             errors[path] = _distance(network(compared), expected, max(compared.shape[2:]))
             conv.rounds = False
-    return dict(sorted(errors.items(), key=lambda item: -item[1]))
+            weights[path] = conv.weight.numel()
+    return dict(sorted(errors.items(), key=lambda item: -item[1] / weights[item[0]]))
 
 
 def _distance(found: Sequence[Tensor], expected: Sequence[Tensor], side: int) -> float:
@@ -52,20 +52,14 @@ def _distance(found: Sequence[Tensor], expected: Sequence[Tensor], side: int) ->
 
 
 def well_known(folded: nn.Module) -> list[str]:
-    """Convolutions that are known to suffer: the first one, the outputs of boxes, and the gates of attention.
+    """Convolutions that are known to suffer and hold few weights: the first one, and those that end in boxes.
 
-    Box outputs are the last convolutions of a head's ``box`` branches; gates are convolutions of squeeze-and-excite
-    modules, and of those that multiply a map by another one.
+    Gates of attention suffer too, but hold many weights, and not all of them matter: they are measured.
     """
-    convs = [(path, module) for path, module in folded.named_modules() if isinstance(module, nn.Conv2d)]
-    if not convs:
-        return []
-    chosen = [convs[0][0]]
-    head = getattr(folded, "head", None)
-    for number, branch in enumerate(getattr(head, "box", [])):
-        last = [path for path, module in branch.named_modules() if isinstance(module, nn.Conv2d)][-1]
-        chosen.append(f"head.box.{number}.{last}")
-    for path, module in folded.named_modules():
-        if any(word in type(module).__name__.lower() for word in _GATES):
-            chosen += [f"{path}.{name}" for name, child in module.named_modules() if isinstance(child, nn.Conv2d)]
-    return list(dict.fromkeys(chosen))
+    convs = [path for path, module in folded.named_modules() if isinstance(module, nn.Conv2d)]
+    branches = getattr(getattr(folded, "head", None), "box", [])
+    ends = [
+        f"head.box.{number}.{[path for path, module in branch.named_modules() if isinstance(module, nn.Conv2d)][-1]}"
+        for number, branch in enumerate(branches)
+    ]
+    return [*convs[:1], *ends]
