@@ -2,13 +2,15 @@
 
 Weights are int8, symmetric, one scale an output channel; activations uint8, one scale and zero point a tensor, which is
 the pair that ONNX Runtime's kernels are made for on x86 with VNNI; CPUs with AVX2 alone may saturate where two products
-are added in 16 bits. Only dense convolutions are quantised. Depthwise ones stay in float: they hold few weights, and
+are added in 16 bits. Ranges run from the least to the greatest value that was seen: on the built-in detectors, entropy
+and percentiles gave no better AP and took 3 to 5 times as long. Only dense convolutions are quantised. Depthwise ones stay in float: they hold few weights, and
 their INT8 kernels take longer than the float ones. Whatever stays in float is stored in float16.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,8 @@ from ghostyolo.export.quantise.calibration import Canvas, in_batches
 from ghostyolo.export.quantise.compact import compact
 from ghostyolo.metadata import METADATA_KEY
 
+_RANGES = "ONNX Runtime's ranges"
+
 
 def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_float: frozenset[str]) -> None:
     """Write ``path`` in INT8, see :mod:`ghostyolo.export.quantise`.
@@ -41,6 +45,11 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
     with tempfile.TemporaryDirectory() as room:
         source, target = Path(room) / "float.onnx", Path(room) / "int8.onnx"
         onnx.save(proto, source)
+        ranges, options = Path(room) / "ranges.json", {}
+        if "calibration_cache_path" in inspect.signature(quantization.quantize_static).parameters:
+            options["calibration_cache_path"] = ranges
+            if _RANGES in job.made:
+                ranges.write_text(job.made[_RANGES])
         try:
             with _quiet():
                 quantization.quantize_static(
@@ -54,10 +63,13 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
                     activation_type=quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=quantization.CalibrationMethod.MinMax,
+                    **options,
                 )
         except Exception as error:  # its checks raise ValueError, RuntimeError and ONNX Runtime's own classes
             raise ExportError(f"ONNX Runtime cannot quantise this network: {first_line(error)}") from error
         quantised = onnx.load(target)
+        if ranges.exists():  # they are the same whatever stays in float
+            job.made[_RANGES] = ranges.read_text()
     quantised = compact(store_half(quantised))
     quantised.producer_name, quantised.producer_version = proto.producer_name, proto.producer_version
     onnx.helper.set_model_props(quantised, {METADATA_KEY: job.metadata.to_json()})

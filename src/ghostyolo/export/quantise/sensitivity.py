@@ -17,10 +17,11 @@ COMPARED = 4  # pictures that answers are compared on
 
 
 def rank_layers(folded: nn.Module, calibration: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
-    """The answer's error for each convolution, by module path; first those that cost most for each weight they hold.
+    """The answer's error for each convolution, by module path; first those of most error a weight.
 
-    So the layers that are kept in float make the file grow least for what they bring back. The error is the sum over anchors of what scores change by, plus what box corners move by as a share of the canvas,
-    counted as the anchor's score: a box that nobody would report does not matter.
+    So the layers that are kept in float make the file grow least for what they bring back. The error is the sum over
+    anchors of what scores change by, plus what box corners move by as a share of the canvas, counted as the anchor's
+    score: a box that nobody would report does not matter.
 
     Args:
         folded: gives boxes (B, A, 4) in pixels and scores (B, A, classes).
