@@ -65,7 +65,7 @@ def test_a_file_that_loses_too_much_is_kept_aside_with_its_report(export, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((), ConfigError, "--precision int8 needs pictures to calibrate on: give --data D, or --calibration FOLDER"),
+        ((), ConfigError, "precision int8 needs pictures to calibrate on: give --data D, or --calibration FOLDER"),
         (("--calibration", "absent"), SourceError, "absent does not exist"),
         (("--data", "absent"), DataError, "absent does not exist"),
         (("--calibration", ".", "--calibration-images", "0"), ConfigError, "at least 1 picture"),

@@ -9,7 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from ghostyolo.export.parity import LabelledPictures
-    from ghostyolo.export.quantise.run import Quantisation
 
 
 def export(
@@ -56,6 +55,7 @@ def export(
 
     from ghostyolo.export.formats import find_format
     from ghostyolo.export.options import ExportOptions, NmsOptions
+    from ghostyolo.export.quantise.run import read_quantisation
     from ghostyolo.export.run import default_out, export_network
     from ghostyolo.models.weights import load_checkpoint
     from ghostyolo.runtime.weights import resolve_weights
@@ -73,6 +73,11 @@ def export(
     source = resolve_weights(weights, suffixes=(".safetensors",))
     model, metadata = load_checkpoint(source)
     options.info(kind, metadata)
+    quantisation = None
+    if precision == "int8":
+        quantisation = read_quantisation(
+            data, calibration, options.canvas(metadata), metadata.in_channels, calibration_images, max_drop
+        )
     target = out or default_out(weights if weights == source.stem else source, kind)
     result = export_network(
         model,
@@ -82,11 +87,7 @@ def export(
         options,
         images=_pictures(images, metadata.in_channels) if images else None,
         labelled=_labelled(data, split) if data else None,
-        quantisation=_quantisation(
-            calibration, data, calibration_images, max_drop, options.canvas(metadata), metadata.in_channels
-        )
-        if precision == "int8"
-        else None,
+        quantisation=quantisation,
         overwrite=overwrite,
     )
     console = Console(soft_wrap=True, highlight=False)
@@ -116,20 +117,6 @@ def _pictures(source: Path, channels: int) -> list[Any]:
     from ghostyolo.runtime.sources import Sources
 
     return [frame.image for frame in Sources(str(source), max(3, channels))]
-
-
-def _quantisation(
-    calibration: Path | None, data: Path | None, images: int, max_drop: float, size: tuple[int, int], channels: int
-) -> Quantisation:
-    from ghostyolo.errors import ConfigError
-    from ghostyolo.export.quantise.calibration import canvases_of_data, canvases_of_folder
-    from ghostyolo.export.quantise.run import Quantisation
-
-    if calibration is not None:
-        return Quantisation(canvases_of_folder(calibration, size, channels, images), max_drop)
-    if data is None:
-        raise ConfigError("--precision int8 needs pictures to calibrate on: give --data D, or --calibration FOLDER")
-    return Quantisation(canvases_of_data(data, size, channels, images), max_drop)
 
 
 def _labelled(data: Path, split: str) -> LabelledPictures:

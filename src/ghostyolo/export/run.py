@@ -15,7 +15,7 @@ from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.parity import TOLERANCES, Image, LabelledPictures, ParityReport, check_parity
 from ghostyolo.export.quantise.report import SUFFIX as QUANTISATION_SUFFIX
 from ghostyolo.export.quantise.report import QuantisationReport
-from ghostyolo.export.quantise.run import Quantisation, quantise_network
+from ghostyolo.export.quantise.run import NO_PICTURES, Quantisation, quantise_network
 from ghostyolo.extras import require
 from ghostyolo.files import move_into_place, size_in_megabytes, staged, write_json
 from ghostyolo.metadata import ModelMetadata
@@ -93,7 +93,7 @@ def export_network(
     for extra in kind.needs + (kind.int8_needs if int8 else ()):
         require(extra, f"--format {kind.name}" + (" --precision int8" if int8 else ""))
     if int8 and quantisation is None:
-        raise ConfigError("precision int8 needs pictures to calibrate on: give --data, or --calibration FOLDER")
+        raise ConfigError(NO_PICTURES)
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists: give --overwrite to replace it, or another --out")
     start = time.perf_counter()

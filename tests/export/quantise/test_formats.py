@@ -153,3 +153,20 @@ def test_int8_without_pictures_to_calibrate_on_is_refused(tmp_path):
         Quantisation([])
     with pytest.raises(ConfigError, match="max_drop"):
         Quantisation(canvases(1), max_drop=-1.0)
+
+
+@pytest.mark.skipif(not (available("openvino") and available("nncf")), reason="needs nncf")
+def test_layers_that_are_kept_in_openvino_have_float16_weights(tmp_path, job):
+    import openvino
+
+    from ghostyolo.export.quantise.openvino import quantise
+
+    kept = ["backbone.fine.0", "head.box.0.2", "head.cls.2.1.0"]
+    quantise(job, tmp_path / "m_openvino", canvases(), frozenset(kept))
+    model = openvino.Core().read_model(str(tmp_path / "m_openvino" / "model.xml"))
+    weights = [node.input_value(1).get_node() for node in model.get_ops() if node.get_type_name() == "Convolution"]
+    halves = [node.input_value(0).get_node() for node in weights if node.get_type_name() == "Convert"]
+    assert len(weights) > len(halves)
+    assert {node.get_element_type().get_type_name() for node in halves} == {"f16"}
+    expected = {tuple(job.model.network.get_submodule(path).weight.shape) for path in kept}
+    assert {tuple(node.shape) for node in halves} == expected

@@ -3,8 +3,10 @@
 Weights are int8, symmetric, one scale an output channel; activations uint8, one scale and zero point a tensor, which is
 the pair that ONNX Runtime's kernels are made for on x86 with VNNI; CPUs with AVX2 alone may saturate where two products
 are added in 16 bits. Ranges run from the least to the greatest value that was seen: on the built-in detectors, entropy
-and percentiles gave no better AP and took 3 to 5 times as long. Only dense convolutions are quantised. Depthwise ones stay in float: they hold few weights, and
-their INT8 kernels take longer than the float ones. Whatever stays in float is stored in float16.
+and percentiles gave no better AP and took 2 to 5 times as long.
+
+Only dense convolutions are quantised. Depthwise ones stay in float: they hold few weights, and their INT8 kernels take
+longer than the float ones. Whatever stays in float is stored in float16.
 """
 
 from __future__ import annotations

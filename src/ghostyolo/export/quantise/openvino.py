@@ -62,6 +62,7 @@ def quantise(
         except Exception as error:  # both libraries raise several classes without a base
             raise ExportError(f"NNCF cannot quantise this network: {first_line(error)}") from error
         _share_ranges(quantised)
+        _store_half(quantised)
         quantised.set_rt_info(job.metadata.to_json(), [METADATA_KEY])
         path.mkdir()
         openvino.save_model(quantised, path / XML, compress_to_fp16=False)
@@ -89,6 +90,19 @@ def _float_nodes(model: Any, kept: Sequence[str]) -> list[str]:
         node.get_friendly_name(): node for node in model.get_ordered_ops() if node.get_type_name() not in _NEEDLESS
     }
     return sorted((names | decode) & set(present))
+
+
+def _store_half(model: Any) -> None:
+    """Store the weights of convolutions that stay in float as float16, as ``save_model`` does for float files only."""
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in _CONVOLUTIONS:
+            continue
+        weight = node.input_value(1).get_node()
+        if weight.get_type_name() == "Constant" and weight.data.dtype == np.float32:
+            half = opset13.constant(weight.data.astype(np.float16))
+            node.input(1).replace_source_output(opset13.convert(half, "f32").output(0))
 
 
 def _share_ranges(model: Any) -> None:

@@ -17,7 +17,7 @@ from ghostyolo.evaluate import evaluate
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.formats import ExportFormat
 from ghostyolo.export.parity import LabelledPictures
-from ghostyolo.export.quantise.calibration import in_batches
+from ghostyolo.export.quantise.calibration import IMAGES, canvases_of_data, canvases_of_folder, in_batches
 from ghostyolo.export.quantise.latency import compare_latency
 from ghostyolo.export.quantise.report import QuantisationReport
 from ghostyolo.export.quantise.search import Trial, choose, search
@@ -28,6 +28,7 @@ from ghostyolo.runtime.engine import open_engine
 from ghostyolo.runtime.predictor import Predictor
 
 COMPARED = 16  # pictures
+NO_PICTURES = "precision int8 needs pictures to calibrate on: give --data D, or --calibration FOLDER"
 Writer = Callable[[ExportJob, Path], None]
 
 
@@ -49,7 +50,7 @@ class Quantisation:
 
     def __post_init__(self) -> None:
         if not self.calibration:
-            raise ConfigError("precision int8 needs pictures to calibrate on: give --data, or --calibration FOLDER")
+            raise ConfigError(NO_PICTURES)
         if not self.max_drop >= 0:
             raise ConfigError(f"max_drop must be 0 or more points of AP, not {self.max_drop}")
 
@@ -57,6 +58,35 @@ class Quantisation:
         """A few of the canvases as pictures (H, W, C)."""
         some = self.calibration[:: -(-len(self.calibration) // COMPARED)]
         return [np.rint(canvas[0].transpose(1, 2, 0) * 255).astype(np.uint8) for canvas in some]
+
+
+def read_quantisation(
+    data: str | Path | None,
+    calibration: str | Path | None,
+    size: tuple[int, int],
+    channels: int = 3,
+    images: int = IMAGES,
+    max_drop: float = 1.0,
+) -> Quantisation:
+    """Read the pictures to calibrate on.
+
+    Args:
+        data: a data set, whose train split is taken where there is no ``calibration``.
+        calibration: a folder of pictures.
+        size: (height, width) of the canvas in pixels.
+        channels: of the network's input.
+        images: at most so many.
+        max_drop: see :class:`Quantisation`.
+
+    Raises:
+        ConfigError: neither data nor folder, or an impossible number.
+        DataError, SourceError: there are no pictures.
+    """
+    if calibration is not None:
+        return Quantisation(canvases_of_folder(calibration, size, channels, images), max_drop)
+    if data is None:
+        raise ConfigError(NO_PICTURES)
+    return Quantisation(canvases_of_data(data, size, channels, images), max_drop)
 
 
 def quantise_network(
