@@ -1,0 +1,69 @@
+"""Write a detector as ``.mnn`` through ONNX, with the metadata as its ``bizCode``.
+
+``fp16`` stores weights in float16, the arithmetic of the engine here stays float32. A file without a fixed size is
+reshaped by MNN at each call of another size.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from ghostyolo.errors import ExportError
+from ghostyolo.export.deployed import ExportJob
+from ghostyolo.export.mnn_tools import convert
+from ghostyolo.export.onnx import to_onnx
+
+_UNSUPPORTED = re.compile(r"These Op Not Support: *(.+)")
+
+
+def write(job: ExportJob, path: Path) -> None:
+    """Write ``path``, see :mod:`ghostyolo.export.formats`."""
+    export = job.metadata.export
+    convert_proto(to_onnx(job), path, job.metadata.to_json(), half=export is not None and export.precision == "fp16")
+
+
+def convert_proto(proto: onnx.ModelProto, path: Path, metadata: str, half: bool = False) -> None:
+    """Write an ONNX graph as ``.mnn``.
+
+    Args:
+        proto: in float32.
+        path: to write.
+        metadata: JSON to put inside.
+        half: store weights in float16.
+
+    Raises:
+        ExportError: an operator that MNN lacks, or another complaint of its converter.
+    """
+    with tempfile.TemporaryDirectory() as room:
+        onnx.save(proto, Path(room) / "model.onnx")
+        # The converter takes the metadata as an argument, which is not text but bytes on some systems.
+        ascii_only = json.dumps(json.loads(metadata))
+        flags = ["--fp16"] if half else []
+        lines = convert(
+            *("-f", "ONNX", "--modelFile", "model.onnx", "--MNNModel", "model.mnn", "--bizCode", ascii_only),
+            *flags,
+            folder=Path(room),
+        )
+        written = Path(room) / "model.mnn"
+        if not written.is_file():
+            raise ExportError(f"MNN cannot take this network: {_reason(lines, proto)}")
+        path.write_bytes(written.read_bytes())
+
+
+def _reason(lines: list[str], proto: onnx.ModelProto) -> str:
+    for line in lines:
+        found = _UNSUPPORTED.search(line)
+        if found:
+            operators = [name.removeprefix("ONNX::") for name in re.split(r"[ ,]+", found.group(1).strip())]
+            return "; ".join(f"it has no operator {name}{_where(name, proto)}" for name in operators)
+    return (lines[-1] if lines else "its converter said nothing")[:300]
+
+
+def _where(operator: str, proto: onnx.ModelProto) -> str:
+    names = [node.name or node.output[0] for node in proto.graph.node if node.op_type == operator]
+    return f" (layer {', '.join(names[:3])})" if names else ""
