@@ -10,28 +10,17 @@ pytest.importorskip("pnnx", reason="needs the pnnx extra")
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from ghostyolo.errors import ExportError  # noqa: E402
-from ghostyolo.export.deployed import DeployedModel, ExportJob  # noqa: E402
+from ghostyolo.export.deployed import ExportJob  # noqa: E402
 from ghostyolo.export.ncnn import convert  # noqa: E402
-from ghostyolo.export.options import ExportOptions  # noqa: E402
-from ghostyolo.export.quantise.ncnn import best_threshold, quantise, quantise_layer  # noqa: E402
+from ghostyolo.export.quantise.ncnn import quantise, quantise_layer  # noqa: E402
 from ghostyolo.export.quantise.ncnn_model import Array, Layer, read_model, write_model  # noqa: E402
-from ghostyolo.metadata import ExportInfo  # noqa: E402
 from ghostyolo.runtime.engine import open_engine  # noqa: E402
 from ghostyolo.runtime.ncnn_folder import BIN, PARAM  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
-HEAD = {f"head.box.{level}.2" for level in range(3)} | {f"head.cls.{level}.4" for level in range(3)}
-
 
 def job() -> ExportJob:
-    info = ExportInfo(format="ncnn", precision="int8", batch=1, height=64, width=64)
-    metadata = mobile.confident_model()[1].model_copy(update={"deployed": True, "export": info})
-    return ExportJob(DeployedModel(mobile.folded(), "decoded"), metadata, ExportOptions())
-
-
-def pictures(count: int = 4) -> list[np.ndarray]:
-    generator = np.random.default_rng(0)
-    return [generator.random((1, 3, 64, 64), dtype=np.float32) for _ in range(count)]
+    return mobile.int8_job("ncnn")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +33,7 @@ def float_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def int8_folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "m_ncnn"
-    quantise(job(), path, pictures(), frozenset())
+    quantise(job(), path, mobile.noise(), frozenset())
     return path
 
 
@@ -78,7 +67,7 @@ def test_int8_is_near_the_network_and_a_fraction_of_its_weights(int8_folder, flo
 
 
 def test_all_convolutions_but_those_to_keep_are_int8(tmp_path, int8_folder):
-    quantise(job(), tmp_path / "m_ncnn", pictures(), frozenset({"head.box.0.2"}))
+    quantise(job(), tmp_path / "m_ncnn", mobile.noise(), frozenset({"head.box.0.2"}))
     kinds = ("Convolution", "ConvolutionDepthWise")
     lines = [
         [line.split() for line in (folder / PARAM).read_text().splitlines() if line.startswith(kinds)]
@@ -95,7 +84,7 @@ def test_all_convolutions_but_those_to_keep_are_int8(tmp_path, int8_folder):
 def test_nothing_left_to_quantise_is_refused(tmp_path):
     everything = frozenset(name for name, _ in mobile.folded().named_modules())
     with pytest.raises(ExportError, match="every convolution stays in float"):
-        quantise(job(), tmp_path / "m_ncnn", pictures(1), everything)
+        quantise(job(), tmp_path / "m_ncnn", mobile.noise(1), everything)
     assert not (tmp_path / "m_ncnn").exists()
 
 
@@ -121,9 +110,8 @@ def test_a_depthwise_layer_has_a_scale_for_each_group_and_a_silent_input_any():
     assert layer.parameters["8"] == "1"
 
 
-def test_a_single_outlier_is_clipped_and_an_even_spread_is_not():
-    outlier = np.zeros(2048)
-    outlier[:205], outlier[-1] = 10_000, 1
-    assert best_threshold(outlier, 1.0) < 0.5
-    assert best_threshold(np.full(2048, 100.0), 1.0) > 0.98
-    assert best_threshold(np.zeros(2048), 0.0) == 0.0
+@pytest.mark.slow
+def test_the_built_in_detector_keeps_its_ap_in_a_third_of_the_file(tmp_path, bccd):
+    before, after, share = mobile.builtin_int8(tmp_path / "_ncnn", "ncnn", quantise, bccd)
+    assert 100 * (before - after) < 1.0
+    assert share < 0.30

@@ -27,7 +27,9 @@ def write(job: ExportJob, path: Path) -> None:
     convert_proto(to_onnx(job), path, job.metadata.to_json(), half=export is not None and export.precision == "fp16")
 
 
-def convert_proto(proto: onnx.ModelProto, path: Path, metadata: str, half: bool = False) -> None:
+def convert_proto(
+    proto: onnx.ModelProto, path: Path, metadata: str, half: bool = False, parameters: bytes | None = None
+) -> None:
     """Write an ONNX graph as ``.mnn``.
 
     Args:
@@ -35,6 +37,7 @@ def convert_proto(proto: onnx.ModelProto, path: Path, metadata: str, half: bool 
         path: to write.
         metadata: JSON to put inside.
         half: store weights in float16.
+        parameters: of the layers to quantise (:mod:`ghostyolo.export.quantise.mnn_parameters`).
 
     Raises:
         ExportError: an operator that MNN lacks, or another complaint of its converter.
@@ -44,6 +47,9 @@ def convert_proto(proto: onnx.ModelProto, path: Path, metadata: str, half: bool 
         # The converter takes the metadata as an argument, which is not text but bytes on some systems.
         ascii_only = json.dumps(json.loads(metadata))
         flags = ["--fp16"] if half else []
+        if parameters is not None:
+            (Path(room) / "parameters.bin").write_bytes(parameters)
+            flags += ["--compressionParamsFile", "parameters.bin"]
         lines = convert(
             *("-f", "ONNX", "--modelFile", "model.onnx", "--MNNModel", "model.mnn", "--bizCode", ascii_only),
             *flags,
