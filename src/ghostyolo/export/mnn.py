@@ -11,13 +11,17 @@ import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
+from ghostyolo.export.half_storage import LARGEST_HALF
 from ghostyolo.export.mnn_tools import convert
 from ghostyolo.export.onnx import to_onnx
 
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _UNSUPPORTED = re.compile(r"These Op Not Support: *(.+)")
 
 
@@ -43,7 +47,7 @@ def convert_proto(
         ExportError: an operator that MNN lacks, or another complaint of its converter.
     """
     with tempfile.TemporaryDirectory() as room:
-        onnx.save(proto, Path(room) / "model.onnx")
+        onnx.save(_rounded_to_half(proto) if half and parameters is None else proto, Path(room) / "model.onnx")
         # The converter takes the metadata as an argument, which is not text but bytes on some systems.
         ascii_only = json.dumps(json.loads(metadata))
         flags = ["--fp16"] if half else []
@@ -59,6 +63,22 @@ def convert_proto(
         if not written.is_file():
             raise ExportError(f"MNN cannot take this network: {_reason(lines, proto)}")
         path.write_bytes(written.read_bytes())
+
+
+def _rounded_to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are the nearest float16 numbers: MNN cuts digits off, which lets errors add up."""
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(proto)
+    # What MNN stores in half; constants of the decoding are not.
+    names = {name for node in rounded.graph.node if node.op_type in _WEIGHTED for name in node.input[1:2]}
+    for initializer in rounded.graph.initializer:
+        if initializer.name not in names:
+            continue
+        values = numpy_helper.to_array(initializer)
+        if values.dtype == np.float32 and np.abs(values).max(initial=0.0) <= LARGEST_HALF:
+            nearest = values.astype(np.float16).astype(np.float32)
+            initializer.CopyFrom(numpy_helper.from_array(nearest, initializer.name))
+    return rounded
 
 
 def _reason(lines: list[str], proto: onnx.ModelProto) -> str:
