@@ -25,6 +25,7 @@ class ExportFormat:
         writer: ``module:function``.
         needs: extras that its writer and its engine need.
         dynamic: whether batch and size may be left open.
+        batches: whether a call may take more than one picture.
         precisions: that can be written.
         outputs: that can be written.
         opsets: ONNX operator sets it can be written through.
@@ -36,6 +37,7 @@ class ExportFormat:
     writer: str
     needs: tuple[str, ...] = ()
     dynamic: bool = False
+    batches: bool = True
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
     outputs: tuple[Output, ...] = ("decoded", "raw")
     opsets: range = range(0)
@@ -61,6 +63,23 @@ FORMATS = (
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
         engine="openvino",
+    ),
+    ExportFormat(
+        "mnn",
+        ".mnn",
+        "ghostyolo.export.mnn:write",
+        needs=("mnn",),
+        dynamic=True,
+        opsets=ONNX_OPSETS,
+        engine="mnn",
+    ),
+    ExportFormat(
+        "ncnn",
+        "_ncnn",
+        "ghostyolo.export.ncnn:write",
+        needs=("pnnx", "ncnn"),
+        batches=False,
+        engine="ncnn",
     ),
 )
 
