@@ -163,7 +163,7 @@ def test_a_loaded_file_scores_itself_alike(data):
     import ghostyolo
 
     metrics = ghostyolo.load(MODEL_PATH).val(data)
-    assert metrics.AP == pytest.approx(1.0)
+    assert pytest.approx(1.0) == metrics.AP
     assert ghostyolo.Detector(MODEL_PATH).val(data, batch=1) == metrics
     with pytest.raises(DataError):
         ghostyolo.load(MODEL_PATH).val(data, split="test")
