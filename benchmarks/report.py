@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ghostyolo.files import write_json
+from ghostyolo.benchmark.machine import describe_machine
+from ghostyolo.files import write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 REPOSITORY = RESULTS.parent.parent
@@ -21,23 +21,6 @@ Row = dict[str, Any]
 def data_root() -> Path:
     """Where the data sets lie: ``$GHOSTYOLO_DATA``, else a folder ``shared/data`` beside the repository."""
     return Path(os.environ.get("GHOSTYOLO_DATA", REPOSITORY.parent / "shared" / "data"))
-
-
-def describe_machine(*packages: str) -> Row:
-    """Processor, cores, memory, Python and the versions of the packages that matter for a result."""
-    versions = {}
-    for package in ("ghostyolo", *packages):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "packages": versions,
-    }
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -72,10 +55,14 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
     return "\n".join(lines)
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def write_between(page: Path, name: str, table: str) -> None:
+    """Put a table between its marks in a page: ``<!-- NAME table, ... -->`` and ``<!-- end of the NAME table -->``.
+
+    Raises:
+        SystemExit: the page has no such marks, or has them twice.
+    """
+    marks = re.compile(rf"(<!-- {name} table.*?-->\n\n).*?(\n\n<!-- end of the {name} table -->)", re.DOTALL)
+    text, count = marks.subn(lambda match: f"{match[1]}{table}{match[2]}", page.read_text(encoding="utf-8"))
+    if count != 1:
+        raise SystemExit(f"{page} has no place for the {name} table")
+    write_text(page, text)

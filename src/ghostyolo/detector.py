@@ -15,6 +15,7 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
+    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
@@ -115,34 +116,19 @@ class Detector:
         self.weights, self._predictor = result.best, None
         return result
 
-    def val(
-        self,
-        data: str | Path,
-        split: str = "val",
-        *,
-        imgsz: int | None = None,
-        confidence: float = 0.001,
-        iou: float = 0.7,
-        batch: int = 16,
-    ) -> Metrics:
+    def val(self, data: str | Path, split: str = "val", **options: Any) -> Metrics:
         """Score on a split with COCO metrics, values 0..1.
+
+        Args:
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            split: its part to score on.
+            **options: ``imgsz``, ``confidence``, ``iou``, ``batch``: see
+                :meth:`ghostyolo.runtime.predictor.Predictor.val`.
 
         Raises:
             ConfigError, DataError: model and data have different classes, or there is nothing to score on.
         """
-        from ghostyolo.data.formats import load_dataset
-        from ghostyolo.evaluate import evaluate
-
-        dataset = load_dataset(data, splits=[split])
-        return evaluate(
-            self.predictor,
-            dataset.splits[split],
-            dataset.class_names,
-            imgsz=imgsz,
-            confidence=confidence,
-            iou=iou,
-            batch=batch,
-        ).metrics
+        return self.predictor.val(data, split, **options)
 
     def predict(self, sources: Source | Iterable[Source], **options: Any) -> Iterator[Prediction]:
         """Detect objects on pictures, folders, globs, URLs, videos, RGB arrays or PIL images.
@@ -156,6 +142,16 @@ class Detector:
             One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.
         """
         return self.predictor.predict(sources, **options)
+
+    def benchmark(self, images: Source | Iterable[Source] | None = None, **options: Any) -> Timing:
+        """Time letterbox, network and NMS in this process, on pictures or built-in ones.
+
+        Args:
+            images: see :meth:`predict`.
+            **options: ``imgsz``, ``batch``, ``runs``, ``warmup``: see
+                :meth:`ghostyolo.runtime.predictor.Predictor.benchmark`.
+        """
+        return self.predictor.benchmark(images, **options)
 
     def export(
         self,

@@ -14,6 +14,7 @@ _PROBES = {
     "train": ("torch", "torchvision", "timm", "lightning"),
     "scenes": ("sklearn", "skimage"),
     "ultralytics": ("ultralytics",),
+    "energy": ("zeus", "pynvml"),
     "openvino": ("openvino",),
     "mnn": ("MNN",),
     "ncnn": ("ncnn",),

@@ -37,7 +37,7 @@ def cells(tmp_path):
 def test_help_names_every_command(run_cli):
     done = run_cli("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "predict", "train", "val", "export", "models", "data"):
+    for command in ("demo", "predict", "train", "val", "export", "benchmark", "fit", "models", "data"):
         assert command in done.stdout
 
 
@@ -81,6 +81,30 @@ def test_val_scores_a_perfect_detector_with_one(run_cli, cells, tmp_path):
     assert metrics["per_class"]["red"]["AP50"] == pytest.approx(1)
 
 
+def test_exported_detectors_are_benchmarked_and_scored(run_cli, cells, tmp_path):
+    done = run_cli(
+        *("benchmark", "--weights", MODEL_PATH, "--weights", "digits", "--imgsz", "96", "--runs", "3", "--warmup", "0"),
+        *("--threads", "1", "--json", tmp_path / "b.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["model"] for row in json.loads((tmp_path / "b.json").read_text())] == ["colour_model.onnx", "digits"]
+    done = run_cli(
+        *("benchmark", "--weights", MODEL_PATH, "--data", cells, "--runs", "1", "--warmup", "0"),
+        *("--json", tmp_path / "ap.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "ap.json").read_text())[0]["AP"] == pytest.approx(1)
+
+
+def test_fit_names_weights_within_a_budget(run_cli, tmp_path):
+    done = run_cli(
+        *("fit", "--target-ms", "100000", "--weights", "digits", "--sizes", "32,64", "--runs", "1", "--warmup", "0"),
+        *("--json", tmp_path / "fit.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "fit.json").read_text())["chosen"]["imgsz"] == 64
+
+
 def test_data_check_reports_what_is_wrong(run_cli, cells, tmp_path):
     done = run_cli("data", "check", cells, "--json", tmp_path / "before.json")
     assert done.returncode == 0, done.stderr
@@ -114,6 +138,10 @@ def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
         (("train", "--data", "DATA", "--model", "yolov13n-ghostnetv3"), "train"),
         (("export", "--weights", "bccd"), "train"),
         (("models", "--imgsz", "320"), "train"),
+        (("benchmark", "--model", "yolov8n"), "train"),
+        (("benchmark", "--weights", "bccd", "--against", "ultralytics:yolo26n"), "ultralytics"),
+        (("benchmark", "--weights", "bccd", "--picture", "b.png"), "train"),
+        (("fit", "--target-ms", "30"), "train"),
         (("demo", "--train"), "train"),
         (("val", "--weights", str(MODEL_PATH), "--data", "DATA", "--plots", "plots"), "train"),
         (("data", "digits", "--out", "digits"), "scenes"),

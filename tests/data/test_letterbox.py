@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, plan_letterbox
+from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError
 
 
@@ -102,3 +102,17 @@ def test_another_canvas_keeps_the_scale_and_centres_again():
 def test_a_picture_without_pixels_is_an_error():
     with pytest.raises(ConfigError, match="0 x 5"):
         plan_letterbox(0, 5, 64)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_network_input_is_the_canvas_divided_by_255(channels):
+    generator = np.random.default_rng(0)
+    images = [
+        generator.integers(0, 256, (height, width, channels), dtype=np.uint8)
+        for height, width in ((40, 64), (64, 64), (70, 20), (1, 1))
+    ]
+    plans = [plan_letterbox(image.shape[1], image.shape[0], 64) for image in images]
+    inputs = network_input(images, plans)
+    canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(images, plans, strict=True)])
+    np.testing.assert_array_equal(inputs, canvases.transpose(0, 3, 1, 2) / np.float32(255))
+    assert inputs.dtype == np.float32

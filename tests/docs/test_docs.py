@@ -22,6 +22,7 @@ DOCS = REPOSITORY / "docs"
 BUILTIN = ("bccd", "neu-det", "digits")
 SMALL_SCENES = ["--train", "6", "--val", "3", "--imgsz", "96"]
 SHORT_TRAINING = ["--epochs", "1", "--imgsz", "64", "--batch", "4", "--device", "cpu", "--devices", "1"]
+FEW_RUNS = ["--runs", "2", "--warmup", "0", "--threads", "1"]
 SHORT_TRAINING += ["--precision", "32", "--threads", "1", "--no-plots"]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -92,6 +93,8 @@ def is_quick(arguments: list[str]) -> bool:
         return False
     if arguments[0] == "--import":
         return False  # a test of its own
+    if arguments[0] in ("benchmark", "fit") and ("--weights" not in arguments or "--engine" in arguments):
+        return False  # networks are built and exported first
     if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
         return False
     wanted = {word for word in arguments if word in BUILTIN}
@@ -124,6 +127,8 @@ def test_quick_commands_run(page, command_line, workplace, monkeypatch):
     for arguments in quick:
         if arguments[0] == "export":  # half a minute; the slow tests do it
             shutil.copy(MODEL_PATH, export_target(arguments))
+        elif arguments[0] in ("benchmark", "fit"):
+            run(command_line, [*arguments, *FEW_RUNS])
         elif arguments[:2] == ["data", "digits"]:
             run(command_line, [*arguments, *SMALL_SCENES])
         elif arguments[:2] == ["data", "check"]:
@@ -175,7 +180,17 @@ def test_python_snippets_are_python(page):
 
 
 @pytest.mark.parametrize(
-    "name", ["data.md", "evaluate.md", "predict.md", "models.md", "checkpoint.md", "reparam.md", "backbones.md"]
+    "name",
+    [
+        "data.md",
+        "evaluate.md",
+        "predict.md",
+        "models.md",
+        "checkpoint.md",
+        "reparam.md",
+        "backbones.md",
+        "benchmark.md",
+    ],
 )
 def test_python_snippets_run(name, workplace, capsys):
     shutil.copy(MODEL_PATH, workplace / "small.onnx")
@@ -256,6 +271,8 @@ def test_train_page_has_every_option():
         (("predict",), "predict.md"),
         (("export",), "checkpoint.md"),
         (("models",), "models.md"),
+        (("benchmark",), "benchmark.md"),
+        (("fit",), "benchmark.md"),
         (("data", "check"), "data.md"),
         (("data", "digits"), "data.md"),
         (("data", "anchors"), "data.md"),

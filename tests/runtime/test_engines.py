@@ -57,8 +57,8 @@ def test_committed_model_is_what_its_script_writes(tmp_path):
 
 
 def test_unknown_suffix_names_the_valid_ones(tmp_path):
-    with pytest.raises(WeightsError, match=r"suffix '.tflite'.*\.onnx or \.safetensors"):
-        open_engine(tmp_path / "model.tflite")
+    with pytest.raises(WeightsError, match=r"suffix '.rknn'.*end in \.onnx, \.safetensors"):
+        open_engine(tmp_path / "model.rknn")
     with pytest.raises(WeightsError, match="no suffix"):
         open_engine(tmp_path / "model")
 
@@ -84,13 +84,6 @@ def test_file_that_is_not_onnx_is_one_line(tmp_path, content):
     assert str(path) in one_line(error)
 
 
-def test_onnx_of_others_is_refused(tmp_path):
-    pytest.importorskip("onnx", reason="the onnx package writes the test model")
-    with pytest.raises(WeightsError) as error:
-        open_engine(write_model(tmp_path / "model.onnx", header=""))
-    assert "was not written by ghostyolo" in one_line(error)
-
-
 def test_damaged_metadata_names_the_key(tmp_path):
     pytest.importorskip("onnx", reason="the onnx package writes the test model")
     path = write_model(tmp_path / "model.onnx", header='{"model": "x", "class_names": [], "imgsz": 64}')
@@ -108,7 +101,7 @@ def test_onnx_with_other_outputs_is_refused(tmp_path):
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".PT", ".pkl"])
 def test_pickles_are_refused_unopened(tmp_path, suffix):
     # No such file exists: an error about a pickle shows that nothing tried to open it.
-    with pytest.raises(WeightsError, match=r"is a pickle.*\.onnx or \.safetensors"):
+    with pytest.raises(WeightsError, match=r"is a pickle.*end in \.onnx, \.safetensors"):
         open_engine(tmp_path / f"model{suffix}")
 
 

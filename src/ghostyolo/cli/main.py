@@ -20,13 +20,15 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from ghostyolo.cli import data, demo, export, models, predict, train, val
+    from ghostyolo.cli import benchmark, data, demo, export, fit, models, predict, train, val
 
     app.command("demo")(demo.demo)
     app.command("predict")(predict.predict)
     app.command("train")(train.train)
     app.command("val")(val.val)
     app.command("export")(export.export)
+    app.command("benchmark")(benchmark.benchmark)
+    app.command("fit")(fit.fit)
     app.command("models")(models.models)
     app.add_typer(data.app, name="data")
 

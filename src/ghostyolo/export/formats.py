@@ -27,6 +27,7 @@ class ExportFormat:
         needs: extras that its writer and its engine need.
         int8_needs: extras that its quantiser needs beside those.
         dynamic: whether batch and size may be left open.
+        batches: whether a call may take more than one picture.
         precisions: that can be written; where there is a quantiser, int8 too.
         outputs: that can be written.
         opsets: ONNX operator sets it can be written through.
@@ -40,6 +41,7 @@ class ExportFormat:
     needs: tuple[str, ...] = ()
     int8_needs: tuple[str, ...] = ()
     dynamic: bool = False
+    batches: bool = True
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
     outputs: tuple[Output, ...] = ("decoded", "raw")
     opsets: range = range(0)
@@ -73,6 +75,25 @@ FORMATS = (
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
         engine="openvino",
+    ),
+    ExportFormat(
+        "mnn",
+        ".mnn",
+        "ghostyolo.export.mnn:write",
+        quantiser="ghostyolo.export.quantise.mnn:quantise",
+        needs=("mnn",),
+        dynamic=True,
+        opsets=ONNX_OPSETS,
+        engine="mnn",
+    ),
+    ExportFormat(
+        "ncnn",
+        "_ncnn",
+        "ghostyolo.export.ncnn:write",
+        quantiser="ghostyolo.export.quantise.ncnn:quantise",
+        needs=("pnnx", "ncnn"),
+        batches=False,
+        engine="ncnn",
     ),
 )
 

@@ -1,8 +1,9 @@
 """Non-maximum suppression at the end of an ONNX graph.
 
 ``boxes`` (B, A, 4) and ``scores`` (B, A, classes) become one output ``detections`` (N, 7) float32: index of the
-picture, x1, y1, x2, y2 in input pixels, score, class. Boxes of different classes never suppress each other. The rows of
-a picture and class stand together, the best first.
+picture, x1, y1, x2, y2 in input pixels, score, class. As when the reader suppresses, a box counts for its best class
+only and boxes of different classes never suppress each other. The rows of a picture and class stand together, the best
+first.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def append_nms(proto: onnx.ModelProto, options: NmsOptions, iou: float) -> None:
         graph.node.append(helper.make_node(kind, inputs, [f"nms_{output}"], f"nms_{output}", **attributes))
         return f"nms_{output}"
 
-    class_scores = node("Transpose", ["scores"], "class_scores", perm=[0, 2, 1])
+    best = node("ReduceMax", ["scores", constant("classes", np.array([2], np.int64))], "best", keepdims=1)
+    is_best = node("GreaterOrEqual", ["scores", best], "is_best")
+    of_best = node("Where", [is_best, "scores", constant("none", np.array(0, np.float32))], "of_best")
+    class_scores = node("Transpose", [of_best], "class_scores", perm=[0, 2, 1])
     chosen = node(
         "NonMaxSuppression",
         [

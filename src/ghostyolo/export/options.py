@@ -74,6 +74,8 @@ class ExportOptions:
             raise ConfigError(f"{kind.name} files have one size and batch: leave out --dynamic")
         if self.batch < 1:
             raise ConfigError(f"batch must be at least 1, not {self.batch}")
+        if self.batch > 1 and not kind.batches:
+            raise ConfigError(f"{kind.name} takes one picture at a time: leave out --batch {self.batch}")
         dynamic = kind.dynamic and self.dynamic is not False
         if dynamic and self.batch != 1:
             raise ConfigError(f"batch {self.batch} needs a fixed size: add --static")

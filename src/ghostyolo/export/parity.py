@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from ghostyolo.data.images import read_image
-from ghostyolo.data.letterbox import apply_letterbox
+from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
@@ -249,7 +249,7 @@ def _canvases(
     for picture in pictures:
         size = (picture.shape[1], picture.shape[0])
         (plan,) = plan_batch([size], canvas or metadata.imgsz, metadata.stride, rect=canvas is None)
-        inputs.append(apply_letterbox(picture, plan).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+        inputs.append(network_input([picture], [plan]))
     return inputs
 
 

@@ -39,6 +39,7 @@ class Part:
 
 
 _PARTS: dict[str, dict[str, Part]] = {"backbone": {}, "neck": {}, "head": {}}
+_IMPORTED: list[Path] = []
 
 
 def _register(kind: str, name: str, scales: Scales | None) -> Callable[[T], T]:
@@ -109,6 +110,12 @@ def import_file(path: Path) -> None:
         raise
     except Exception as error:  # whatever the user's own code raises
         raise ConfigError(f"cannot import {path}: {type(error).__name__}: {error}") from error
+    _IMPORTED.append(path.resolve())
+
+
+def imported_files() -> list[Path]:
+    """The files that :func:`import_file` ran, for processes that must run them too."""
+    return list(_IMPORTED)
 
 
 def list_parts(kind: str) -> list[str]:

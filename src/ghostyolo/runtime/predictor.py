@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, plan_letterbox
+from ghostyolo.data.letterbox import Letterbox, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engine import Engine, open_engine
@@ -28,6 +28,9 @@ from ghostyolo.runtime.weights import resolve_weights
 
 if TYPE_CHECKING:
     import supervision
+
+    from ghostyolo.benchmark.timing import Timing
+    from ghostyolo.evaluate import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,21 @@ class Prediction:
     frame: Frame
     detections: supervision.Detections
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures as the network takes them, and the way back.
+
+    Attributes:
+        inputs: (B, C, H, W) float32 in 0..1.
+        plans: where each picture lies on its canvas.
+        sizes: (width, height) of each picture in pixels.
+    """
+
+    inputs: npt.NDArray[np.float32]
+    plans: list[Letterbox]
+    sizes: list[tuple[int, int]]
 
 
 class Predictor:
@@ -147,51 +165,149 @@ class Predictor:
             ConfigError: an impossible option.
             SourceError: a picture of a shape or type the network cannot take.
         """
-        import supervision
-
-        side = self._check_options(confidence, iou, max_detections, imgsz)
+        self._check_options(confidence, iou, max_detections, imgsz)
         if not images:
             return []
+        prepared = self.prepare(images, imgsz=imgsz, rect=rect)
+        boxes_xyxy, scores = self.engine(prepared.inputs)
+        return self.finish(
+            prepared,
+            boxes_xyxy,
+            scores,
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            multi_label=multi_label,
+        )
+
+    def prepare(self, images: list[npt.NDArray[np.uint8]], *, imgsz: int | None = None, rect: bool = True) -> Prepared:
+        """Do what comes before the network: channels, letterbox, scaling to 0..1.
+
+        Args:
+            images, imgsz, rect: see :meth:`detect`; at least one picture.
+
+        Raises:
+            ConfigError: an impossible size.
+            SourceError: a picture of a shape or type the network cannot take.
+        """
+        side = self._check_size(imgsz)
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
-        rect = rect and self.canvas is None
-        plans = plan_batch([(image.shape[1], image.shape[0]) for image in pictures], side, self.metadata.stride, rect)
-        canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(pictures, plans, strict=True)])
-        inputs = np.empty((len(images), canvases.shape[3], *canvases.shape[1:3]), dtype=np.float32)
-        np.divide(canvases.transpose(0, 3, 1, 2), np.float32(255), out=inputs)
-        all_boxes, all_scores = self.engine(inputs)
+        sizes = [(image.shape[1], image.shape[0]) for image in pictures]
+        plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None)
+        return Prepared(network_input(pictures, plans), plans, sizes)
+
+    def finish(
+        self,
+        prepared: Prepared,
+        boxes_xyxy: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        max_detections: int = 300,
+        multi_label: bool = False,
+    ) -> list[supervision.Detections]:
+        """Do what comes after the network: threshold, NMS where it is needed, boxes back to each picture.
+
+        Args:
+            prepared: what the network was given.
+            boxes_xyxy: (B, A, 4) in pixels of the canvas.
+            scores: (B, A, classes) in 0..1.
+            confidence, iou, max_detections, multi_label: see :meth:`detect`.
+        """
+        import supervision
 
         names = np.array(self.class_names)
         results = []
-        for image, plan, boxes, scores in zip(pictures, plans, all_boxes, all_scores, strict=True):
-            boxes, scores, labels = select_detections(
+        for (width, height), plan, boxes, class_scores in zip(
+            prepared.sizes, prepared.plans, boxes_xyxy, scores, strict=True
+        ):
+            boxes, confidences, labels = select_detections(
                 boxes,
-                scores,
+                class_scores,
                 confidence=confidence,
                 iou=iou if self.metadata.nms else None,
                 max_detections=max_detections,
                 multi_label=multi_label,
             )
-            boxes = plan.boxes_to_image(boxes, image.shape[1], image.shape[0])
+            boxes = plan.boxes_to_image(boxes, width, height)
             inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # a box on the padding alone has nothing left
             results.append(
                 supervision.Detections(
                     xyxy=boxes[inside],
-                    confidence=scores[inside],
+                    confidence=confidences[inside],
                     class_id=labels[inside],
                     data={"class_name": names[labels[inside]]},
                 )
             )
         return results
 
-    def _check_options(
-        self, confidence: float, iou: float, max_detections: int, imgsz: int | None
-    ) -> int | tuple[int, int]:
-        """The side of the square to letterbox to, or the canvas of a file that takes only one."""
+    def val(
+        self,
+        data: str | Path,
+        split: str = "val",
+        *,
+        imgsz: int | None = None,
+        confidence: float = 0.001,
+        iou: float = 0.7,
+        batch: int = 16,
+    ) -> Metrics:
+        """Score on a split of a data set with COCO metrics, values 0..1.
+
+        Raises:
+            ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
+        """
+        from ghostyolo.data.formats import load_dataset
+        from ghostyolo.evaluate import evaluate
+
+        dataset = load_dataset(data, splits=[split])
+        return evaluate(
+            self,
+            dataset.splits[split],
+            dataset.class_names,
+            imgsz=imgsz,
+            confidence=confidence,
+            iou=iou,
+            batch=batch,
+        ).metrics
+
+    def benchmark(
+        self,
+        images: Source | Iterable[Source] | None = None,
+        *,
+        imgsz: int | None = None,
+        batch: int = 1,
+        runs: int = 50,
+        warmup: int = 5,
+    ) -> Timing:
+        """Time letterbox, network and NMS in this process, one call after the other.
+
+        ``ghostyolo benchmark`` measures several models in turn, each in a process of its own, and their memory too.
+
+        Args:
+            images: pictures to run on; None: built-in ones.
+            imgsz: side of the square canvas; None: the side the model was trained at.
+            batch: pictures in one call.
+            runs, warmup: timed calls, and untimed ones before them.
+
+        Raises:
+            ConfigError: an impossible option.
+            SourceError: pictures that cannot be read.
+        """
+        from ghostyolo.benchmark.steps import time_predictor
+
+        return time_predictor(self, images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
+
+    def _check_options(self, confidence: float, iou: float, max_detections: int, imgsz: int | None) -> None:
         for name, value in (("confidence", confidence), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} must be between 0 and 1, not {value}")
         if max_detections < 1:
             raise ConfigError(f"max_detections must be at least 1, not {max_detections}")
+        self._check_size(imgsz)
+
+    def _check_size(self, imgsz: int | None) -> int | tuple[int, int]:
+        """The side of the square to letterbox to, or the canvas of a file that takes only one."""
         if self.canvas is not None:
             height, width = self.canvas
             if imgsz not in (None, max(self.canvas)):

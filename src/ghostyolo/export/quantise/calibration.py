@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import IMAGE_SUFFIXES, read_image
-from ghostyolo.data.letterbox import apply_letterbox, plan_letterbox
+from ghostyolo.data.letterbox import network_input, plan_letterbox
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError, SourceError
 from ghostyolo.export.deployed import ExportJob
@@ -106,7 +106,7 @@ def in_batches(calibration: Sequence[Canvas], job: ExportJob) -> list[Canvas]:
 def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> Canvas:
     """One picture (H, W, C) uint8 as input (1, C, height, width) in 0..1."""
     plan = plan_letterbox(image.shape[1], image.shape[0], size)
-    return apply_letterbox(image, plan).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return network_input([image], [plan])
 
 
 def _read(paths: Sequence[Path], size: tuple[int, int], channels: int, where: str) -> list[Canvas]:

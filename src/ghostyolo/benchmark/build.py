@@ -1,0 +1,97 @@
+"""Make the file that an engine runs, where there is none yet: export checkpoints and untrained networks.
+
+Only to be timed, so the comparison with the network is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX, CLASSES, Candidate, check_precision
+
+if TYPE_CHECKING:
+    from ghostyolo.metadata import ModelMetadata
+    from ghostyolo.models.detector import DetectionModel
+
+DEFAULT_IMGSZ = 640
+
+
+class Builder:
+    """Makes each file once, in a folder.
+
+    Args:
+        folder: for the files.
+        batch: pictures in a call, for formats that fix it.
+        classes: of untrained networks.
+    """
+
+    def __init__(self, folder: Path, batch: int = 1, classes: int = CLASSES) -> None:
+        self._folder, self._batch, self._classes = folder, batch, classes
+
+    def path(self, candidate: Candidate) -> Path:
+        """The file or folder that the candidate's engine opens.
+
+        Raises:
+            GhostYoloError: the network cannot be built or exported.
+        """
+        if candidate.kind == "file":
+            return Path(candidate.place)
+        if candidate.kind == "ultralytics":
+            from ghostyolo.benchmark.ultralytics_peer import export_peer
+
+            return export_peer(candidate.place, candidate.imgsz or DEFAULT_IMGSZ, self._batch, self._folder)
+        return self._export(candidate)
+
+    def _export(self, candidate: Candidate) -> Path:
+        from ghostyolo.export.formats import FORMATS
+        from ghostyolo.export.options import ExportOptions
+        from ghostyolo.export.run import export_network
+
+        stem = "-".join([Path(candidate.place).stem.replace("/", "_"), candidate.precision, *_size(candidate.imgsz)])
+        if candidate.engine == CHECKPOINT_ENGINE:
+            target = self._folder / f"{stem}{CHECKPOINT_SUFFIX}"
+            if not target.exists():
+                from ghostyolo.models.weights import save_checkpoint
+
+                save_checkpoint(*self._load(candidate), target)
+            return target
+        check_precision(candidate.engine, candidate.precision)
+        kind = next(kind for kind in FORMATS if kind.engine == candidate.engine)
+        target = self._folder / f"{stem}{kind.suffix}"
+        if not target.exists():
+            model, metadata = self._load(candidate)
+            options = ExportOptions(
+                imgsz=candidate.imgsz, dynamic=False, batch=self._batch, precision=candidate.precision
+            )
+            export_network(model, metadata, target, kind.name, options, check=False)
+        return target
+
+    def _load(self, candidate: Candidate) -> tuple[DetectionModel, ModelMetadata]:
+        import torch
+
+        from ghostyolo import __version__
+        from ghostyolo.metadata import ModelMetadata
+        from ghostyolo.models import build_model
+        from ghostyolo.models.weights import load_checkpoint
+
+        if candidate.kind == "checkpoint":
+            return load_checkpoint(candidate.place)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(candidate.place, num_classes=self._classes)
+        metadata = ModelMetadata(
+            version=__version__,
+            model=candidate.place,
+            class_names=[f"class {number}" for number in range(self._classes)],
+            imgsz=candidate.imgsz or model.config.imgsz or DEFAULT_IMGSZ,
+            stride=model.stride,
+            in_channels=model.in_channels,
+            mean=list(model.config.mean),
+            std=list(model.config.std),
+        )
+        return model, metadata
+
+
+def _size(imgsz: int | None) -> list[str]:
+    return [] if imgsz is None else [str(imgsz)]

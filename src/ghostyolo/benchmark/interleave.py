@@ -1,0 +1,68 @@
+"""Several models in one run: short bursts of each, round after round, so that all meet the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ghostyolo.benchmark.timing import Call, burst_sizes, turns
+
+
+class Runner(Protocol):
+    """What can run calls; :class:`ghostyolo.benchmark.process.Process` does."""
+
+    def calls(self, count: int) -> tuple[list[Call], float | None]:
+        """Run so many calls: the times of each, and the joules of all where they can be counted."""
+        ...
+
+
+@dataclass
+class Measured:
+    """What one model took.
+
+    Attributes:
+        bursts: the timed calls of each round.
+        joules: of all timed calls; None where they cannot be counted.
+    """
+
+    bursts: list[list[Call]] = field(default_factory=list)
+    joules: float | None = 0.0
+
+    @property
+    def calls(self) -> list[Call]:
+        """All timed calls."""
+        return [call for burst in self.bursts for call in burst]
+
+
+def interleave(
+    runners: Sequence[Runner], runs: int, warmup: int, progress: Callable[[int], None] | None = None
+) -> list[Measured]:
+    """Run each model ``runs`` times, in turns, and time the calls.
+
+    A call before each burst is not timed: the others have filled the caches in between, which a model that runs alone
+    does not meet.
+
+    Args:
+        runners: the models.
+        runs: timed calls of each.
+        warmup: untimed calls of each at the start.
+        progress: told the number of finished timed calls, all models together.
+    """
+    measured = [Measured() for _ in runners]
+    if warmup:
+        for runner in runners:
+            runner.calls(warmup)
+    done = 0
+    for number, size in enumerate(burst_sizes(runs)):
+        for position in turns(len(runners), number):
+            if len(runners) > 1:
+                runners[position].calls(1)
+            calls, joules = runners[position].calls(size)
+            mine = measured[position]
+            mine.bursts.append(calls)
+            mine.joules = None if joules is None or mine.joules is None else mine.joules + joules
+            done += size
+            if progress is not None:
+                progress(done)
+    return measured
