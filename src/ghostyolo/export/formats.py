@@ -62,6 +62,25 @@ FORMATS = (
         opsets=ONNX_OPSETS,
         engine="openvino",
     ),
+    ExportFormat(
+        "torchscript", ".torchscript", "ghostyolo.export.torchscript:write", precisions=("fp32",), engine="torchscript"
+    ),
+    ExportFormat(
+        "executorch",
+        ".pte",
+        "ghostyolo.export.executorch:write",
+        needs=("executorch",),
+        precisions=("fp32",),
+        engine="executorch",
+    ),
+    ExportFormat(
+        "litert",
+        ".tflite",
+        "ghostyolo.export.litert:write",
+        needs=("litert-export", "litert"),
+        precisions=("fp32",),
+        engine="litert",
+    ),
 )
 
 
