@@ -1,11 +1,12 @@
 """Runs ``.pte`` files on ExecuTorch, whose Python package brings torch.
 
 ExecuTorch has one thread pool for the process, and a loaded network keeps pointing into it: the number of threads can
-be set before the first network is loaded, and not after.
+be set while no network is loaded, and at no other time.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
 from ghostyolo.runtime.silence import silence
 
-_opened: set[str] = set()
+_loaded: weakref.WeakSet[ExecuTorchEngine] = weakref.WeakSet()
 
 
 class ExecuTorchEngine(ExportedEngine):
@@ -31,7 +32,7 @@ class ExecuTorchEngine(ExportedEngine):
 
     Raises:
         WeightsError: damaged, truncated, or not written by ghostyolo.
-        ConfigError: another device, or another number of threads than a network before it in this process.
+        ConfigError: another device, or another number of threads than a network that is loaded in this process.
     """
 
     name = "executorch"
@@ -46,7 +47,7 @@ class ExecuTorchEngine(ExportedEngine):
 
             if threads is not None:
                 _set_threads(portable_lib, threads)
-            _opened.add(str(path))
+            _loaded.add(self)
             try:
                 # The program must outlive its methods.
                 self._program = Runtime.get().load_program(self.path)
@@ -59,7 +60,8 @@ class ExecuTorchEngine(ExportedEngine):
                 self._method = self._program.load_method("forward")
             except RuntimeError as error:
                 raise WeightsError(
-                    f"{path} cannot be opened: truncated, damaged or not an ExecuTorch program; export it again ({error})"
+                    f"{path} cannot be opened: truncated, damaged or not an ExecuTorch program; "
+                    f"export it again ({error})"
                 ) from error
         self._torch = torch
 
@@ -71,7 +73,7 @@ def _set_threads(library: Any, threads: int) -> None:
     present = library._threadpool_get_thread_count()
     if present == threads:
         return
-    if _opened:
+    if _loaded:
         raise ConfigError(
             f"ExecuTorch has {present} threads in this process and a network that uses them: "
             f"open it with threads={present}, or in a process of its own"
