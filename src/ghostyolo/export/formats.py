@@ -81,6 +81,10 @@ FORMATS = (
         precisions=("fp32",),
         engine="litert",
     ),
+    ExportFormat(  # its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing
+        "tensorrt", ".engine", "ghostyolo.export.tensorrt:write", dynamic=True, opsets=ONNX_OPSETS, engine="tensorrt"
+    ),
+    ExportFormat("tnn", ".tnn.onnx", "ghostyolo.export.tnn:write", precisions=("fp32",), engine="onnxruntime"),
 )
 
 
