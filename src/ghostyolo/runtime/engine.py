@@ -64,6 +64,7 @@ ENGINE_KINDS = (
     EngineKind("torchscript", ".torchscript", "ghostyolo.runtime.torchscript_engine:TorchScriptEngine", "train"),
     EngineKind("executorch", ".pte", "ghostyolo.runtime.executorch_engine:ExecuTorchEngine", "executorch"),
     EngineKind("litert", ".tflite", "ghostyolo.runtime.litert_engine:LiteRtEngine", "litert"),
+    EngineKind("tensorrt", ".engine", "ghostyolo.runtime.tensorrt_engine:TensorRtEngine", "tensorrt"),
 )
 ENGINE_SUFFIXES = tuple(kind.suffix for kind in ENGINE_KINDS)
 
