@@ -37,6 +37,16 @@ def test_the_check_at_export_ran_the_file(path):
     assert report["pixels"] < 1e-3
 
 
+def test_half_weights_make_a_smaller_file_with_nearly_the_same_answers(path, tmp_path):
+    half = files.export(tmp_path / "m.tflite", "litert", precision="fp16")
+    assert files.parity_report(half)["precision"] == "fp16"
+    images = np.random.default_rng(0).random((1, 3, files.HEIGHT, files.WIDTH), dtype=np.float32)
+    boxes, scores = open_engine(path)(images)
+    half_boxes, half_scores = open_engine(half)(images)
+    assert 0 < np.abs(half_boxes - boxes).max() < 0.5
+    assert np.abs(half_scores - scores).max() < 0.01
+
+
 def test_any_unzip_program_shows_the_metadata(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["ghostyolo.json"]

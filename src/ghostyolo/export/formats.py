@@ -78,7 +78,6 @@ FORMATS = (
         ".tflite",
         "ghostyolo.export.litert:write",
         needs=("litert-export", "litert"),
-        precisions=("fp32",),
         engine="litert",
     ),
     ExportFormat(  # its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing
