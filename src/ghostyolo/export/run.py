@@ -13,6 +13,7 @@ from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
 from ghostyolo.export.formats import ExportFormat, find_format
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.parity import Image, LabelledPictures, ParityReport, check_parity
+from ghostyolo.export.unfinished import Unfinished
 from ghostyolo.extras import require
 from ghostyolo.files import move_into_place, staged, write_json
 from ghostyolo.metadata import ModelMetadata
@@ -99,7 +100,10 @@ def export_network(
     )
     job = ExportJob(deployed, metadata, options)
     with staged(out) as path:
-        write_format(kind, job, path)
+        try:
+            write_format(kind, job, path)
+        except Unfinished as error:
+            raise _left_beside(error, out, overwrite) from error
         seconds = time.perf_counter() - start
         parity = check_parity(folded, metadata, path, images, labelled) if check else None
         if parity is not None and parity.failures:
@@ -120,6 +124,14 @@ def write_format(kind: ExportFormat, job: ExportJob, path: Path) -> None:
     getattr(importlib.import_module(module), name)(job, path)
     if not path.exists():
         raise ExportError(f"{kind.name}: its writer left no {path.name}")
+
+
+def _left_beside(error: Unfinished, out: Path, overwrite: bool) -> ExportError:
+    kept = out.with_name(error.left.name)
+    if kept.exists() and not overwrite:
+        raise OutputError(f"{kept} exists, where the source of {out.name} would go: give --overwrite") from error
+    move_into_place(error.left, kept)
+    return ExportError(error.explain(kept))
 
 
 def size_in_megabytes(path: Path) -> float:
