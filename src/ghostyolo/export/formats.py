@@ -23,10 +23,12 @@ class ExportFormat:
         name: as in ``--format``.
         suffix: of the file's or folder's name.
         writer: ``module:function``.
+        quantiser: ``module:function`` that writes INT8 files (:mod:`ghostyolo.export.quantise`); empty: there is none.
         needs: extras that its writer and its engine need.
+        int8_needs: extras that its quantiser needs beside those.
         dynamic: whether batch and size may be left open.
         batches: whether a call may take more than one picture.
-        precisions: that can be written.
+        precisions: that can be written; where there is a quantiser, int8 too.
         outputs: that can be written.
         opsets: ONNX operator sets it can be written through.
         engine: name of what runs it here (:data:`ghostyolo.runtime.engine.ENGINE_KINDS`).
@@ -35,7 +37,9 @@ class ExportFormat:
     name: str
     suffix: str
     writer: str
+    quantiser: str = ""
     needs: tuple[str, ...] = ()
+    int8_needs: tuple[str, ...] = ()
     dynamic: bool = False
     batches: bool = True
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
@@ -43,12 +47,18 @@ class ExportFormat:
     opsets: range = range(0)
     engine: str = ""
 
+    @property
+    def written_as(self) -> tuple[Precision, ...]:
+        """All precisions of its files."""
+        return (*self.precisions, "int8") if self.quantiser else self.precisions
+
 
 FORMATS = (
     ExportFormat(
         "onnx",
         ".onnx",
         "ghostyolo.export.onnx:write",
+        quantiser="ghostyolo.export.quantise.onnx:quantise",
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
@@ -58,7 +68,9 @@ FORMATS = (
         "openvino",
         "_openvino",
         "ghostyolo.export.openvino:write",
+        quantiser="ghostyolo.export.quantise.openvino:quantise",
         needs=("openvino",),
+        int8_needs=("nncf",),
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
@@ -68,6 +80,7 @@ FORMATS = (
         "mnn",
         ".mnn",
         "ghostyolo.export.mnn:write",
+        quantiser="ghostyolo.export.quantise.mnn:quantise",
         needs=("mnn",),
         dynamic=True,
         opsets=ONNX_OPSETS,
@@ -77,6 +90,7 @@ FORMATS = (
         "ncnn",
         "_ncnn",
         "ghostyolo.export.ncnn:write",
+        quantiser="ghostyolo.export.quantise.ncnn:quantise",
         needs=("pnnx", "ncnn"),
         batches=False,
         engine="ncnn",

@@ -45,6 +45,10 @@ def to_onnx(job: ExportJob) -> onnx.ModelProto:
     Raises:
         ExportError: the exporter cannot take the network.
     """
+    return job.once("onnx", lambda: _make(job))
+
+
+def _make(job: ExportJob) -> onnx.ModelProto:
     export = job.metadata.export
     program = _trace(job, dynamic=export is None or export.canvas is None)
     _name_after_layers(program)

@@ -66,8 +66,8 @@ class ExportOptions:
         ):
             if value not in valid:
                 raise ConfigError(f"unknown {name} '{value}': {suggest(value, valid)}")
-        if self.precision not in kind.precisions:
-            raise ConfigError(f"{kind.name} is written as {' or '.join(kind.precisions)}, not as {self.precision}")
+        if self.precision not in kind.written_as:
+            raise ConfigError(f"{kind.name} is written as {' or '.join(kind.written_as)}, not as {self.precision}")
         if self.output not in kind.outputs:
             raise ConfigError(f"{kind.name} can have {' or '.join(kind.outputs)} outputs, not {self.output}")
         if self.dynamic and not kind.dynamic:

@@ -58,6 +58,8 @@ class TrainRecipe(BaseModel):
         cache: "ram" keeps decoded pictures, resized to imgsz.
         channels_last: memory layout of pictures and weights.
         augment: strengths of augmentation.
+        qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.qat`), with defaults of its own: 3 epochs,
+            AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
         plots: draw result pictures at the end.
         tensorboard: write TensorBoard logs.
     """
@@ -95,6 +97,7 @@ class TrainRecipe(BaseModel):
     cache: Literal["ram", "none"] = "ram"
     channels_last: bool = False
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
+    qat: bool = False
     plots: bool = True
     tensorboard: bool = True
 
