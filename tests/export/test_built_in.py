@@ -7,10 +7,10 @@ import json
 import pytest
 
 from ghostyolo.export.formats import find_format
+from ghostyolo.export.parity import built_in_pictures
 from ghostyolo.extras import available
 from ghostyolo.runtime.engine import open_engine
 from ghostyolo.runtime.predictor import Predictor
-from ghostyolo.runtime.weights import assets_folder
 
 
 @pytest.mark.slow
@@ -30,5 +30,4 @@ def test_the_command_exports_bccd_within_a_hundredth_of_a_pixel(run_cli, tmp_pat
     assert report["pixels"] < 0.01
     assert report["score"] < 1e-4
     assert report["matched"] == report["detections"] > 0
-    pictures = sorted((assets_folder() / "pictures").glob("*.jpg"))
-    assert any(len(one) for one in Predictor(open_engine(out)).detect([str(path) for path in pictures]))
+    assert any(len(one) for one in Predictor(open_engine(out)).detect(built_in_pictures(3)))
