@@ -21,6 +21,7 @@ from ghostyolo.errors import GhostYoloError
 from ghostyolo.export.formats import FORMATS, ExportFormat
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.parity import LabelledPictures
+from ghostyolo.export.quantise.run import read_quantisation
 from ghostyolo.export.run import default_out, export_network
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.runtime.weights import resolve_weights
@@ -29,7 +30,7 @@ from report import REPOSITORY, RESULTS, data_root, markdown, read_rows, replace_
 PAGE = REPOSITORY / "docs" / "export.md"
 COLUMNS = {
     "model": "", "format": "", "precision": "", "MB": ".2f", "latency": ".2f", "boxes, px": ".2g", "detections": "",
-    "AP": ".3f", "export, s": ".0f",
+    "AP": ".3f", "float layers": "", "export, s": ".0f",
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def measure_model(model: str, arguments: argparse.Namespace, folder: Path) -> li
     checkpoint = resolve_weights(model, suffixes=(".safetensors",))
     rows, candidates = [], []
     for kind in FORMATS:
-        for precision in kind.precisions:
+        for precision in kind.written_as:
             wanted = kind.name in arguments.formats and precision in arguments.precisions
             reference = (kind.name, precision) == ("onnx", "fp32")
             if not (wanted or reference):
@@ -84,15 +85,17 @@ def measure_model(model: str, arguments: argparse.Namespace, folder: Path) -> li
 def export_one(checkpoint: Path, kind: ExportFormat, precision: Any, out: Path, data: Path) -> dict[str, Any]:
     network, metadata = load_checkpoint(checkpoint)
     dataset = load_dataset(data, splits=["val"])
+    options = ExportOptions(dynamic=False, precision=precision)
     result = export_network(
         network,
         metadata,
         out,
         kind.name,
-        ExportOptions(dynamic=False, precision=precision),
+        options,
         labelled=LabelledPictures(dataset.splits["val"], dataset.class_names),
+        quantisation=read_quantisation(data, None, options.canvas(metadata)) if precision == "int8" else None,
     )
-    parity = result.parity
+    parity, quantised = result.parity, result.quantisation
     assert parity is not None
     return {
         "format": kind.name,
@@ -100,8 +103,8 @@ def export_one(checkpoint: Path, kind: ExportFormat, precision: Any, out: Path, 
         "MB": result.megabytes,
         "boxes, px": parity.confident_pixels,
         "detections": f"{parity.matched} / {parity.detections}",
-        "AP": parity.ap_file,
-        "AP of the network": parity.ap_network,
+        "AP": parity.ap_file if quantised is None else quantised.ap,
+        "float layers": None if quantised is None else f"{len(quantised.kept)} / {quantised.layers}",
         "export, s": result.seconds,
     }
 

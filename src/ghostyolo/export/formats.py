@@ -95,6 +95,28 @@ FORMATS = (
         batches=False,
         engine="ncnn",
     ),
+    ExportFormat(
+        "torchscript", ".torchscript", "ghostyolo.export.torchscript:write", precisions=("fp32",), engine="torchscript"
+    ),
+    ExportFormat(
+        "executorch",
+        ".pte",
+        "ghostyolo.export.executorch:write",
+        needs=("executorch",),
+        precisions=("fp32",),
+        engine="executorch",
+    ),
+    ExportFormat(
+        "litert",
+        ".tflite",
+        "ghostyolo.export.litert:write",
+        needs=("litert-export", "litert"),
+        engine="litert",
+    ),
+    ExportFormat(  # its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing
+        "tensorrt", ".engine", "ghostyolo.export.tensorrt:write", dynamic=True, opsets=ONNX_OPSETS, engine="tensorrt"
+    ),
+    ExportFormat("tnn", ".tnn.onnx", "ghostyolo.export.tnn:write", precisions=("fp32",), engine="onnxruntime"),
 )
 
 

@@ -16,6 +16,7 @@ from ghostyolo.export.parity import TOLERANCES, Image, LabelledPictures, ParityR
 from ghostyolo.export.quantise.report import SUFFIX as QUANTISATION_SUFFIX
 from ghostyolo.export.quantise.report import QuantisationReport
 from ghostyolo.export.quantise.run import NO_PICTURES, Quantisation, quantise_network
+from ghostyolo.export.unfinished import Unfinished
 from ghostyolo.extras import require
 from ghostyolo.files import move_into_place, size_in_megabytes, staged, write_json
 from ghostyolo.metadata import ModelMetadata
@@ -111,17 +112,21 @@ def export_network(
     job = ExportJob(deployed, metadata, options)
     with staged(out) as path:
         quantised, tolerance = None, None
-        if quantisation is not None and int8:
-            quantised = quantise_network(
-                kind, job, folded, path, quantisation, labelled, lambda job, path: write_format(kind, job, path)
-            )
+        try:
+            if quantisation is not None and int8:
+                quantised = quantise_network(
+                    kind, job, folded, path, quantisation, labelled, lambda job, path: write_format(kind, job, path)
+                )
+            else:
+                write_format(kind, job, path)
+        except Unfinished as error:
+            raise _left_beside(error, out, overwrite) from error
+        if quantised is not None and quantisation is not None:
             if quantised.too_far:
                 raise _lost_too_much(quantised, path, out)
             # AP is known by now; and 8 bits answer for pictures like those that set their ranges.
             labelled, tolerance = None, replace(TOLERANCES["int8"], ap=quantisation.max_drop)
             images = images if images is not None else quantisation.pictures()
-        else:
-            write_format(kind, job, path)
         seconds = time.perf_counter() - start
         parity = check_parity(folded, metadata, path, images, labelled, tolerance) if check else None
         if parity is not None and parity.failures:
@@ -144,6 +149,14 @@ def write_format(kind: ExportFormat, job: ExportJob, path: Path) -> None:
     getattr(importlib.import_module(module), name)(job, path)
     if not path.exists():
         raise ExportError(f"{kind.name}: its writer left no {path.name}")
+
+
+def _left_beside(error: Unfinished, out: Path, overwrite: bool) -> ExportError:
+    kept = out.with_name(error.left.name)
+    if kept.exists() and not overwrite:
+        raise OutputError(f"{kept} exists, where the source of {out.name} would go: give --overwrite") from error
+    move_into_place(error.left, kept)
+    return ExportError(error.explain(kept))
 
 
 def _lost_too_much(quantised: QuantisationReport, path: Path, out: Path) -> ParityError:
