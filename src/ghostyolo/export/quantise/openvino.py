@@ -8,7 +8,6 @@ times as long and was no better. Everything behind the last convolutions stays i
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
 from collections.abc import Sequence
@@ -45,8 +44,7 @@ def quantise(
     proto = to_onnx(job)
     calls = in_batches(calibration, job)
     kept = [node for node, layer in convolutions(proto).items() if layer in keep_float]
-    nncf.set_log_level(logging.ERROR)
-    with tempfile.TemporaryDirectory() as room, quiet():
+    with tempfile.TemporaryDirectory() as room, quiet("nncf"):
         source = Path(room) / "model.onnx"
         onnx.save(proto, source)
         try:
