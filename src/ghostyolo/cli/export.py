@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def export(
     weights: str = typer.Option(..., help="A .safetensors checkpoint, or a built-in name such as bccd."),
-    format: str = typer.Option("onnx", help="onnx or openvino."),
+    format: str = typer.Option(
+        "onnx", help="onnx, openvino, tensorrt, mnn, ncnn, tnn, torchscript, executorch or litert."
+    ),
     out: Path | None = typer.Option(None, help="File or folder to write. [default: beside the checkpoint]"),
     imgsz: str | None = typer.Option(
         None,
