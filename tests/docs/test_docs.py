@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import shutil
@@ -152,7 +153,7 @@ def export_target(arguments: list[str]) -> Path:
     from ghostyolo.export.formats import find_format
     from ghostyolo.export.run import default_out
 
-    options = dict(zip(arguments[1:], arguments[2:], strict=False))
+    options = dict(itertools.pairwise(arguments))
     if "--out" in options:
         return Path(options["--out"])
     return default_out(options["--weights"], find_format(options.get("--format", "onnx")))
