@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ghostyolo.benchmark.machine import describe_machine
-from ghostyolo.files import write_json
+from ghostyolo.files import write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 REPOSITORY = RESULTS.parent.parent
@@ -52,3 +53,16 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
         cells = ("-" if row.get(key) is None else format(row[key], form) for key, form in columns.items())
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def write_between(page: Path, name: str, table: str) -> None:
+    """Put a table between its marks in a page: ``<!-- NAME table, ... -->`` and ``<!-- end of the NAME table -->``.
+
+    Raises:
+        SystemExit: the page has no such marks, or has them twice.
+    """
+    marks = re.compile(rf"(<!-- {name} table.*?-->\n\n).*?(\n\n<!-- end of the {name} table -->)", re.DOTALL)
+    text, count = marks.subn(lambda match: f"{match[1]}{table}{match[2]}", page.read_text(encoding="utf-8"))
+    if count != 1:
+        raise SystemExit(f"{page} has no place for the {name} table")
+    write_text(page, text)

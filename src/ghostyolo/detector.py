@@ -104,7 +104,7 @@ class Detector:
 
         result = train_detector(
             data,
-            self.model,
+            None if recipe.get("qat") else self.model,
             out=out,
             weights=self.weights,
             backbone_weights=backbone_weights,
@@ -116,34 +116,19 @@ class Detector:
         self.weights, self._predictor = result.best, None
         return result
 
-    def val(
-        self,
-        data: str | Path,
-        split: str = "val",
-        *,
-        imgsz: int | None = None,
-        confidence: float = 0.001,
-        iou: float = 0.7,
-        batch: int = 16,
-    ) -> Metrics:
+    def val(self, data: str | Path, split: str = "val", **options: Any) -> Metrics:
         """Score on a split with COCO metrics, values 0..1.
+
+        Args:
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            split: its part to score on.
+            **options: ``imgsz``, ``confidence``, ``iou``, ``batch``: see
+                :meth:`ghostyolo.runtime.predictor.Predictor.val`.
 
         Raises:
             ConfigError, DataError: model and data have different classes, or there is nothing to score on.
         """
-        from ghostyolo.data.formats import load_dataset
-        from ghostyolo.evaluate import evaluate
-
-        dataset = load_dataset(data, splits=[split])
-        return evaluate(
-            self.predictor,
-            dataset.splits[split],
-            dataset.class_names,
-            imgsz=imgsz,
-            confidence=confidence,
-            iou=iou,
-            batch=batch,
-        ).metrics
+        return self.predictor.val(data, split, **options)
 
     def predict(self, sources: Source | Iterable[Source], **options: Any) -> Iterator[Prediction]:
         """Detect objects on pictures, folders, globs, URLs, videos, RGB arrays or PIL images.
@@ -173,6 +158,10 @@ class Detector:
         format: str = "onnx",
         out: str | Path | None = None,
         *,
+        data: str | Path | None = None,
+        calibration: str | Path | None = None,
+        calibration_images: int = 300,
+        max_drop: float = 1.0,
         check: bool = True,
         overwrite: bool = False,
         **options: Any,
@@ -182,19 +171,26 @@ class Detector:
         Args:
             format: name of the format, such as "onnx" or "openvino".
             out: the file or folder; default: beside the weights, with the format's suffix.
+            data: data set whose val split AP is compared on; with ``precision="int8"`` its train split calibrates.
+            calibration: folder of pictures to calibrate on instead.
+            calibration_images: so many of them.
+            max_drop: points of AP that INT8 may cost.
             check: compare the file with the network.
             overwrite: replace what stands at ``out``.
             **options: ``imgsz``, ``dynamic``, ``batch``, ``precision``, ``output`` ...: see
                 :class:`ghostyolo.export.options.ExportOptions`.
 
         Raises:
-            ConfigError: an unknown format or option, or no weights yet.
+            ConfigError: an unknown format or option, no weights yet, or nothing to calibrate on.
             OutputError: ``out`` exists, or cannot be written.
             ParityError: the file does not give the network's answers.
         """
         require("train", "exporting")
+        from ghostyolo.data.formats import load_dataset
         from ghostyolo.export.formats import find_format
         from ghostyolo.export.options import ExportOptions
+        from ghostyolo.export.parity import LabelledPictures
+        from ghostyolo.export.quantise.run import read_quantisation
         from ghostyolo.export.run import default_out, export_network
         from ghostyolo.models.weights import load_checkpoint
 
@@ -207,8 +203,26 @@ class Detector:
         checkpoint = self._checkpoint()
         target = Path(out) if out is not None else default_out(str(self.weights), kind)
         model, metadata = load_checkpoint(checkpoint)
+        wanted = ExportOptions(**options)
+        wanted.info(kind, metadata)  # before pictures are read
+        labelled = quantisation = None
+        if wanted.precision == "int8":
+            quantisation = read_quantisation(
+                data, calibration, wanted.canvas(metadata), metadata.in_channels, calibration_images, max_drop
+            )
+        if data is not None:
+            dataset = load_dataset(data, splits=["val"])
+            labelled = LabelledPictures(dataset.splits["val"], dataset.class_names)
         result = export_network(
-            model, metadata, target, kind.name, ExportOptions(**options), check=check, overwrite=overwrite
+            model,
+            metadata,
+            target,
+            kind.name,
+            wanted,
+            labelled=labelled,
+            quantisation=quantisation,
+            check=check,
+            overwrite=overwrite,
         )
         return result.path
 

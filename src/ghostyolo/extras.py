@@ -21,7 +21,7 @@ _PROBES = {
     "ncnn": ("ncnn",),
     "executorch": ("executorch",),
     "litert": ("ai_edge_litert",),
-    "tensorrt": ("tensorrt",),
+    "tensorrt": ("tensorrt", "cuda"),
     "pnnx": ("pnnx",),
     "litert-export": ("litert_torch",),
     "nncf": ("nncf",),

@@ -77,6 +77,12 @@ def move_into_place(path: Path, target: Path) -> None:
         os.replace(path, target)
 
 
+def size_in_megabytes(path: Path) -> float:
+    """Size of a file, or of all files in a folder, in 10^6 bytes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(target) as path:

@@ -157,3 +157,13 @@ def test_the_installed_command_scores(run_cli, data, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(out.read_text())["AP"] == 1.0
     assert "blue" in done.stdout
+
+
+def test_a_loaded_file_scores_itself_alike(data):
+    import ghostyolo
+
+    metrics = ghostyolo.load(MODEL_PATH).val(data)
+    assert pytest.approx(1.0) == metrics.AP
+    assert ghostyolo.Detector(MODEL_PATH).val(data, batch=1) == metrics
+    with pytest.raises(DataError):
+        ghostyolo.load(MODEL_PATH).val(data, split="test")

@@ -89,3 +89,9 @@ def test_offline_says_what_to_do(monkeypatch):
         with pytest.raises(WeightsError, match=r"no network.*give its path") as error:
             resolve_weights("hf://owner/repository/f.onnx")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model.torchscript", "model.engine"])
+def test_files_that_are_programs_are_not_fetched(name):
+    with pytest.raises(WeightsError, match="is a program for"):
+        resolve_weights(f"hf://owner/repository/{name}")

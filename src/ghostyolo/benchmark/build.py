@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX, CLASSES, Candidate, check_precision
+from ghostyolo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ghostyolo.export.options import ExportOptions
+    from ghostyolo.export.quantise.run import Quantisation
     from ghostyolo.metadata import ModelMetadata
     from ghostyolo.models.detector import DetectionModel
 
@@ -24,10 +27,11 @@ class Builder:
         folder: for the files.
         batch: pictures in a call, for formats that fix it.
         classes: of untrained networks.
+        data: data set whose train split INT8 files are calibrated on; an untrained network takes built-in pictures.
     """
 
-    def __init__(self, folder: Path, batch: int = 1, classes: int = CLASSES) -> None:
-        self._folder, self._batch, self._classes = folder, batch, classes
+    def __init__(self, folder: Path, batch: int = 1, classes: int = CLASSES, data: str | Path | None = None) -> None:
+        self._folder, self._batch, self._classes, self._data = folder, batch, classes, data
 
     def path(self, candidate: Candidate) -> Path:
         """The file or folder that the candidate's engine opens.
@@ -64,8 +68,24 @@ class Builder:
             options = ExportOptions(
                 imgsz=candidate.imgsz, dynamic=False, batch=self._batch, precision=candidate.precision
             )
-            export_network(model, metadata, target, kind.name, options, check=False)
+            quantisation = self._quantisation(candidate, metadata, options) if candidate.precision == "int8" else None
+            export_network(model, metadata, target, kind.name, options, quantisation=quantisation, check=False)
         return target
+
+    def _quantisation(self, candidate: Candidate, metadata: ModelMetadata, options: ExportOptions) -> Quantisation:
+        from ghostyolo.export.parity import built_in_pictures
+        from ghostyolo.export.quantise.calibration import canvas_of
+        from ghostyolo.export.quantise.run import Quantisation, read_quantisation
+
+        size = options.canvas(metadata)
+        if self._data is not None and candidate.kind == "checkpoint":
+            return read_quantisation(self._data, None, size, metadata.in_channels)
+        if candidate.kind == "checkpoint":
+            raise ConfigError(
+                f"{candidate.model} in int8 is calibrated on pictures: give --data, or a file that is int8 already"
+            )
+        # Ranges change nothing about how long an untrained network takes.
+        return Quantisation([canvas_of(picture, size) for picture in built_in_pictures(metadata.in_channels)])
 
     def _load(self, candidate: Candidate) -> tuple[DetectionModel, ModelMetadata]:
         import torch

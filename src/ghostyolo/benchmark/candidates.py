@@ -75,7 +75,7 @@ def check_precision(engine: str, precision: str) -> None:
     if engine == CHECKPOINT_ENGINE:
         can: tuple[str, ...] = ("fp32",)
     else:
-        can = next((kind.precisions for kind in FORMATS if kind.engine == engine), ())
+        can = next((kind.written_as for kind in FORMATS if kind.engine == engine), ())
     if not can:
         raise ConfigError(f"nothing can be exported for {engine}: give a file for it with --weights")
     if precision not in can:

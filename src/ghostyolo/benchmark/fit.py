@@ -223,6 +223,7 @@ class _Facts:
             format = next((kind.name for kind in FORMATS if kind.engine == row.engine), row.engine)
             export += ["--format", format, *size, "--static"]
             export += ["--precision", row.precision] * (row.precision != "fp32")
+            export += ["--data", data] * (row.precision == "int8")
         return shlex.join(train), shlex.join(export)
 
     def _count(self, candidate: Candidate) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ghostyolo.benchmark.candidates import Candidate
     from ghostyolo.benchmark.run import Labelled
+    from ghostyolo.metadata import Precision
 
 
 def benchmark(
@@ -31,6 +33,7 @@ def benchmark(
     engine: str = typer.Option(
         "", help="Engines, comma between: onnxruntime, openvino, ...; default: the weights' own.", show_default=False
     ),
+    precision: str = typer.Option("fp32", help="fp32, fp16, int8, comma between: of what is exported to be measured."),
     threads: int | None = typer.Option(
         None, help="CPU threads of one call; default: the cores that this process may use.", show_default=False
     ),
@@ -45,7 +48,9 @@ def benchmark(
     images: str | None = typer.Option(
         None, help="Pictures to run on (the first 8); default: built-in ones.", show_default=False
     ),
-    data: Path | None = typer.Option(None, help="Data set to score the weights on.", show_default=False),
+    data: Path | None = typer.Option(
+        None, help="Data set to score the weights on, and to calibrate int8.", show_default=False
+    ),
     split: str = typer.Option("val", help="The part of --data to score on."),
     reference: str | None = typer.Option(
         None, help="Whose time is 1 in the ratios; default: the first.", show_default=False
@@ -60,6 +65,7 @@ def benchmark(
     """Measure detectors side by side on this machine: latency, memory, size, cost, energy, AP."""
     from rich.console import Console
 
+    from ghostyolo.benchmark.build import Builder
     from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
     from ghostyolo.benchmark.run import Settings, find_reference, measure
     from ghostyolo.benchmark.ultralytics_peer import peer_candidates
@@ -68,11 +74,12 @@ def benchmark(
 
     settings = Settings(device, threads, batch, runs, warmup, images)
     engines = comma_list(engine)
+    precisions = cast("list[Precision]", comma_list(precision))  # checked where the format is known
     candidates: list[Candidate] = []
     for name in weights:
-        candidates += weights_candidates(name, engines, imgsz)
+        candidates += weights_candidates(name, engines, imgsz, precisions)
     for name in model:
-        candidates += network_candidates(name, engines, imgsz)
+        candidates += network_candidates(name, engines, imgsz, precisions)
     for name in against:
         candidates += peer_candidates(name, engines, imgsz)
     if not candidates:
@@ -89,8 +96,9 @@ def benchmark(
             make_output_folder(target.parent)
 
     console = Console()
-    with progress_bar() as tell:
-        rows = measure(candidates, settings, labelled=labelled, reference=reference, progress=tell)
+    with tempfile.TemporaryDirectory(prefix="ghostyolo-benchmark-") as folder, progress_bar() as tell:
+        builder = Builder(Path(folder), batch, data=data)
+        rows = measure(candidates, settings, builder=builder, labelled=labelled, reference=reference, progress=tell)
     from ghostyolo.benchmark import rows as text
 
     print_measurements(console, *text.table(rows))

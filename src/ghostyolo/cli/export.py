@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def export(
     weights: str = typer.Option(..., help="A .safetensors checkpoint, or a built-in name such as bccd."),
-    format: str = typer.Option("onnx", help="onnx or openvino."),
+    format: str = typer.Option(
+        "onnx", help="onnx, openvino, tensorrt, mnn, ncnn, tnn, torchscript, executorch or litert."
+    ),
     out: Path | None = typer.Option(None, help="File or folder to write. [default: beside the checkpoint]"),
     imgsz: str | None = typer.Option(
         None,
@@ -38,6 +40,13 @@ def export(
     ),
     data: Path | None = typer.Option(None, help="Data set to compare AP on.", show_default=False),
     split: str = typer.Option("val", help="Split of --data that AP is compared on."),
+    calibration: Path | None = typer.Option(
+        None, help="With --precision int8: pictures to calibrate on; default: the train split of --data."
+    ),
+    calibration_images: int = typer.Option(300, help="With --precision int8: calibrate on so many of them."),
+    max_drop: float = typer.Option(
+        1.0, help="With --precision int8: points of AP it may cost on --data; layers stay in float until it does."
+    ),
     overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
     """Fold branches and batch norms, write the model with its metadata inside, and compare it with the network."""
@@ -48,6 +57,7 @@ def export(
 
     from ghostyolo.export.formats import find_format
     from ghostyolo.export.options import ExportOptions, NmsOptions
+    from ghostyolo.export.quantise.run import read_quantisation
     from ghostyolo.export.run import default_out, export_network
     from ghostyolo.models.weights import load_checkpoint
     from ghostyolo.runtime.weights import resolve_weights
@@ -65,6 +75,11 @@ def export(
     source = resolve_weights(weights, suffixes=(".safetensors",))
     model, metadata = load_checkpoint(source)
     options.info(kind, metadata)
+    quantisation = None
+    if precision == "int8":
+        quantisation = read_quantisation(
+            data, calibration, options.canvas(metadata), metadata.in_channels, calibration_images, max_drop
+        )
     target = out or default_out(weights if weights == source.stem else source, kind)
     result = export_network(
         model,
@@ -74,10 +89,13 @@ def export(
         options,
         images=_pictures(images, metadata.in_channels) if images else None,
         labelled=_labelled(data, split) if data else None,
+        quantisation=quantisation,
         overwrite=overwrite,
     )
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{result.path}: {result.megabytes:.2f} MB in {result.seconds:.0f} s", markup=False)
+    for line in result.quantisation.lines() if result.quantisation is not None else ():
+        console.print(line, markup=False)
     if result.parity is not None:
         console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
         console.print(f"report: {result.report}", markup=False)

@@ -87,7 +87,7 @@ def fit(
             candidates,
             settings,
             Budget(target_ms, memory_mb),
-            Builder(Path(folder), classes=classes),
+            Builder(Path(folder), classes=classes, data=data),
             classes=classes,
             labelled=labelled,
             data=str(data) if data is not None else "my-data",

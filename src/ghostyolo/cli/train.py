@@ -46,6 +46,12 @@ def train(
     channels_last: bool | None = typer.Option(
         None, "--channels-last/--channels-first", help="Memory layout [first].", show_default=False
     ),
+    qat: bool | None = typer.Option(
+        None,
+        "--qat",
+        help="Fine-tune --weights for INT8 files [3 epochs, AdamW, lr 1e-4, no mosaic].",
+        show_default=False,
+    ),
     plots: bool | None = typer.Option(
         None, "--plots/--no-plots", help="Draw result pictures at the end [yes].", show_default=False
     ),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from ghostyolo.metadata import ModelMetadata, Output
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold
 from ghostyolo.runtime.raw_outputs import level_name
+
+NETWORK = "network"  # the attribute of DeployedModel that begins the names of its weights
 
 
 class DeployedModel(nn.Module):
@@ -55,11 +59,22 @@ class ExportJob:
         model: the network to write.
         metadata: to put inside the file as it is; ``metadata.export`` says size, batch, precision and outputs.
         options: what was asked for.
+        made: what :meth:`once` made.
     """
 
     model: DeployedModel
     metadata: ModelMetadata
     options: ExportOptions
+    made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, what: str, make: Callable[[], Any]) -> Any:
+        """A step of writing that gives the same each time, such as the graph that several trials are made from.
+
+        A copy (``copy.deepcopy``), so that a writer may change it.
+        """
+        if what not in self.made:
+            self.made[what] = make()
+        return copy.deepcopy(self.made[what])
 
     def example(self) -> Tensor:
         """A picture of noise (B, C, H, W) of the file's batch and canvas (of its training size where they are open)."""

@@ -23,9 +23,12 @@ class ExportFormat:
         name: as in ``--format``.
         suffix: of the file's or folder's name.
         writer: ``module:function``.
+        quantiser: ``module:function`` that writes INT8 files (:mod:`ghostyolo.export.quantise`); empty: there is none.
         needs: extras that its writer and its engine need.
+        int8_needs: extras that its quantiser needs beside those.
         dynamic: whether batch and size may be left open.
-        precisions: that can be written.
+        batches: whether a call may take more than one picture.
+        precisions: that can be written; where there is a quantiser, int8 too.
         outputs: that can be written.
         opsets: ONNX operator sets it can be written through.
         engine: name of what runs it here (:data:`ghostyolo.runtime.engine.ENGINE_KINDS`).
@@ -34,12 +37,20 @@ class ExportFormat:
     name: str
     suffix: str
     writer: str
+    quantiser: str = ""
     needs: tuple[str, ...] = ()
+    int8_needs: tuple[str, ...] = ()
     dynamic: bool = False
+    batches: bool = True
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
     outputs: tuple[Output, ...] = ("decoded", "raw")
     opsets: range = range(0)
     engine: str = ""
+
+    @property
+    def written_as(self) -> tuple[Precision, ...]:
+        """All precisions of its files."""
+        return (*self.precisions, "int8") if self.quantiser else self.precisions
 
 
 FORMATS = (
@@ -47,6 +58,7 @@ FORMATS = (
         "onnx",
         ".onnx",
         "ghostyolo.export.onnx:write",
+        quantiser="ghostyolo.export.quantise.onnx:quantise",
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
@@ -56,12 +68,55 @@ FORMATS = (
         "openvino",
         "_openvino",
         "ghostyolo.export.openvino:write",
+        quantiser="ghostyolo.export.quantise.openvino:quantise",
         needs=("openvino",),
+        int8_needs=("nncf",),
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
         engine="openvino",
     ),
+    ExportFormat(
+        "mnn",
+        ".mnn",
+        "ghostyolo.export.mnn:write",
+        quantiser="ghostyolo.export.quantise.mnn:quantise",
+        needs=("mnn",),
+        dynamic=True,
+        opsets=ONNX_OPSETS,
+        engine="mnn",
+    ),
+    ExportFormat(
+        "ncnn",
+        "_ncnn",
+        "ghostyolo.export.ncnn:write",
+        quantiser="ghostyolo.export.quantise.ncnn:quantise",
+        needs=("pnnx", "ncnn"),
+        batches=False,
+        engine="ncnn",
+    ),
+    ExportFormat(
+        "torchscript", ".torchscript", "ghostyolo.export.torchscript:write", precisions=("fp32",), engine="torchscript"
+    ),
+    ExportFormat(
+        "executorch",
+        ".pte",
+        "ghostyolo.export.executorch:write",
+        needs=("executorch",),
+        precisions=("fp32",),
+        engine="executorch",
+    ),
+    ExportFormat(
+        "litert",
+        ".tflite",
+        "ghostyolo.export.litert:write",
+        needs=("litert-export", "litert"),
+        engine="litert",
+    ),
+    ExportFormat(  # its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing
+        "tensorrt", ".engine", "ghostyolo.export.tensorrt:write", dynamic=True, opsets=ONNX_OPSETS, engine="tensorrt"
+    ),
+    ExportFormat("tnn", ".tnn.onnx", "ghostyolo.export.tnn:write", precisions=("fp32",), engine="onnxruntime"),
 )
 
 

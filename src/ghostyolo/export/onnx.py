@@ -45,8 +45,13 @@ def to_onnx(job: ExportJob) -> onnx.ModelProto:
     Raises:
         ExportError: the exporter cannot take the network.
     """
+    return job.once("onnx", lambda: _make(job))
+
+
+def _make(job: ExportJob) -> onnx.ModelProto:
     export = job.metadata.export
     program = _trace(job, dynamic=export is None or export.canvas is None)
+    _name_after_layers(program)
     proto = onnxslim.slim(program)
     del proto.metadata_props[:]
     proto.producer_name, proto.producer_version = "ghostyolo", job.metadata.version
@@ -82,6 +87,17 @@ def _trace(job: ExportJob, dynamic: bool) -> onnx.ModelProto:
     if program is None:
         raise ExportError("ONNX: the exporter gave no program")
     return program.model_proto
+
+
+def _name_after_layers(program: onnx.ModelProto) -> None:
+    """Put the module's path before each node's name, so that messages of other libraries say which layer they mean."""
+    for node in program.graph.node:
+        for entry in node.metadata_props:
+            if entry.key == "pkg.torch.onnx.name_scopes":
+                # ['', 'network', 'network.backbone', 'network.backbone.fine.0', 'conv2d']
+                modules = [part.strip(" '") for part in entry.value.strip("[]").split(",")][:-1]
+                if modules and modules[-1]:
+                    node.name = f"{modules[-1].removeprefix('network.')}/{node.name}"
 
 
 def first_line(error: BaseException, length: int = 300) -> str:

@@ -66,14 +66,16 @@ class ExportOptions:
         ):
             if value not in valid:
                 raise ConfigError(f"unknown {name} '{value}': {suggest(value, valid)}")
-        if self.precision not in kind.precisions:
-            raise ConfigError(f"{kind.name} is written as {' or '.join(kind.precisions)}, not as {self.precision}")
+        if self.precision not in kind.written_as:
+            raise ConfigError(f"{kind.name} is written as {' or '.join(kind.written_as)}, not as {self.precision}")
         if self.output not in kind.outputs:
             raise ConfigError(f"{kind.name} can have {' or '.join(kind.outputs)} outputs, not {self.output}")
         if self.dynamic and not kind.dynamic:
             raise ConfigError(f"{kind.name} files have one size and batch: leave out --dynamic")
         if self.batch < 1:
             raise ConfigError(f"batch must be at least 1, not {self.batch}")
+        if self.batch > 1 and not kind.batches:
+            raise ConfigError(f"{kind.name} takes one picture at a time: leave out --batch {self.batch}")
         dynamic = kind.dynamic and self.dynamic is not False
         if dynamic and self.batch != 1:
             raise ConfigError(f"batch {self.batch} needs a fixed size: add --static")

@@ -61,6 +61,12 @@ ENGINE_KINDS = (
     EngineKind("onnxruntime", ".onnx", "ghostyolo.runtime.onnx_engine:OnnxEngine"),
     EngineKind("torch", ".safetensors", "ghostyolo.runtime.torch_engine:open_torch_engine", "train"),
     EngineKind("openvino", "_openvino", "ghostyolo.runtime.openvino_engine:OpenVinoEngine", "openvino", ".xml"),
+    EngineKind("mnn", ".mnn", "ghostyolo.runtime.mnn_engine:MnnEngine", "mnn"),
+    EngineKind("ncnn", "_ncnn", "ghostyolo.runtime.ncnn_engine:NcnnEngine", "ncnn", ".param"),
+    EngineKind("torchscript", ".torchscript", "ghostyolo.runtime.torchscript_engine:TorchScriptEngine", "train"),
+    EngineKind("executorch", ".pte", "ghostyolo.runtime.executorch_engine:ExecuTorchEngine", "executorch"),
+    EngineKind("litert", ".tflite", "ghostyolo.runtime.litert_engine:LiteRtEngine", "litert"),
+    EngineKind("tensorrt", ".engine", "ghostyolo.runtime.tensorrt_engine:TensorRtEngine", "tensorrt"),
 )
 ENGINE_SUFFIXES = tuple(kind.suffix for kind in ENGINE_KINDS)
 

@@ -54,6 +54,8 @@ class ExportedEngine(ABC):
                 f"{self.path} takes {export.width} x {export.height} pixels only, not {width} x {height}: "
                 "export it for that size, or without a fixed one"
             )
+        # Some runtimes read memory as it lies, whatever the strides say: pictures come as (H, W, C) from their files.
+        images = np.ascontiguousarray(images)
         if export.batch is None or export.batch == len(images):
             return self._interpret(self._named(self.run(images)), len(images), (height, width))
         boxes, scores = [], []

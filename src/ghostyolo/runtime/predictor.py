@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import supervision
 
     from ghostyolo.benchmark.timing import Timing
+    from ghostyolo.evaluate import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +241,35 @@ class Predictor:
                 )
             )
         return results
+
+    def val(
+        self,
+        data: str | Path,
+        split: str = "val",
+        *,
+        imgsz: int | None = None,
+        confidence: float = 0.001,
+        iou: float = 0.7,
+        batch: int = 16,
+    ) -> Metrics:
+        """Score on a split of a data set with COCO metrics, values 0..1.
+
+        Raises:
+            ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
+        """
+        from ghostyolo.data.formats import load_dataset
+        from ghostyolo.evaluate import evaluate
+
+        dataset = load_dataset(data, splits=[split])
+        return evaluate(
+            self,
+            dataset.splits[split],
+            dataset.class_names,
+            imgsz=imgsz,
+            confidence=confidence,
+            iou=iou,
+            batch=batch,
+        ).metrics
 
     def benchmark(
         self,

@@ -9,6 +9,7 @@ from ghostyolo.errors import WeightsError, suggest
 from ghostyolo.runtime.engine import ENGINE_SUFFIXES, check_not_pickle, find_kind
 
 HUB_PREFIX = "hf://"
+PROGRAMS = ("torchscript", "tensorrt")
 
 
 def assets_folder() -> Path:
@@ -62,6 +63,12 @@ def _from_hub(address: str) -> Path:
         raise WeightsError(f"{address} is not a Hugging Face address: write hf://owner/repository/file.onnx")
     check_not_pickle(address)
     repository, filename = "/".join(parts[:2]), "/".join(parts[2:])
+    kind = find_kind(filename)
+    if kind is not None and kind.name in PROGRAMS:
+        raise WeightsError(
+            f"{address} is a program for {kind.name}, which can do anything when it is opened: if you trust its maker, "
+            "download it yourself and give its path"
+        )
 
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError

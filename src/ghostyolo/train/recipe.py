@@ -119,6 +119,8 @@ class TrainRecipe(Recipe):
         cache: "ram" keeps decoded pictures, resized to imgsz.
         channels_last: memory layout of pictures and weights.
         augment: strengths of augmentation.
+        qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.qat`), with defaults of its own: 3 epochs,
+            AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
         plots: draw result pictures at the end.
         tensorboard: write TensorBoard logs.
     """
@@ -135,6 +137,7 @@ class TrainRecipe(Recipe):
     warmup_bias_lr: float | None = Field(None, ge=0)
     close_mosaic: int = Field(10, ge=0)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
+    qat: bool = False
     plots: bool = True
 
 

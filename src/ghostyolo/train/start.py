@@ -20,6 +20,7 @@ from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
 from ghostyolo.train.anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.folder import read_begun
+from ghostyolo.train.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
 from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run import TrainResult, fit
@@ -69,16 +70,26 @@ def train_detector(
         if model is None:
             model = DetectorConfig.from_dict(begun["network"], where=str(out))
     else:
-        recipe = TrainRecipe.from_dict(given)
+        recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
     dataset = load_dataset(data)
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
-    network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
-    if not resume and "imgsz" not in given and network.config.imgsz is not None:
-        recipe = recipe.model_copy(update={"imgsz": network.config.imgsz})
-    _settle_anchors(network, dataset, recipe, begun, console)
+    if recipe.qat:
+        network, trained = read_trained(weights, None if resume else model, backbone_weights, branches)
+        check_classes(trained, dataset)
+        channels = trained.in_channels
+        usual: int | None = trained.imgsz
+    else:
+        network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
+        usual = network.config.imgsz
+    if not resume and "imgsz" not in given and usual is not None:
+        recipe = recipe.model_copy(update={"imgsz": usual})
+    if recipe.qat:
+        begin_rounding(network, dataset, recipe, channels)
+    else:
+        _settle_anchors(network, dataset, recipe, begun, console)
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 
@@ -89,6 +100,7 @@ def train_detector(
         class_names=dataset.class_names,
         imgsz=recipe.imgsz,
         stride=network.stride,
+        deployed=recipe.qat,
         in_channels=channels,
         mean=_per_channel(network.config.mean, channels),
         std=_per_channel(network.config.std, channels),
@@ -100,7 +112,10 @@ def train_detector(
         name: None if source is None else str(source)
         for name, source in (("weights", weights), ("backbone_weights", backbone_weights))
     }
-    return fit(network, metadata, dataset, recipe, out, resume=resume, origin=origin, console=console)
+    criterion = criterion_of(network) if recipe.qat else None
+    return fit(
+        network, metadata, dataset, recipe, out, resume=resume, origin=origin, criterion=criterion, console=console
+    )
 
 
 def build_network(

@@ -1,0 +1,121 @@
+"""Pictures whose activations set the ranges of an INT8 file: letterboxed as prediction does, on one canvas size.
+
+They are taken from a data set's train split (val is what the file is judged on), or from a folder of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.images import IMAGE_SUFFIXES, read_image
+from ghostyolo.data.letterbox import network_input, plan_letterbox
+from ghostyolo.data.records import ImageRecord
+from ghostyolo.errors import ConfigError, DataError, SourceError
+from ghostyolo.export.deployed import ExportJob
+from ghostyolo.runtime.sources import Sources
+
+IMAGES = 300
+Canvas = npt.NDArray[np.float32]
+
+
+def canvases_of_data(
+    data: str | Path, size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+) -> list[Canvas]:
+    """Pictures of a data set's train split as input.
+
+    Args:
+        data: the data set, of any layout.
+        size: (height, width) of the canvas in pixels.
+        channels: of the network's input.
+        images: at most so many, spread evenly over the split.
+        seed: where in the split the choice begins.
+
+    Returns:
+        Each (1, C, height, width) float32, RGB in 0..1.
+
+    Raises:
+        DataError: no data set, no train split, or no picture in it that can be read.
+        ConfigError: fewer than one picture is asked for.
+    """
+    dataset = load_dataset(data)
+    records = dataset.splits.get("train", [])
+    if not records:
+        raise DataError(
+            f"{data} has no train split to calibrate on (it has {', '.join(dataset.splits)}): "
+            "give --calibration FOLDER with pictures"
+        )
+    return canvases_of_records(records, size, channels, images, seed)
+
+
+def canvases_of_records(
+    records: Sequence[ImageRecord], size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+) -> list[Canvas]:
+    """Labelled pictures as input; see :func:`canvases_of_data`.
+
+    Raises:
+        DataError: none can be read.
+    """
+    paths = [records[position].path for position in choose(len(records), images, seed)]
+    return _read(paths, size, channels, str(paths[0].parent))
+
+
+def canvases_of_folder(
+    source: str | Path, size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+) -> list[Canvas]:
+    """Pictures of a folder, a glob or one file as input; see :func:`canvases_of_data`.
+
+    Raises:
+        SourceError: there is no picture.
+        DataError: none can be read.
+    """
+    paths = [path for path in Sources(str(source)).paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise SourceError(f"{source} has no pictures to calibrate on")
+    return _read([paths[position] for position in choose(len(paths), images, seed)], size, channels, str(source))
+
+
+def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
+    """Positions of at most ``wanted`` of ``count`` pictures, evenly spaced from an offset that the seed sets.
+
+    Raises:
+        ConfigError: fewer than one is wanted.
+    """
+    if wanted < 1:
+        raise ConfigError(f"calibration needs at least 1 picture, not {wanted}")
+    if wanted >= count:
+        return list(range(count))
+    offset = np.random.default_rng(seed).random()
+    return [int((number + offset) * count / wanted) for number in range(wanted)]
+
+
+def in_batches(calibration: Sequence[Canvas], job: ExportJob) -> list[Canvas]:
+    """The canvases as calls of the job's file: stacked to its batch, the last one filled up with the first pictures."""
+    batch = (job.metadata.export.batch if job.metadata.export else None) or 1
+    starts = range(0, len(calibration), batch)
+    return [
+        np.concatenate([calibration[(start + number) % len(calibration)] for number in range(batch)])
+        for start in starts
+    ]
+
+
+def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> Canvas:
+    """One picture (H, W, C) uint8 as input (1, C, height, width) in 0..1."""
+    plan = plan_letterbox(image.shape[1], image.shape[0], size)
+    return network_input([image], [plan])
+
+
+def _read(paths: Sequence[Path], size: tuple[int, int], channels: int, where: str) -> list[Canvas]:
+    canvases, reason = [], ""
+    for path in paths:
+        try:
+            canvases.append(canvas_of(read_image(path, channels=channels), size))
+        except (DataError, OSError) as error:
+            reason = str(error)
+    if not canvases:
+        raise DataError(f"{where}: none of {len(paths)} pictures to calibrate on can be read; the last: {reason}")
+    return canvases
