@@ -7,8 +7,8 @@
 Top-1 of the weights after the last epoch on the 10,000 test pictures, so that no epoch is picked by its test score.
 Every cell has the same seeds; a difference is that of the same seed to the base, with a 95 % interval of Student's t,
 and where that holds 0 the table says that no difference is shown. The base of a GhostNetV3 is the same graph without
-branches, which is GhostNetV2's. The teacher is trained here, with the recipe ``cifar``. A finished cell is kept, an interrupted
-one goes on. Recipe: recipes/pretrain/cifar10.yaml.
+branches, which is GhostNetV2's. The teacher is trained here, with the recipe ``cifar``. A finished cell is kept, an
+interrupted one goes on. Recipe: recipes/pretrain/cifar10.yaml.
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
     ("arguments", "extra"),
     [
         (("train", "--data", "DATA", "--model", "yolov13n-ghostnetv3"), "train"),
+        (("pretrain", "--data", "DATA", "--model", "ghostnetv3"), "train"),
         (("export", "--weights", "bccd"), "train"),
         (("models", "--imgsz", "320"), "train"),
         (("benchmark", "--model", "yolov8n"), "train"),

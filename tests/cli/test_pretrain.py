@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+
+import pytest
 
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from tests.train import tiny
@@ -39,3 +42,23 @@ def test_trains_a_backbone_that_a_detector_starts_from(run_cli, tmp_path) -> Non
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot resume")
     assert "another 'lr'" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_share_pictures_teacher_and_cache(run_cli, tmp_path) -> None:
+    data = write_folders(tmp_path / "data", train=6, val=2)
+    shared = ["--data", data, "--model", "ghostnetv1:width=0.25", *OPTIONS, "--devices", 2, "--cutmix", 0.5]
+    done = run_cli("pretrain", *shared, "--out", tmp_path / "teacher")
+    assert done.returncode == 0, done.stderr
+    assert [line[:9] for line in done.stdout.splitlines()][:1] == ["epoch 1/1"]  # only rank 0 speaks
+    teacher = ["--teacher", tmp_path / "teacher" / "best.safetensors", "--teacher-cache", tmp_path / "cache"]
+    rows = []
+    for name in ("asked", "cached"):
+        done = run_cli("pretrain", *shared, *teacher, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / name / "metrics.csv").open() as file:
+            rows.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
+    assert rows[0] == rows[1]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {
+        "cache.json", "epoch0001-rank0of2.safetensors", "epoch0001-rank1of2.safetensors",
+    }  # fmt: skip

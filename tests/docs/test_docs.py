@@ -90,7 +90,7 @@ def is_quick(arguments: list[str]) -> bool:
     """Whether a command can be run here and at once."""
     from ghostyolo.runtime.weights import builtin_names
 
-    if arguments[0] == "train" or "--train" in arguments[:2]:
+    if arguments[0] in ("train", "pretrain") or "--train" in arguments[:2]:
         return False
     if arguments[0] == "--import":
         return False  # a test of its own
@@ -233,6 +233,7 @@ def test_links_lead_somewhere(page):
 
 def test_yaml_blocks_are_what_they_say():
     from ghostyolo.models.config import DetectorConfig
+    from ghostyolo.train.classification.recipe import ClassRecipe
     from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
 
     kinds = []
@@ -250,6 +251,8 @@ def test_yaml_blocks_are_what_they_say():
     assert set(kinds) == {"model", "recipe", "data"}
     for path in (REPOSITORY / "benchmarks" / "recipes").glob("*.yaml"):
         TrainRecipe.from_dict(read_recipe_file(path), path.name)
+    for path in (REPOSITORY / "benchmarks" / "recipes" / "pretrain").glob("*.yaml"):
+        ClassRecipe.from_dict(read_recipe_file(path), path.name)
 
 
 def test_the_recipe_of_the_train_page_is_one(tmp_path):
@@ -269,10 +272,44 @@ def test_train_page_has_every_option():
     assert not missing - {"augment"}
 
 
+def test_pretrain_page_has_every_option_its_default_and_every_recipe():
+    from ghostyolo.data.class_transforms import ClassAugment
+    from ghostyolo.train.classification.recipe import ClassRecipe, named_recipes
+
+    text = (DOCS / "pretrain.md").read_text(encoding="utf-8")
+    fields = {**ClassRecipe.model_fields, **ClassAugment.model_fields}
+    missing = {*fields, *named_recipes()} - set(re.findall(r"`(\w+)`", text))
+    assert not missing - {"augment"}
+    table = dict(re.findall(r"^\| `(\w+)`(?: \*)? \| (\S+) \|", text, re.MULTILINE))
+    alone = {name: field.default for name, field in fields.items() if name in table}
+    numbers = {name: default for name, default in alone.items() if type(default) in (int, float)}
+    assert len(numbers) > 25
+    assert {name: float(table[name]) for name in numbers} == numbers
+
+
+def test_pretraining_commands_run(command_line, workplace):
+    from tests.train.class_pictures import write_folders
+
+    write_folders(workplace / "my-classes", train=2, val=1)
+    (workplace / "recipe.yaml").write_text(blocks(DOCS / "pretrain.md", "yaml")[0])
+    short = ["--epochs", "1", "--imgsz", "32", "--batch", "4", "--device", "cpu", "--devices", "1", "--threads", "1"]
+    ran = 0
+    for arguments in commands(DOCS / "pretrain.md"):
+        if arguments[0] != "pretrain":
+            continue
+        small = ["--device", "cpu"] if "--resume" in arguments else [*short, "--branches", "1"]
+        smallest = ["ghostnetv3:width=0.25" if word == "ghostnetv3:width=0.5" else word for word in arguments]
+        run(command_line, [*smallest, *small])
+        assert (workplace / arguments[arguments.index("--out") + 1] / "metrics.json").is_file()
+        ran += 1
+    assert ran >= 4
+
+
 @pytest.mark.parametrize(
     ("command", "page"),
     [
         (("train",), "train.md"),
+        (("pretrain",), "pretrain.md"),
         (("val",), "evaluate.md"),
         (("predict",), "predict.md"),
         (("export",), "export.md"),
