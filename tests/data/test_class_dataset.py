@@ -111,3 +111,9 @@ def test_grey_pictures_and_the_cache(tmp_path) -> None:
     assert first.shape == (1, 32, 32)
     path.unlink()
     assert torch.equal(pictures[1, 0].image, first)
+
+
+def test_grey_pictures_are_augmented_as_coloured_ones_are() -> None:
+    transform = training_transform(ClassAugment.model_validate({**STRONG, "randaugment": "rand-m9-n9-p1.0"}), 32)
+    pictures = ClassDataset(records(), transform, seed=0, channels=1)
+    assert {tuple(pictures[epoch, 0].image.shape) for epoch in range(9)} == {(1, 32, 32)}

@@ -122,8 +122,9 @@ class ClassDataset(Dataset[Picture | Missing]):
             self._note(missing)
             return missing
         _seed_everything(self.seed, epoch, index)
-        image = Image.fromarray(pixels[:, :, 0] if self.channels == 1 else pixels)
-        return Picture(self.transform(image), record.label, index)
+        # The libraries' augmentation is for RGB; of grey ones it keeps the three channels alike.
+        image = Image.fromarray(pixels if self.channels == 3 else pixels.repeat(3, axis=2))
+        return Picture(self.transform(image)[: self.channels], record.label, index)
 
     def preload(self) -> None:
         """Decode every picture into the cache, before worker processes start and share it."""

@@ -201,6 +201,15 @@ def test_a_timm_teacher_of_one_size_says_how_to_give_it(tmp_path) -> None:
         build_teacher(ClassRecipe.from_dict({**settings, "teacher_imgsz": 224}), ["a", "b", "c"], 3)
 
 
+def test_a_teacher_whose_weights_cannot_be_fetched_says_what_to_give(data, tmp_path, monkeypatch) -> None:
+    def offline(*args, **kwargs):
+        raise OSError("no route\nto the hub")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WeightsError, match=r"teacher 'resnet18' can be had \(no route to the hub\).*--teacher-weights"):
+        train(data, tmp_path / "run", teacher="resnet18")
+
+
 def test_missing_and_damaged_teachers_are_one_line(data, tmp_path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"none")
     wrong = [

@@ -107,6 +107,7 @@ def read(root: Path, files: list[Path], label_column: str | None = None) -> Clas
 def _read_file(file: Path, label_column: str | None) -> tuple[Any, list[Any], list[str] | None]:
     """Encoded pictures, labels as they are stored, and the class names of the file's own schema."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
@@ -123,11 +124,9 @@ def _read_file(file: Path, label_column: str | None) -> tuple[Any, list[Any], li
         columns = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
         wanted = f"a column '{label_column}'" if label_column else "a label; name it with --label-column"
         raise DataError(f"{file} needs one column of pictures and {wanted}: it has {columns}")
-    column = table.column(pictures[0]).combine_chunks()
+    column = table.column(pictures[0])
     if pa.types.is_struct(column.type):
-        column = column.field("bytes") if not column.null_count else pa.array(
-            [None if value is None else value["bytes"] for value in column.to_pylist()], pa.large_binary()
-        )  # fmt: skip
+        column = pc.struct_field(column, "bytes")
     return column, table.column(labels[0]).to_pylist(), _schema_names(table.schema, labels[0])
 
 

@@ -118,8 +118,15 @@ def _ours(recipe: ClassRecipe, class_names: list[str], channels: int) -> Teacher
 
 def _of_timm(recipe: ClassRecipe, channels: int) -> Teacher:
     name = str(recipe.teacher).removeprefix("timm:")
+    net: Any
     if recipe.teacher_weights is None:
-        net: Any = timm_network(name, True, channels)
+        try:
+            net = timm_network(name, True, channels)
+        except WeightsError as error:
+            raise WeightsError(
+                f"no pretrained weights for the teacher '{name}' can be had ({error.__cause__}): check the connection, "
+                "or give its weights file as --teacher-weights".replace("\n", " ")
+            ) from error
     else:
         tensors = _read_tensors(Path(recipe.teacher_weights))
         net = timm_network(name, False, channels, num_classes=_classes_of(name, tensors))
@@ -141,7 +148,7 @@ def _of_timm(recipe: ClassRecipe, channels: int) -> Teacher:
 
 def _classes_of(name: str, tensors: dict[str, Tensor]) -> int:
     """How many classes the last layer in a weights file has; the name of that layer is in timm's own description."""
-    net: Any = None
+    net: Any
     with torch.device("meta"):
         net = timm_network(name, False, 3)
     layer = net.pretrained_cfg.get("classifier")
