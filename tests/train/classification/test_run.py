@@ -112,6 +112,21 @@ def test_resuming_with_another_recipe_data_or_model_is_refused(data, tmp_path) -
     assert (tmp_path / "run" / "config.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("changes", [{"precision": "bf16", "channels_last": True}, {"workers": 1, "cache": "ram"}])
+def test_ways_of_computing_do_not_change_what_is_learned(data, tmp_path, changes) -> None:
+    plain = train(data, tmp_path / "plain", epochs=2)
+    other = train(data, tmp_path / "other", epochs=2, **changes)
+    for one, two in zip(plain.rows, other.rows, strict=True):
+        assert two["train/loss"] == pytest.approx(one["train/loss"], rel=0.05)
+
+
+def test_grey_pictures_train_a_network_of_one_channel(data, tmp_path) -> None:
+    result = pretrain(data, MODEL, out=tmp_path / "run", options={**OPTIONS, "epochs": 1}, channels=1,
+                      console=Console(file=io.StringIO()))  # fmt: skip
+    network, metadata = load_classifier(result.best)
+    assert (metadata.in_channels, network.backbone.fine[0].in_channels) == (1, 1)
+
+
 @pytest.fixture
 def teacher(data, tmp_path) -> Path:
     return train(data, tmp_path / "teacher", epochs=1).best
