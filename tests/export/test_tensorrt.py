@@ -87,6 +87,31 @@ def test_without_the_library_the_onnx_is_left_with_the_command(tmp_path, without
     assert ModelMetadata.from_json(metadata_beside(tmp_path / "m.engine"), "m") == engine.metadata
 
 
+def test_int8_without_the_library_leaves_a_graph_that_says_where_to_quantise(tmp_path, without_tensorrt):
+    from ghostyolo.export.quantise.run import Quantisation
+    from ghostyolo.export.run import export_network
+
+    canvases = [np.random.default_rng(seed).random((1, 3, 64, 64), np.float32) for seed in range(4)]
+    options = ExportOptions(imgsz=64, dynamic=False, precision="int8")
+    with pytest.raises(ExportError, match=r"TensorRT cannot be built here.*trtexec"):
+        export_network(
+            files.network(), files.METADATA, tmp_path / "m.engine", "tensorrt", options,
+            quantisation=Quantisation(canvases),
+        )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    steps = {initializer.name: onnx.numpy_helper.to_array(initializer) for initializer in graph.initializer}
+    rounded = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(rounded) > 4
+    assert all(steps[node.input[2]].dtype == np.int8 and not steps[node.input[2]].any() for node in rounded)
+    engine = open_engine(tmp_path / "m.onnx")
+    assert engine.metadata.export.precision == "int8"
+    boxes, _ = engine(canvases[0])
+    with torch.no_grad():
+        expected, _ = fold_for_device(files.network())(torch.from_numpy(canvases[0]))
+    assert 0 < np.abs(boxes - expected.numpy()).max() < 4
+
+
 def test_an_onnx_in_the_way_is_kept(tmp_path, without_tensorrt):
     (tmp_path / "m.onnx").write_text("mine")
     with pytest.raises(OutputError, match=r"m\.onnx exists"):

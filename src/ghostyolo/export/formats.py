@@ -114,7 +114,13 @@ FORMATS = (
         engine="litert",
     ),
     ExportFormat(  # its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing
-        "tensorrt", ".engine", "ghostyolo.export.tensorrt:write", dynamic=True, opsets=ONNX_OPSETS, engine="tensorrt"
+        "tensorrt",
+        ".engine",
+        "ghostyolo.export.tensorrt:write",
+        quantiser="ghostyolo.export.quantise.tensorrt:quantise",
+        dynamic=True,
+        opsets=ONNX_OPSETS,
+        engine="tensorrt",
     ),
     ExportFormat("tnn", ".tnn.onnx", "ghostyolo.export.tnn:write", precisions=("fp32",), engine="onnxruntime"),
 )

@@ -2,7 +2,8 @@
 
 Networks are strongly typed: the graph says each precision, as TensorRT 11 demands and 10 can (its flags for FP16 and
 INT8 and its calibrators are gone from 11). So ``fp16`` is a graph that computes in float16
-(:mod:`ghostyolo.export.half_arithmetic`), and INT8 would be one with QuantizeLinear and DequantizeLinear. A plan is
+(:mod:`ghostyolo.export.half_arithmetic`), and ``int8`` one with QuantizeLinear and DequantizeLinear
+(:mod:`ghostyolo.export.quantise.tensorrt`). A plan is
 for one kind of GPU and one version of TensorRT; the timings of the kernels it chose from are kept in the user's cache
 folder, which makes the next build shorter.
 
@@ -46,6 +47,16 @@ def write(job: ExportJob, path: Path) -> None:
     proto = to_onnx(job)
     if job.metadata.export is not None and job.metadata.export.precision == "fp16":
         proto = compute_half(proto)
+    finish(proto, job, path)
+
+
+def finish(proto: onnx.ModelProto, job: ExportJob, path: Path) -> None:
+    """Build the plan of a graph that says its precision, or leave the graph where that cannot be done.
+
+    Raises:
+        Unfinished: it cannot be built here; the ONNX lies beside ``path``.
+        ExportError: TensorRT cannot take the network.
+    """
     onnx.helper.set_model_props(proto, {METADATA_KEY: job.metadata.to_json()})
     shapes = profile_shapes(job)
     reason = why_not_here()

@@ -39,6 +39,23 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
     Raises:
         ExportError: no layer is left to quantise, or ONNX Runtime cannot quantise the graph.
     """
+    quantised = compact(store_half(with_qdq(job, calibration, keep_float)))
+    onnx.helper.set_model_props(quantised, {METADATA_KEY: job.metadata.to_json()})
+    onnx.checker.check_model(quantised)
+    onnx.save(quantised, path)
+
+
+def with_qdq(
+    job: ExportJob, calibration: Sequence[Canvas], keep_float: frozenset[str], symmetric: bool = False
+) -> onnx.ModelProto:
+    """The graph with QuantizeLinear and DequantizeLinear around its dense convolutions, without metadata.
+
+    Args:
+        symmetric: activations int8 around zero and biases in float, as TensorRT wants them.
+
+    Raises:
+        ExportError: no layer is left to quantise, or ONNX Runtime cannot quantise the graph.
+    """
     proto = to_onnx(job)
     dense = convolutions(proto, dense=True)
     wanted = [name for name, layer in dense.items() if layer not in keep_float]
@@ -62,9 +79,10 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
                     op_types_to_quantize=["Conv"],
                     nodes_to_quantize=wanted,
                     per_channel=True,
-                    activation_type=quantization.QuantType.QUInt8,
+                    activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=quantization.CalibrationMethod.MinMax,
+                    extra_options={"ActivationSymmetric": symmetric, "QuantizeBias": not symmetric},
                     **options,
                 )
         except Exception as error:  # its checks raise ValueError, RuntimeError and ONNX Runtime's own classes
@@ -72,11 +90,8 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
         quantised = onnx.load(target)
         if ranges.exists():  # they are the same whatever stays in float
             job.made[_RANGES] = ranges.read_text()
-    quantised = compact(store_half(quantised))
     quantised.producer_name, quantised.producer_version = proto.producer_name, proto.producer_version
-    onnx.helper.set_model_props(quantised, {METADATA_KEY: job.metadata.to_json()})
-    onnx.checker.check_model(quantised)
-    onnx.save(quantised, path)
+    return quantised
 
 
 def convolutions(proto: onnx.ModelProto, dense: bool = False) -> dict[str, str]:

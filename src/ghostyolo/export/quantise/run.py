@@ -22,6 +22,7 @@ from ghostyolo.export.quantise.latency import compare_latency
 from ghostyolo.export.quantise.report import QuantisationReport
 from ghostyolo.export.quantise.search import Trial, choose, search
 from ghostyolo.export.quantise.sensitivity import rank_layers, well_known
+from ghostyolo.export.unfinished import Unfinished
 from ghostyolo.files import move_into_place, size_in_megabytes
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.runtime.engine import open_engine
@@ -111,6 +112,7 @@ def quantise_network(
 
     Raises:
         ConfigError: AP cannot be measured on these pictures.
+        Unfinished: the file cannot be made on this machine.
         ExportError: the format's library cannot quantise the network.
     """
     calibration = quantisation.calibration
@@ -118,7 +120,11 @@ def quantise_network(
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=path.parent) as room:
         reference = Path(room) / "float" / path.name
         reference.parent.mkdir()
-        _write_float(job, reference, write)
+        try:
+            _write_float(job, reference, write)
+        except Unfinished:  # then there is nothing to compare with: leave what INT8 can be made of elsewhere
+            quantiser(job, path, calibration, frozenset())
+            raise
         trials: dict[frozenset[str], Path] = {}
 
         def trial(kept: frozenset[str]) -> Path:
