@@ -12,6 +12,7 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones.pretrained import load_backbone
 from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
+from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.weights import load_checkpoint, load_classifier, save_checkpoint
 from ghostyolo.nn.reparam import fold
 from tests.nn.trained import assert_same, randomise
@@ -83,6 +84,15 @@ def test_ghostnets_have_the_published_head() -> None:
     model = make("ghostnetv1")
     published = sum(parameter.numel() for parameter in model.parameters()) + 995 * 1281
     assert published / 1e6 == pytest.approx(5.18, abs=0.005)  # with 1000 classes
+
+
+@pytest.mark.parametrize(("width", "params", "macs"), [(0.5, 3.40, 49.6), (1.0, 8.13, 167.0), (1.3, 12.22, 269.3)])
+def test_ghostnetv3_has_the_published_size(width, params, macs) -> None:
+    with torch.device("meta"):
+        model = build_classifier(classifier_config(f"ghostnetv3:width={width}"), 1000)
+        deployed = build_classifier(classifier_config(f"ghostnetv2:width={width}"), 1000)
+    assert count_parameters(model) / 1e6 == pytest.approx(params, abs=0.005)
+    assert count_macs(deployed, 224) / 1e6 == pytest.approx(macs, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["ghostnetv3:width=0.25", "mobilenetv2@p", "shufflenet_v2_x0_5", "resnet18"])
