@@ -68,7 +68,7 @@ def measure_model(model: str, arguments: argparse.Namespace, folder: Path) -> li
             reference = (kind.name, precision) == ("onnx", "fp32")
             if not (wanted or reference):
                 continue
-            out = folder / precision / default_out(model, kind)
+            out = folder / f"{kind.name}-{precision}" / default_out(model, kind)
             try:
                 row = export_one(checkpoint, kind, precision, out, data_root() / model)
             except GhostYoloError as error:
