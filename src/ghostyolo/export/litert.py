@@ -12,13 +12,14 @@ from pathlib import Path
 from ghostyolo.export.aten import capture, refusal
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.litert_half import store_half
+from ghostyolo.export.nearest import nearest_by_index
 from ghostyolo.runtime.appended import append_metadata
 from ghostyolo.runtime.silence import silence
 
 
 def write(job: ExportJob, path: Path) -> None:
     """Write ``path``, see :mod:`ghostyolo.export.formats`."""
-    with silence():
+    with silence(), nearest_by_index():
         _convert(job, path)
         if job.metadata.export is not None and job.metadata.export.precision == "fp16":
             store_half(path)
