@@ -125,6 +125,11 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     return where, data
 
 
+# OpenCV 4.11 and later decode to RGB at once.
+_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+_COLOR = cv2.IMREAD_COLOR if _RGB is None else _RGB
+
+
 def _opencv_reads(header: Header) -> bool:
     # CMYK in JPEG needs Adobe's inversion rule, which Pillow knows.
     return header.kind == "png" or (header.channels in (1, 3) and header.bit_depth == 8)
@@ -134,14 +139,14 @@ def _decode_opencv(data: bytes, header: Header, channels: int, where: str) -> np
     if header.bit_depth > 8:
         flags = cv2.IMREAD_UNCHANGED
     else:
-        flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        flags = cv2.IMREAD_GRAYSCALE if channels == 1 else _COLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise DataError(f"{where} cannot be decoded: {error.err or 'OpenCV refuses it'}") from error
     if pixels is None:
         raise DataError(f"{where} cannot be decoded: the file is damaged")
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and flags != _RGB:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     elif pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)

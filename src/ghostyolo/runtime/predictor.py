@@ -8,6 +8,7 @@ wall-clock milliseconds for one picture: letterbox, network and NMS, not reading
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Predictor:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._memory = threading.local()
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -168,7 +170,9 @@ class Predictor:
         self._check_options(confidence, iou, max_detections, imgsz)
         if not images:
             return []
-        prepared = self.prepare(images, imgsz=imgsz, rect=rect)
+        # Nobody sees the input, so its memory can serve the next call; another thread has its own.
+        prepared = self._prepare(images, imgsz, rect, getattr(self._memory, "inputs", None))
+        self._memory.inputs = prepared.inputs
         boxes_xyxy, scores = self.engine(prepared.inputs)
         return self.finish(
             prepared,
@@ -190,11 +194,20 @@ class Predictor:
             ConfigError: an impossible size.
             SourceError: a picture of a shape or type the network cannot take.
         """
+        return self._prepare(images, imgsz, rect, None)
+
+    def _prepare(
+        self,
+        images: list[npt.NDArray[np.uint8]],
+        imgsz: int | None,
+        rect: bool,
+        memory: npt.NDArray[np.float32] | None,
+    ) -> Prepared:
         side = self._check_size(imgsz)
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
         sizes = [(image.shape[1], image.shape[0]) for image in pictures]
         plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None)
-        return Prepared(network_input(pictures, plans), plans, sizes)
+        return Prepared(network_input(pictures, plans, memory), plans, sizes)
 
     def finish(
         self,
