@@ -1,0 +1,191 @@
+"""Moments and gradients of depthwise 3x3 branches: a patch is the neighbourhood of one pixel of a channel, T = 9.
+
+Stride 1, zero padding 1. The product of two taps a and b, summed over all pixels o, depends on how far the taps are
+apart, but for what the border cuts off::
+
+    sum of x[o + a] x[o + b]  =  R[b - a]  -  the rim line (and + the corner) that neither tap sees
+
+so that the 81 entries of a channel's second moment are its autocorrelation R, of which half is mirrored, and sums along
+the rim. R is what a depthwise convolution's kernel gradient computes, with the map itself in the gradient's place: one
+pass with a 5x3 kernel over the map and itself moved by one column. The gradient of R is again a convolution of the map,
+5x5.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+_PIXELS = 800  # of one sum: float32 sums over more lose digits that the variance needs
+_TAPS = tuple(itertools.product((-1, 0, 1), repeat=2))
+_UNSEEN_ROW, _UNSEEN_COLUMN = {-1: "bottom", 1: "top"}, {-1: "right", 1: "left"}
+_SIDES = ("top", "bottom", "left", "right")
+_CORNERS = tuple(itertools.product(("top", "bottom"), ("left", "right")))
+_FAR = tuple(itertools.product(range(-2, 3), range(3)))  # distances of R in rows and columns; the others are mirrored
+_ALONG = tuple(itertools.product(_SIDES, range(3)))  # distances of a rim line's autocorrelation
+
+
+class DepthwiseForm:
+    """See :class:`~ghostyolo.nn.reparam.merged.Form`. Input (B, O, H, W), its channels last in memory.
+
+    Moments are float64.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        batch, _, height, width = x.shape
+        self.lines = _rim(x)
+        ends = (self.lines[:2, :, 0], self.lines[:2, :, width - 1])
+        corners = torch.stack(ends, 1).flatten(0, 1)  # (4, B, O), in the order of _CORNERS
+        lines = [(self.lines[:, :, d:], self.lines[:, :, : _less(self.lines, d)]) for d in range(3)]
+        along = torch.stack([(one * other).sum((1, 2)) for one, other in lines]).double().permute(2, 1, 0)
+        far = _autocorrelation(x)
+        far[:, :, 0] += along[:, 2, [2, 1, 0, 1, 2]]  # the pass sees nothing left of the first column
+        products = torch.cat((far.flatten(1), along.flatten(1), corners.square().sum(1).t()), 1)
+        total = x.sum(3).double().sum((0, 2))  # in short sums of float32, as those of the products
+        sums = torch.cat((total.unsqueeze(0), self.lines.sum((1, 2)).double(), corners.sum(1).double()))
+        self.of_products, self.of_sums = (matrix / (batch * height * width) for matrix in _assembly())
+        self.mean = sums.t() @ self.of_sums
+        self.second = (products @ self.of_products).unflatten(1, (9, 9))
+
+    def times_covariance(self, kernels: Tensor) -> Tensor:
+        along_mean = (kernels * self.mean).sum(-1, keepdim=True)
+        return torch.einsum("jot,ots->jos", kernels, self.second) - along_mean * self.mean
+
+    def terms(self, kernels: Tensor) -> Tensor:
+        return (kernels.abs() * self.second.diagonal(dim1=1, dim2=2).sqrt()).sum(-1).square()
+
+    def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        return F.conv2d(x, _as_kernel(kernel, x), bias.to(x.dtype), padding=1, groups=x.shape[1])
+
+    def kernel_gradient(self, x: Tensor, grad: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        through_kernel, raw, total = _convolution_backward(grad, x, _as_kernel(kernel, x))
+        return raw.flatten(1).double(), total.double(), through_kernel
+
+    def input_gradient(
+        self,
+        x: Tensor,
+        grad: Tensor,
+        kernel: Tensor,
+        through_kernel: Tensor | None,
+        kernels: Tensor,
+        curvature: Tensor,
+        pull: Tensor,
+    ) -> Tensor:
+        by_second = torch.einsum("jo,jot,jos->ots", curvature, kernels, kernels)
+        by_mean = -pull.unsqueeze(1) * kernel - 2 * (by_second @ self.mean.unsqueeze(2)).squeeze(2)
+        by_products = (by_second.flatten(1) @ self.of_products.t()).to(x.dtype)
+        by_sums = (by_mean @ self.of_sums.t()).to(x.dtype)
+        by_far, by_along, by_squares = by_products.split((len(_FAR), len(_ALONG), len(_CORNERS)), 1)
+        by_all, by_lines, by_corners = by_sums.split((1, len(_SIDES), len(_CORNERS)), 1)
+        half = F.pad(by_far.unflatten(1, (5, 3)), (2, 0))
+        mirrored = (half + half.flip(1, 2)).unsqueeze(1)
+        result = cast(Tensor, through_kernel)
+        result += F.conv2d(x, mirrored, by_all.flatten(), padding=2, groups=x.shape[1])
+        self._add_rim(result.permute(0, 2, 3, 1), by_along.unflatten(1, (4, 3)), by_lines, by_squares, by_corners)
+        return result
+
+    def _add_rim(
+        self, result: Tensor, by_along: Tensor, by_lines: Tensor, by_squares: Tensor, by_corners: Tensor
+    ) -> None:
+        """Add to the gradient (B, H, W, O) what reaches it through the features of the rim."""
+        height, width = result.shape[1:3]
+        weights = by_along.permute(2, 1, 0)[:, :, None, None]
+        lines = torch.addcmul(by_lines.t()[:, None, None], self.lines, weights[0], value=2)
+        for distance in (1, 2):
+            kept = _less(lines, distance)
+            lines[:, :, distance:].addcmul_(self.lines[:, :, :kept], weights[distance])
+            lines[:, :, :kept].addcmul_(self.lines[:, :, distance:], weights[distance])
+        squares, corners = (by.t().unflatten(0, (2, 2)).unsqueeze(2) for by in (by_squares, by_corners))
+        for number, end in enumerate((0, width - 1)):
+            lines[:2, :, end] += 2 * squares[:, number] * self.lines[:2, :, end] + corners[:, number]
+        result[:, 0] += lines[0, :, :width]
+        result[:, -1] += lines[1, :, :width]
+        result[:, :, 0] += lines[2, :, :height]
+        result[:, :, -1] += lines[3, :, :height]
+
+
+def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the input, the kernel and a bias, in one call and in the memory format of ``x``."""
+    channels = x.shape[1]
+    one, none = [1, 1], [0, 0]
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        grad, x, kernel, [channels], one, one, one, False, none, channels, [True, True, True]
+    )
+    return found
+
+
+def _as_kernel(taps: Tensor, like: Tensor) -> Tensor:
+    return taps.to(like.dtype).reshape(-1, 1, 3, 3)
+
+
+def _rim(x: Tensor) -> Tensor:
+    """First and last row, first and last column: (4, B, L, O), the shorter ones followed by zeros."""
+    maps = x.permute(0, 2, 3, 1)
+    batch, height, width, channels = maps.shape
+    if height == width:
+        return torch.stack((maps[:, 0], maps[:, -1], maps[:, :, 0], maps[:, :, -1]))
+    lines = x.new_zeros(4, batch, max(height, width), channels)
+    lines[0, :, :width], lines[1, :, :width] = maps[:, 0], maps[:, -1]
+    lines[2, :, :height], lines[3, :, :height] = maps[:, :, 0], maps[:, :, -1]
+    return lines
+
+
+def _less(lines: Tensor, distance: int) -> int:
+    """Length of the lines without the last ``distance`` pixels."""
+    return max(lines.shape[2] - distance, 0)
+
+
+def _autocorrelation(x: Tensor) -> Tensor:
+    """R at the distances of ``_FAR``: (O, 5, 3), without the pairs inside the first column.
+
+    Pictures, and bands of rows in them, stand beside each other as channels: then each sum is a short one.
+    """
+    batch, channels, height, width = x.shape
+    rows = max(1, min(height, _PIXELS // width))
+    starts = range(0, height, rows)
+    count = batch * len(starts) * channels
+    here = x.new_zeros(rows, width, batch, len(starts), channels)
+    around = x.new_zeros(rows + 4, width, batch, len(starts), channels)
+    maps = x.permute(2, 3, 0, 1)
+    for number, start in enumerate(starts):
+        band = maps[start : start + rows]
+        here[: len(band), :, :, number] = band
+        above, moved = min(start, 2), maps[max(start - 2, 0) : start + rows + 2, 1:]
+        around[2 - above : 2 - above + len(moved), :-1, :, number] = moved
+    bands, surroundings = (part.flatten(2).unsqueeze(0).permute(0, 3, 1, 2) for part in (here, around))
+    found = conv2d_weight(surroundings, (count, 1, 5, 3), bands, padding=(0, 1), groups=count)
+    return found.view(-1, channels, 5, 3).double().sum(0)
+
+
+@functools.cache
+def _assembly() -> tuple[Tensor, Tensor]:
+    """How features add up to second moments, (31, 81), and to means, (9, 9), times the number of pixels."""
+    products = {name: index for index, name in enumerate((*_FAR, *_ALONG, *_CORNERS))}
+    sums = {name: index for index, name in enumerate(("all", *_SIDES, *_CORNERS))}
+    of_products, of_sums = torch.zeros(len(products), 81), torch.zeros(len(sums), 9)
+    for one, (row, column) in enumerate(_TAPS):
+        unseen = [name for name in (_UNSEEN_ROW.get(row), _UNSEEN_COLUMN.get(column)) if name is not None]
+        of_sums[sums["all"], one] = 1
+        for name in unseen:
+            of_sums[sums[name], one] = -1
+        if len(unseen) == 2:
+            of_sums[sums[unseen[0], unseen[1]], one] = 1
+        for two, (other_row, other_column) in enumerate(_TAPS):
+            rows, columns = other_row - row, other_column - column
+            far = (rows, columns) if columns >= 0 else (-rows, -columns)
+            entry = 9 * one + two
+            of_products[products[far], entry] = 1
+            same_row, same_column = rows == 0 and row != 0, columns == 0 and column != 0
+            if same_row:
+                of_products[products[_UNSEEN_ROW[row], abs(columns)], entry] = -1
+            if same_column:
+                of_products[products[_UNSEEN_COLUMN[column], abs(rows)], entry] = -1
+            if same_row and same_column:
+                of_products[products[_UNSEEN_ROW[row], _UNSEEN_COLUMN[column]], entry] = 1
+    return of_products.double(), of_sums.double()

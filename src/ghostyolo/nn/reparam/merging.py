@@ -1,0 +1,174 @@
+"""Which way the branches of a container are summed in training: one by one, stacked, strided or merged.
+
+One by one is the definition, and what is used wherever something is special: other devices than the CPU, where the
+other ways were not measured, autocast, synchronised batch norms, hooks on a branch, norms in different modes,
+compilers and tracers, evaluation. All ways give the same outputs, gradients and running statistics but for rounding;
+the merged and the strided one cannot be differentiated twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ghostyolo.nn.reparam.merged import Form, MergedSum, Statistics, memory_format
+from ghostyolo.nn.reparam.merged_depthwise import DepthwiseForm
+from ghostyolo.nn.reparam.merged_pointwise import PointwiseForm
+from ghostyolo.nn.reparam.strided_depthwise import StridedSum
+
+if TYPE_CHECKING:
+    from ghostyolo.nn.reparam.container import ConvNorm, RepConv
+
+# A variance below this part of the terms that it is the rest of has lost too many digits of float32.
+_RELIABLE = 0.02
+# What the passes over a branch's output cost, in multiply-accumulates a value.
+_PASSES = 40
+# Values of a map, and pixels of a channel, that pay for the many small steps of the merged depthwise form.
+_SMALL, _FEW = 150_000, 500
+
+
+def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
+    """The sum of a container's branches in training, or None where they have to be summed one by one.
+
+    Updates the running statistics of the batch norms as they would.
+    """
+    if not _is_plain(container, x):
+        return None
+    convs = [cast("ConvNorm", branch).conv for branch in container.branches]
+    conv = convs[0]
+    depthwise = conv.groups == conv.in_channels == conv.out_channels
+    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and len(container.norms()) > 1:
+        return _pointwise(container, x, convs)
+    if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and depthwise and _pays(x):
+        return _depthwise(container, x, convs)
+    if conv.kernel_size in ((3, 3), (5, 5)) and conv.stride == (2, 2) and depthwise:
+        return _strided(container, x, convs)
+    return None
+
+
+def _pays(x: Tensor) -> bool:
+    return x.numel() >= _SMALL + _FEW * x.shape[1]
+
+
+def _is_plain(container: RepConv, x: Tensor) -> bool:
+    """Whether all is as usual: a batch on the CPU in the weights' type, stock modules in training, nobody watching."""
+    if not container.training or type(x) not in (Tensor, nn.Parameter) or x.device.type != "cpu" or x.dim() != 4:
+        return False
+    special = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if special or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return False
+    conv = cast("ConvNorm", container.branches[0]).conv
+    padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
+    usual = (conv.dilation, conv.padding, conv.padding_mode) == ((1, 1), padding, "zeros")
+    if not usual or x.dtype not in (torch.float32, torch.float64):
+        return False
+    for module in container.modules():
+        if module is container or module is container.act:
+            continue
+        if module._forward_hooks or module._forward_pre_hooks or not module.training:
+            return False
+        if isinstance(module, nn.Conv2d):
+            if type(module) is not nn.Conv2d or module.weight.dtype != x.dtype or module.bias is not None:
+                return False
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            type(module) is not nn.BatchNorm2d or not module.track_running_stats or module.weight is None
+        ):
+            return False
+    return True
+
+
+def _pointwise(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
+    norms, conv, pixels = container.norms(), convs[0], x.numel() // x.shape[1]
+    if pixels < 2:
+        return None  # the batch norms have words for it
+    merged, stacked = _costs(conv, len(norms), pixels)
+    if merged <= stacked:
+        kernels = [conv.weight.flatten(1) for conv in convs]
+        if container.identity is not None:
+            kernels.append(torch.eye(conv.in_channels, dtype=x.dtype))
+        return _merged(container, x, torch.stack(kernels), PointwiseForm)
+    if container.identity is None and len({(norm.eps, norm.momentum) for norm in norms}) == 1:
+        return _stacked(container, x, convs)
+    return None
+
+
+def _costs(conv: nn.Conv2d, count: int, pixels: int) -> tuple[float, float]:
+    """Multiply-accumulates a pixel of 1x1 branches merged and stacked, forward and backward."""
+    given, made = conv.in_channels, conv.out_channels
+    merged = 3 * given * made + 2 * given**2 + 2 * count * made * given**2 / pixels
+    return merged, 3 * count * given * made + _PASSES * count * made
+
+
+def _depthwise(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
+    kernels = [conv.weight.flatten(1) for conv in convs]
+    if container.pointwise is not None:
+        kernels.append(F.pad(container.pointwise.conv.weight.flatten(1), (4, 4)))
+    if container.identity is not None:
+        kernels.append(F.pad(torch.ones(x.shape[1], 1, dtype=x.dtype), (4, 4)))
+    return _merged(container, x, torch.stack(kernels), DepthwiseForm)
+
+
+def _strided(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
+    pixels = len(x) * ((x.shape[2] + 1) // 2) * ((x.shape[3] + 1) // 2)
+    if pixels < 2:
+        return None
+    kernels = torch.stack([conv.weight for conv in convs])
+    points = [] if container.pointwise is None else [container.pointwise.conv.weight.flatten()]
+    stacked = torch.stack(points) if points else x.new_zeros(0, x.shape[1])
+    maps = x.contiguous(memory_format=torch.channels_last)
+    total, mean, variance = StridedSum.apply(maps, kernels, stacked, *_affine(container), memory_format(x))
+    _update(container, mean, variance, pixels)
+    return cast(Tensor, total)
+
+
+def _merged(container: RepConv, x: Tensor, kernels: Tensor, form: Callable[[Tensor], Form]) -> Tensor | None:
+    # Depthwise convolutions are about twice as fast where channels are last in memory, copies included.
+    maps = x.contiguous(memory_format=torch.channels_last if form is DepthwiseForm else memory_format(x))
+    with torch.no_grad():
+        moments = form(maps)
+        statistics = Statistics(moments, kernels.to(moments.mean.dtype))
+        if not bool((statistics.variance >= _RELIABLE * moments.terms(statistics.kernels)).all()):
+            return None
+    total = MergedSum.apply(maps, kernels, *_affine(container), statistics, memory_format(x))
+    _update(container, statistics.mean, statistics.variance, x.numel() // x.shape[1])
+    return cast(Tensor, total)
+
+
+def _stacked(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor:
+    """One convolution and one batch norm for all branches, then the sum."""
+    norms, channels = container.norms(), convs[0].out_channels
+    outputs = F.conv2d(x, torch.cat([conv.weight for conv in convs]))
+    mean = torch.cat([cast(Tensor, norm.running_mean) for norm in norms])
+    variance = torch.cat([cast(Tensor, norm.running_var) for norm in norms])
+    factor = min(_count_batch(norm) for norm in norms)  # they are all the same
+    weight, bias = torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
+    first, *others = F.batch_norm(outputs, mean, variance, weight, bias, True, factor, norms[0].eps).split(channels, 1)
+    for norm, new_mean, new_variance in zip(norms, mean.split(channels), variance.split(channels), strict=True):
+        norm.running_mean.copy_(new_mean)  # type: ignore[union-attr]
+        norm.running_var.copy_(new_variance)  # type: ignore[union-attr]
+    return sum(others, start=first)
+
+
+def _affine(container: RepConv) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight and bias (J, O) and eps (J, 1) of all batch norms."""
+    norms = container.norms()
+    weight, bias = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
+    return weight, bias, torch.tensor([[norm.eps] for norm in norms], dtype=weight.dtype)
+
+
+def _update(container: RepConv, mean: Tensor, variance: Tensor, pixels: int) -> None:
+    """Move the running statistics as the batch norms do, which keep the unbiased variance."""
+    for norm, of_mean, of_variance in zip(container.norms(), mean, variance * (pixels / (pixels - 1)), strict=True):
+        factor = _count_batch(norm)
+        norm.running_mean.lerp_(of_mean.to(norm.weight.dtype), factor)  # type: ignore[union-attr]
+        norm.running_var.lerp_(of_variance.to(norm.weight.dtype), factor)  # type: ignore[union-attr]
+
+
+def _count_batch(norm: nn.BatchNorm2d) -> float:
+    """Count the batch, as ``forward`` does; the weight of its statistics among the running ones."""
+    counted = cast(Tensor, norm.num_batches_tracked).add_(1)
+    return 1 / float(counted) if norm.momentum is None else norm.momentum

@@ -1,0 +1,118 @@
+"""Depthwise branches of stride 2: each with an output of its own, a quarter of the map, but everything else once.
+
+What costs is what is as large as the input. So the batch norms are computed on the small outputs, their sum is one
+expression of them, the 1x1 branch reads and writes only the pixels it sees, and the input's gradient is written
+by the branches into one map. Kernel gradients of 5x5 are taken on the four phases of the input (even and odd rows and
+columns), where they are 3x3 and of stride 1, which libraries compute several times faster.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_STRIDE = [2, 2]
+
+
+class StridedSum(torch.autograd.Function):
+    """Sum of J normalised branches: ``apply(x, kernels, points, weight, bias, eps, layout)``.
+
+    ``x`` has its channels last in memory; ``layout`` is the memory format of the sum and of the gradient of ``x``.
+    ``kernels`` (N, O, 1, k, k), k 3 or 5; ``points`` (J - N, O) of the 1x1 branches; ``weight`` and ``bias`` (J, O) of
+    the batch norms; ``eps`` (J, 1). Returns the sum (B, O, H', W') and mean and biased variance of each branch, (J, O).
+    Not twice differentiable.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernels: Tensor,
+        points: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: Tensor,
+        layout: torch.memory_format,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        side, channels = kernels.shape[-1], x.shape[1]
+        outputs = [F.conv2d(x, kernel, None, _STRIDE, side // 2, groups=channels) for kernel in kernels]
+        outputs += [F.avg_pool2d(x, 1, _STRIDE) for _ in points]  # before their factor, which only scales the moments
+        factors = torch.cat((points.new_ones(len(kernels), channels), points))
+        moments = [torch.batch_norm_update_stats(output, None, None, 0.0) for output in outputs]
+        mean, variance = (torch.stack(values) for values in zip(*moments, strict=True))
+        deviation = torch.rsqrt(factors.square() * variance + eps)
+        scale = weight * deviation * factors
+        total = _per_channel((bias - scale * mean).sum(0))
+        for output, of_output in zip(outputs, scale, strict=True):
+            total = torch.addcmul(total, output, _per_channel(of_output))
+        ctx.save_for_backward(x, kernels, points, weight, mean, deviation, eps, *outputs)
+        mean, variance = factors * mean, factors.square() * variance
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.layout = layout
+        return total.contiguous(memory_format=layout), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, kernels, points, weight, mean, deviation, eps, *outputs = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        by_output, by_weight, total = [], [], grad.sum((0, 2, 3))
+        factors = torch.cat((points.new_ones(len(kernels), x.shape[1]), points))
+        for output, *of_norm in zip(outputs, weight, mean, deviation * factors, strict=True):
+            of_weight, of_mean, of_deviation = of_norm
+            found = torch.ops.aten.native_batch_norm_backward(
+                grad, output, of_weight, None, None, of_mean, of_deviation, True, 0.0, [True, True, False]
+            )
+            by_output.append(found[0])
+            by_weight.append(found[1])
+        by_x, by_kernels = _input_and_kernel_gradients(x, kernels, by_output[: len(kernels)])
+        by_points = torch.zeros_like(points)
+        for number in range(len(kernels), len(outputs)):
+            by_x[:, :, ::2, ::2] += by_output[number]
+            # A factor before a batch norm is felt through eps alone; so written, nothing large is subtracted.
+            along = (grad * outputs[number]).sum((0, 2, 3)) - total * mean[number]
+            by_points[number - len(kernels)] = weight[number] * eps[number] * deviation[number] ** 3 * along
+        by_x = by_x.contiguous(memory_format=ctx.layout)
+        return by_x, by_kernels, by_points, torch.stack(by_weight), total.expand_as(weight), None, None
+
+
+def _input_and_kernel_gradients(maps: Tensor, kernels: Tensor, by_output: list[Tensor]) -> tuple[Tensor, Tensor]:
+    side, channels = kernels.shape[-1], maps.shape[1]
+    padding, by_phases = [side // 2] * 2, side == 5
+    phases = list(_phases(maps)) if by_phases else []
+    by_x: list[Tensor] = []
+    by_kernels = torch.zeros_like(kernels)
+    for number, (kernel, of_output) in enumerate(zip(kernels, by_output, strict=True)):
+        through, of_kernel, _ = torch.ops.aten.convolution_backward(
+            of_output, maps, kernel, None, _STRIDE, padding, [1, 1], False, [0, 0], channels,
+            [True, not by_phases, False],
+        )  # fmt: skip
+        by_x = [by_x[0].add_(through) if by_x else through]
+        if not by_phases:
+            by_kernels[number] = of_kernel
+        for row, column, phase in phases:
+            _, of_phase, _ = torch.ops.aten.convolution_backward(
+                of_output, phase, kernel[..., :3, :3], None, [1, 1], [1, 1], [1, 1], False, [0, 0], channels,
+                [False, True, False],
+            )  # fmt: skip
+            into = by_kernels[number][..., row::2, column::2]
+            into.copy_(of_phase[..., : into.shape[-2], : into.shape[-1]])
+    return by_x[0], by_kernels
+
+
+def _phases(maps: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """Even and odd rows and columns, each as large as the even ones; what an odd size lacks is zero, as padding is."""
+    height, width = maps.shape[2:]
+    for row, column in itertools.product((0, 1), repeat=2):
+        phase = F.pad(maps[:, :, row::2, column::2], (0, column * (width % 2), 0, row * (height % 2)))
+        yield row, column, phase.contiguous(memory_format=torch.channels_last)
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.view(1, -1, 1, 1)
