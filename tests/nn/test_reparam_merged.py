@@ -43,6 +43,9 @@ def ways(monkeypatch) -> list[str]:
 
 def trained(container: RepConv, dtype: torch.dtype = torch.float64) -> RepConv:
     torch.manual_seed(0)
+    for conv in container.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.reset_parameters()
     for norm in container.norms():
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.5, 0.5)

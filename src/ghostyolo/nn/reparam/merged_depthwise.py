@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
-_PIXELS = 800  # of one sum: float32 sums over more lose digits that the variance needs
+# Pixels of one sum of float32. Where a map has plateaus, as a padded picture has, rounding is to one side, and the error
+# grows with the length: 2e-6 of the sum at this one.
+_PIXELS = 320
 _TAPS = tuple(itertools.product((-1, 0, 1), repeat=2))
 _UNSEEN_ROW, _UNSEEN_COLUMN = {-1: "bottom", 1: "top"}, {-1: "right", 1: "left"}
 _SIDES = ("top", "bottom", "left", "right")
@@ -44,18 +46,16 @@ class DepthwiseForm:
         corners = torch.stack(ends, 1).flatten(0, 1)  # (4, B, O), in the order of _CORNERS
         lines = [(self.lines[:, :, d:], self.lines[:, :, : _less(self.lines, d)]) for d in range(3)]
         along = torch.stack([(one * other).sum((1, 2)) for one, other in lines]).double().permute(2, 1, 0)
-        far = _autocorrelation(x)
-        far[:, :, 0] += along[:, 2, [2, 1, 0, 1, 2]]  # the pass sees nothing left of the first column
-        products = torch.cat((far.flatten(1), along.flatten(1), corners.square().sum(1).t()), 1)
-        total = x.sum(3).double().sum((0, 2))  # in short sums of float32, as those of the products
+        products = torch.cat((_autocorrelation(x), along.flatten(1), corners.square().sum(1).t()), 1)
+        total = x.permute(0, 2, 3, 1).flatten(1, 2).sum(1).double().sum(0)
         sums = torch.cat((total.unsqueeze(0), self.lines.sum((1, 2)).double(), corners.sum(1).double()))
-        self.of_products, self.of_sums = (matrix / (batch * height * width) for matrix in _assembly())
+        self.of_products, self.of_sums = _assembly(batch * height * width)
         self.mean = sums.t() @ self.of_sums
         self.second = (products @ self.of_products).unflatten(1, (9, 9))
 
     def times_covariance(self, kernels: Tensor) -> Tensor:
         along_mean = (kernels * self.mean).sum(-1, keepdim=True)
-        return torch.einsum("jot,ots->jos", kernels, self.second) - along_mean * self.mean
+        return torch.bmm(kernels.transpose(0, 1), self.second).transpose(0, 1) - along_mean * self.mean
 
     def terms(self, kernels: Tensor) -> Tensor:
         return (kernels.abs() * self.second.diagonal(dim1=1, dim2=2).sqrt()).sum(-1).square()
@@ -77,7 +77,8 @@ class DepthwiseForm:
         curvature: Tensor,
         pull: Tensor,
     ) -> Tensor:
-        by_second = torch.einsum("jo,jot,jos->ots", curvature, kernels, kernels)
+        by_channel = kernels.transpose(0, 1)
+        by_second = torch.bmm((curvature.t().unsqueeze(2) * by_channel).transpose(1, 2), by_channel)
         by_mean = -pull.unsqueeze(1) * kernel - 2 * (by_second @ self.mean.unsqueeze(2)).squeeze(2)
         by_products = (by_second.flatten(1) @ self.of_products.t()).to(x.dtype)
         by_sums = (by_mean @ self.of_sums.t()).to(x.dtype)
@@ -142,30 +143,39 @@ def _less(lines: Tensor, distance: int) -> int:
 
 
 def _autocorrelation(x: Tensor) -> Tensor:
-    """R at the distances of ``_FAR``: (O, 5, 3), without the pairs inside the first column.
+    """R at the distances of ``_FAR``: (O, 15).
 
-    Pictures, and bands of rows in them, stand beside each other as channels: then each sum is a short one.
+    The pictures stand beside each other as channels, with two zeros after each row and two rows of zeros above and
+    below, so that bands of rows, themselves or moved by one column, are views. A band of a picture is one sum in the
+    type of ``x``; those sums are added up in float64.
     """
     batch, channels, height, width = x.shape
-    rows = max(1, min(height, _PIXELS // width))
-    starts = range(0, height, rows)
-    count = batch * len(starts) * channels
-    here = x.new_zeros(rows, width, batch, len(starts), channels)
-    around = x.new_zeros(rows + 4, width, batch, len(starts), channels)
-    maps = x.permute(2, 3, 0, 1)
-    for number, start in enumerate(starts):
-        band = maps[start : start + rows]
-        here[: len(band), :, :, number] = band
-        above, moved = min(start, 2), maps[max(start - 2, 0) : start + rows + 2, 1:]
-        around[2 - above : 2 - above + len(moved), :-1, :, number] = moved
-    bands, surroundings = (part.flatten(2).unsqueeze(0).permute(0, 3, 1, 2) for part in (here, around))
-    found = conv2d_weight(surroundings, (count, 1, 5, 3), bands, padding=(0, 1), groups=count)
-    return found.view(-1, channels, 5, 3).double().sum(0)
+    wide, depth = width + 2, batch * channels
+    flat = x.new_zeros((height + 5) * wide, depth)
+    pictures = flat[2 * wide + 1 :][: height * wide].view(height, wide, batch, channels)
+    pictures[:, :width] = x.permute(2, 3, 0, 1)
+
+    def band(first: int, last: int, moved: int) -> Tensor:
+        part = flat[first * wide + moved : last * wide + moved]
+        return part.view(1, last - first, wide, depth).permute(0, 3, 1, 2)
+
+    bands = math.ceil(height * width / _PIXELS)
+    found = x.new_zeros(depth, len(_FAR), dtype=torch.float64)
+    for number in range(bands):
+        first, last = number * height // bands + 2, (number + 1) * height // bands + 2
+        if first == last:
+            continue
+        _, of_band, _ = torch.ops.aten.convolution_backward(
+            band(first, last, 0), band(first - 2, last + 2, 1), x.new_empty(depth, 1, 5, 3), None,
+            [1, 1], [0, 1], [1, 1], False, [0, 0], depth, [False, True, False],
+        )  # fmt: skip
+        found += of_band.flatten(1)
+    return found.view(batch, channels, -1).sum(0)
 
 
-@functools.cache
-def _assembly() -> tuple[Tensor, Tensor]:
-    """How features add up to second moments, (31, 81), and to means, (9, 9), times the number of pixels."""
+@functools.lru_cache(maxsize=64)
+def _assembly(pixels: int) -> tuple[Tensor, Tensor]:
+    """How features of a batch add up to second moments, (31, 81), and to means, (9, 9)."""
     products = {name: index for index, name in enumerate((*_FAR, *_ALONG, *_CORNERS))}
     sums = {name: index for index, name in enumerate(("all", *_SIDES, *_CORNERS))}
     of_products, of_sums = torch.zeros(len(products), 81), torch.zeros(len(sums), 9)
@@ -188,4 +198,4 @@ def _assembly() -> tuple[Tensor, Tensor]:
                 of_products[products[_UNSEEN_COLUMN[column], abs(rows)], entry] = -1
             if same_row and same_column:
                 of_products[products[_UNSEEN_ROW[row], _UNSEEN_COLUMN[column]], entry] = 1
-    return of_products.double(), of_sums.double()
+    return of_products.double() / pixels, of_sums.double() / pixels

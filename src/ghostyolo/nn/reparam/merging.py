@@ -66,19 +66,27 @@ def _is_plain(container: RepConv, x: Tensor) -> bool:
     usual = (conv.dilation, conv.padding, conv.padding_mode) == ((1, 1), padding, "zeros")
     if not usual or x.dtype not in (torch.float32, torch.float64):
         return False
-    for module in container.modules():
-        if module is container or module is container.act:
-            continue
-        if module._forward_hooks or module._forward_pre_hooks or not module.training:
-            return False
-        if isinstance(module, nn.Conv2d):
-            if type(module) is not nn.Conv2d or module.weight.dtype != x.dtype or module.bias is not None:
-                return False
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            type(module) is not nn.BatchNorm2d or not module.track_running_stats or module.weight is None
-        ):
-            return False
-    return True
+    units = [*container.branches] if container.pointwise is None else [*container.branches, container.pointwise]
+    return (
+        not any(_is_watched(unit) or not _is_stock_conv(cast("ConvNorm", unit).conv, x.dtype) for unit in units)
+        and all(_is_stock_norm(norm) for norm in container.norms())
+        and not _is_watched(container.branches)
+    )
+
+
+def _is_stock_conv(conv: nn.Conv2d, dtype: torch.dtype) -> bool:
+    return type(conv) is nn.Conv2d and conv.weight.dtype == dtype and conv.bias is None and not _is_watched(conv)
+
+
+def _is_stock_norm(norm: nn.BatchNorm2d) -> bool:
+    """Whether this is a batch norm of the batch, with weight, bias and running statistics."""
+    usual = type(norm) is nn.BatchNorm2d and norm.training and norm.track_running_stats and norm.affine
+    return usual and not _is_watched(norm)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooks) or "forward" in vars(module)
 
 
 def _pointwise(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
@@ -162,10 +170,15 @@ def _affine(container: RepConv) -> tuple[Tensor, Tensor, Tensor]:
 
 def _update(container: RepConv, mean: Tensor, variance: Tensor, pixels: int) -> None:
     """Move the running statistics as the batch norms do, which keep the unbiased variance."""
-    for norm, of_mean, of_variance in zip(container.norms(), mean, variance * (pixels / (pixels - 1)), strict=True):
-        factor = _count_batch(norm)
-        norm.running_mean.lerp_(of_mean.to(norm.weight.dtype), factor)  # type: ignore[union-attr]
-        norm.running_var.lerp_(of_variance.to(norm.weight.dtype), factor)  # type: ignore[union-attr]
+    norms = container.norms()
+    of_batch = torch.cat((mean, variance * (pixels / (pixels - 1)))).to(norms[0].weight.dtype).unbind()
+    running = [cast(Tensor, norm.running_mean) for norm in norms] + [cast(Tensor, norm.running_var) for norm in norms]
+    factors = [_count_batch(norm) for norm in norms]
+    if len(set(factors)) == 1:
+        torch._foreach_lerp_(running, of_batch, factors[0])
+        return
+    for moved, towards, factor in zip(running, of_batch, factors * 2, strict=True):
+        moved.lerp_(towards, factor)
 
 
 def _count_batch(norm: nn.BatchNorm2d) -> float:
