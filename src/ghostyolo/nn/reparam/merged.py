@@ -42,6 +42,9 @@ class Form(Protocol):
     def times_covariance(self, kernels: Tensor) -> Tensor:
         """Covariance of the patches times each kernel: (J, O, T)."""
 
+    def make_exact(self, x: Tensor) -> bool:
+        """Sum the second moments again with more digits, which takes longer; whether there is such a way."""
+
     def terms(self, kernels: Tensor) -> Tensor:
         """Size of what was added and subtracted to get each variance, (J, O): far above it, digits are lost."""
 

@@ -25,6 +25,8 @@ from torch import Tensor
 # Pixels of one sum of float32. Where a map has plateaus, as a padded picture has, rounding is to one side, and the error
 # grows with the length: 2e-6 of the sum at this one.
 _PIXELS = 320
+# The same for gradients, which have no plateaus. Whole pictures, at least one.
+_PIXELS_OF_GRADIENT = 6400
 _TAPS = tuple(itertools.product((-1, 0, 1), repeat=2))
 _UNSEEN_ROW, _UNSEEN_COLUMN = {-1: "bottom", 1: "top"}, {-1: "right", 1: "left"}
 _SIDES = ("top", "bottom", "left", "right")
@@ -42,16 +44,33 @@ class DepthwiseForm:
     def __init__(self, x: Tensor) -> None:
         batch, _, height, width = x.shape
         self.lines = _rim(x)
-        ends = (self.lines[:2, :, 0], self.lines[:2, :, width - 1])
+        lines = self.lines.double()
+        ends = (lines[:2, :, 0], lines[:2, :, width - 1])
         corners = torch.stack(ends, 1).flatten(0, 1)  # (4, B, O), in the order of _CORNERS
-        lines = [(self.lines[:, :, d:], self.lines[:, :, : _less(self.lines, d)]) for d in range(3)]
-        along = torch.stack([(one * other).sum((1, 2)) for one, other in lines]).double().permute(2, 1, 0)
-        products = torch.cat((_autocorrelation(x), along.flatten(1), corners.square().sum(1).t()), 1)
-        total = x.permute(0, 2, 3, 1).flatten(1, 2).sum(1).double().sum(0)
-        sums = torch.cat((total.unsqueeze(0), self.lines.sum((1, 2)).double(), corners.sum(1).double()))
+        shifted = [(lines[:, :, d:], lines[:, :, : _less(lines, d)]) for d in range(3)]
+        along = torch.stack([(one * other).sum((1, 2)) for one, other in shifted]).permute(2, 1, 0)
+        self.rim_products = torch.cat((along.flatten(1), corners.square().sum(1).t()), 1)
+        self.rim_sums = torch.cat((lines.sum((1, 2)), corners.sum(1)))
         self.of_products, self.of_sums = _assembly(batch * height * width)
-        self.mean = sums.t() @ self.of_sums
+        flat = _side_by_side(x)
+        self._set_moments(flat.sum(0), _correlation(flat, flat, x.shape))
+
+    def _set_moments(self, sums: Tensor, autocorrelation: Tensor) -> None:
+        """From the sum (B O,) of each picture's pixels and R (O, 15)."""
+        total = sums.double().view(-1, self.lines.shape[-1]).sum(0, keepdim=True)
+        self.mean = torch.cat((total, self.rim_sums)).t() @ self.of_sums
+        products = torch.cat((autocorrelation, self.rim_products), 1)
         self.second = (products @ self.of_products).unflatten(1, (9, 9))
+
+    def make_exact(self, x: Tensor) -> bool:
+        """Numbers of 8 binary digits first, whose products and short sums have no error, then what they lack."""
+        both = _side_by_side(x)
+        high = both.bfloat16().to(x.dtype)
+        low = both - high
+        first, second, third = ((high, high), (low, high), (both, low))
+        exact = _correlation(*first, x.shape) + _correlation(*second, x.shape) + _correlation(*third, x.shape)
+        self._set_moments(high.sum(0).double() + low.sum(0).double(), exact)
+        return True
 
     def times_covariance(self, kernels: Tensor) -> Tensor:
         along_mean = (kernels * self.mean).sum(-1, keepdim=True)
@@ -64,8 +83,13 @@ class DepthwiseForm:
         return F.conv2d(x, _as_kernel(kernel, x), bias.to(x.dtype), padding=1, groups=x.shape[1])
 
     def kernel_gradient(self, x: Tensor, grad: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        through_kernel, raw, total = _convolution_backward(grad, x, _as_kernel(kernel, x))
-        return raw.flatten(1).double(), total.double(), through_kernel
+        taps = _as_kernel(kernel, x)
+        through_kernel, _, _ = _convolution_backward(grad, x, taps, [True, False, False])
+        at_once = max(1, _PIXELS_OF_GRADIENT // (x.shape[2] * x.shape[3]))
+        parts = zip(grad.split(at_once), x.split(at_once), strict=True)
+        found = [_convolution_backward(of_grad, of_x, taps, [False, True, True])[1:] for of_grad, of_x in parts]
+        raw, total = (torch.stack(values).double().sum(0) for values in zip(*found, strict=True))
+        return raw.flatten(1), total, through_kernel
 
     def input_gradient(
         self,
@@ -111,12 +135,12 @@ class DepthwiseForm:
         result[:, :, -1] += lines[3, :, :height]
 
 
-def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input, the kernel and a bias, in one call and in the memory format of ``x``."""
+def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    """Those wanted of the gradients of the input, the kernel and a bias, in the memory format of ``x``."""
     channels = x.shape[1]
     one, none = [1, 1], [0, 0]
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        grad, x, kernel, [channels], one, one, one, False, none, channels, [True, True, True]
+        grad, x, kernel, [channels], one, one, one, False, none, channels, wanted
     )
     return found
 
@@ -142,31 +166,38 @@ def _less(lines: Tensor, distance: int) -> int:
     return max(lines.shape[2] - distance, 0)
 
 
-def _autocorrelation(x: Tensor) -> Tensor:
-    """R at the distances of ``_FAR``: (O, 15).
+def _side_by_side(x: Tensor) -> Tensor:
+    """Pixels, row after row, of the pictures beside each other as channels: ((H + 5)(W + 2), B O).
 
-    The pictures stand beside each other as channels, with two zeros after each row and two rows of zeros above and
-    below, so that bands of rows, themselves or moved by one column, are views. A band of a picture is one sum in the
-    type of ``x``; those sums are added up in float64.
+    One zero before, two after each row, and two rows of zeros above and below, so that bands of rows, and these moved
+    by one column, are views.
     """
     batch, channels, height, width = x.shape
-    wide, depth = width + 2, batch * channels
-    flat = x.new_zeros((height + 5) * wide, depth)
-    pictures = flat[2 * wide + 1 :][: height * wide].view(height, wide, batch, channels)
+    flat = x.new_zeros((height + 5) * (width + 2), batch * channels)
+    first = 2 * (width + 2) + 1
+    pictures = flat[first : first + height * (width + 2)].view(height, width + 2, batch, channels)
     pictures[:, :width] = x.permute(2, 3, 0, 1)
+    return flat
 
-    def band(first: int, last: int, moved: int) -> Tensor:
+
+def _correlation(near: Tensor, far: Tensor, shape: torch.Size) -> Tensor:
+    """R at the distances of ``_FAR`` of maps of that shape, both from :func:`_side_by_side`: (O, 15).
+
+    A band of a picture is one sum in the type of the maps; those sums are added up in float64.
+    """
+    batch, channels, height, width = shape
+    depth, wide = batch * channels, width + 2
+
+    def band(flat: Tensor, first: int, last: int, moved: int) -> Tensor:
         part = flat[first * wide + moved : last * wide + moved]
         return part.view(1, last - first, wide, depth).permute(0, 3, 1, 2)
 
-    bands = math.ceil(height * width / _PIXELS)
-    found = x.new_zeros(depth, len(_FAR), dtype=torch.float64)
+    bands = min(math.ceil(height * width / _PIXELS), height)
+    found = near.new_zeros(depth, len(_FAR), dtype=torch.float64)
     for number in range(bands):
         first, last = number * height // bands + 2, (number + 1) * height // bands + 2
-        if first == last:
-            continue
         _, of_band, _ = torch.ops.aten.convolution_backward(
-            band(first, last, 0), band(first - 2, last + 2, 1), x.new_empty(depth, 1, 5, 3), None,
+            band(near, first, last, 0), band(far, first - 2, last + 2, 1), near.new_empty(depth, 1, 5, 3), None,
             [1, 1], [0, 1], [1, 1], False, [0, 0], depth, [False, True, False],
         )  # fmt: skip
         found += of_band.flatten(1)

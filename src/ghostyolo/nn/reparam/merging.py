@@ -23,12 +23,14 @@ from ghostyolo.nn.reparam.strided_depthwise import StridedSum
 if TYPE_CHECKING:
     from ghostyolo.nn.reparam.container import ConvNorm, RepConv
 
-# A variance below this part of the terms that it is the rest of has lost too many digits of float32.
-_RELIABLE = 0.02
+# A variance below this part of the terms that it is the rest of has lost too many digits of float32, or of exact sums.
+_RELIABLE, _RELIABLE_IF_EXACT = 0.02, 0.004
 # What the passes over a branch's output cost, in multiply-accumulates a value.
 _PASSES = 40
 # Values of a map, and pixels of a channel, that pay for the many small steps of the merged depthwise form.
-_SMALL, _FEW = 150_000, 500
+_SMALL, _FEW = 100_000, 500
+# Pixels of a channel up to which batch norms lose no digits that matter where channels are last in memory.
+_SHORT = 4096
 
 
 def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
@@ -43,10 +45,16 @@ def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
     depthwise = conv.groups == conv.in_channels == conv.out_channels
     if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and len(container.norms()) > 1:
         return _pointwise(container, x, convs)
-    if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and depthwise and _pays(x):
-        return _depthwise(container, x, convs)
-    if conv.kernel_size in ((3, 3), (5, 5)) and conv.stride == (2, 2) and depthwise:
+    if not depthwise:
+        return None
+    if conv.kernel_size in ((3, 3), (5, 5)) and conv.stride == (2, 2):
         return _strided(container, x, convs)
+    if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and _pays(x):
+        return _depthwise(container, x, convs)
+    if x.numel() // x.shape[1] <= _SHORT and memory_format(x) == torch.contiguous_format:
+        # Depthwise convolutions are about twice as fast where channels are last in memory, copies included.
+        maps = x.contiguous(memory_format=torch.channels_last)
+        return container.sum_one_by_one(maps).contiguous()
     return None
 
 
@@ -134,16 +142,25 @@ def _strided(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | 
 
 
 def _merged(container: RepConv, x: Tensor, kernels: Tensor, form: Callable[[Tensor], Form]) -> Tensor | None:
-    # Depthwise convolutions are about twice as fast where channels are last in memory, copies included.
     maps = x.contiguous(memory_format=torch.channels_last if form is DepthwiseForm else memory_format(x))
     with torch.no_grad():
-        moments = form(maps)
-        statistics = Statistics(moments, kernels.to(moments.mean.dtype))
-        if not bool((statistics.variance >= _RELIABLE * moments.terms(statistics.kernels)).all()):
-            return None
+        statistics = _reliable_statistics(form(maps), maps, kernels)
+    if statistics is None:
+        return None
     total = MergedSum.apply(maps, kernels, *_affine(container), statistics, memory_format(x))
     _update(container, statistics.mean, statistics.variance, x.numel() // x.shape[1])
     return cast(Tensor, total)
+
+
+def _reliable_statistics(moments: Form, maps: Tensor, kernels: Tensor) -> Statistics | None:
+    """Means and variances with as many digits as they need, or None if a variance is next to nothing."""
+    statistics = Statistics(moments, kernels.to(moments.mean.dtype))
+    least = float((statistics.variance / moments.terms(statistics.kernels)).min())
+    if least >= _RELIABLE:
+        return statistics
+    if not least >= _RELIABLE_IF_EXACT or not moments.make_exact(maps):
+        return None
+    return Statistics(moments, statistics.kernels)
 
 
 def _stacked(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor:

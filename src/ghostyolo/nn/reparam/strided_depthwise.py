@@ -44,7 +44,7 @@ class StridedSum(torch.autograd.Function):
         outputs = [F.conv2d(x, kernel, None, _STRIDE, side // 2, groups=channels) for kernel in kernels]
         outputs += [F.avg_pool2d(x, 1, _STRIDE) for _ in points]  # before their factor, which only scales the moments
         factors = torch.cat((points.new_ones(len(kernels), channels), points))
-        moments = [torch.batch_norm_update_stats(output, None, None, 0.0) for output in outputs]
+        moments = [_moments(output) for output in outputs]
         mean, variance = (torch.stack(values) for values in zip(*moments, strict=True))
         deviation = torch.rsqrt(factors.square() * variance + eps)
         scale = weight * deviation * factors
@@ -62,24 +62,30 @@ class StridedSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels, points, weight, mean, deviation, eps, *outputs = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        by_output, by_weight, total = [], [], grad.sum((0, 2, 3))
+        pixels, total = grad.numel() // grad.shape[1], _sum(grad)
         factors = torch.cat((points.new_ones(len(kernels), x.shape[1]), points))
-        for output, *of_norm in zip(outputs, weight, mean, deviation * factors, strict=True):
-            of_weight, of_mean, of_deviation = of_norm
-            found = torch.ops.aten.native_batch_norm_backward(
-                grad, output, of_weight, None, None, of_mean, of_deviation, True, 0.0, [True, True, False]
+        own_deviation, deviation = (
+            deviation,
+            deviation * factors,
+        )  # of the outputs as they are kept, without their factors
+        scale = weight * deviation
+        by_output, alongs = [], []
+        for output, *of_norm in zip(outputs, mean, deviation, scale, strict=True):
+            of_mean, of_deviation, of_scale = of_norm
+            centred = output - _per_channel(of_mean)
+            alongs.append(_sum(grad * centred))
+            pull = -of_scale * of_deviation.square() * alongs[-1] / pixels
+            by_output.append(
+                centred.mul_(_per_channel(pull)).addcmul_(grad - _per_channel(total / pixels), _per_channel(of_scale))
             )
-            by_output.append(found[0])
-            by_weight.append(found[1])
+        along = torch.stack(alongs)
         by_x, by_kernels = _input_and_kernel_gradients(x, kernels, by_output[: len(kernels)])
-        by_points = torch.zeros_like(points)
         for number in range(len(kernels), len(outputs)):
             by_x[:, :, ::2, ::2] += by_output[number]
-            # A factor before a batch norm is felt through eps alone; so written, nothing large is subtracted.
-            along = (grad * outputs[number]).sum((0, 2, 3)) - total * mean[number]
-            by_points[number - len(kernels)] = weight[number] * eps[number] * deviation[number] ** 3 * along
+        # A factor before a batch norm is felt through eps alone; so written, nothing large is subtracted.
+        by_points = (weight * eps * own_deviation**3 * along)[len(kernels) :]
         by_x = by_x.contiguous(memory_format=ctx.layout)
-        return by_x, by_kernels, by_points, torch.stack(by_weight), total.expand_as(weight), None, None
+        return by_x, by_kernels, by_points, deviation * along, total.expand_as(weight), None, None
 
 
 def _input_and_kernel_gradients(maps: Tensor, kernels: Tensor, by_output: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -112,6 +118,18 @@ def _phases(maps: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     for row, column in itertools.product((0, 1), repeat=2):
         phase = F.pad(maps[:, :, row::2, column::2], (0, column * (width % 2), 0, row * (height % 2)))
         yield row, column, phase.contiguous(memory_format=torch.channels_last)
+
+
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance. Batch norms sum one after the other where channels are last, and lose digits."""
+    pixels = maps.numel() // maps.shape[1]
+    mean = _sum(maps) / pixels
+    return mean, _sum((maps - _per_channel(mean)).square_()) / pixels
+
+
+def _sum(maps: Tensor) -> Tensor:
+    """Sum of each channel, in short sums."""
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).sum(1).sum(0)
 
 
 def _per_channel(values: Tensor) -> Tensor:
