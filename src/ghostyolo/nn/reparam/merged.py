@@ -30,6 +30,19 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+class Laid(torch.autograd.Function):
+    """A map in another memory format, whose gradient comes back in its own: ``apply(x, layout)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layout: torch.memory_format) -> Tensor:
+        ctx.layout = memory_format(x)
+        return x.contiguous(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad.contiguous(memory_format=ctx.layout), None
+
+
 class Form(Protocol):
     """The moments of the patches of one input map ``x``. Kernels are (J, O, T), merged kernels (O, T).
 

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Pixels of one sum of float32. Where a map has plateaus, as a padded picture has, rounding is to one side, and the error
-# grows with the length: 2e-6 of the sum at this one.
+# Pixels of one sum of float32. Where a map has plateaus, as a padded picture has, rounding is to one side, so that the
+# error grows with the length: 2e-6 of the sum at this one.
 _PIXELS = 320
 # The same for gradients, which have no plateaus. Whole pictures, at least one.
 _PIXELS_OF_GRADIENT = 6400

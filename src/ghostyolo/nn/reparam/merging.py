@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ghostyolo.nn.reparam.merged import Form, MergedSum, Statistics, memory_format
+from ghostyolo.nn.reparam.merged import Form, Laid, MergedSum, Statistics, memory_format
 from ghostyolo.nn.reparam.merged_depthwise import DepthwiseForm
 from ghostyolo.nn.reparam.merged_pointwise import PointwiseForm
 from ghostyolo.nn.reparam.strided_depthwise import StridedSum
@@ -53,8 +53,8 @@ def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
         return _depthwise(container, x, convs)
     if x.numel() // x.shape[1] <= _SHORT and memory_format(x) == torch.contiguous_format:
         # Depthwise convolutions are about twice as fast where channels are last in memory, copies included.
-        maps = x.contiguous(memory_format=torch.channels_last)
-        return container.sum_one_by_one(maps).contiguous()
+        total = container.sum_one_by_one(Laid.apply(x, torch.channels_last))
+        return cast(Tensor, Laid.apply(total, torch.contiguous_format))
     return None
 
 

@@ -44,15 +44,13 @@ class StridedSum(torch.autograd.Function):
         outputs = [F.conv2d(x, kernel, None, _STRIDE, side // 2, groups=channels) for kernel in kernels]
         outputs += [F.avg_pool2d(x, 1, _STRIDE) for _ in points]  # before their factor, which only scales the moments
         factors = torch.cat((points.new_ones(len(kernels), channels), points))
-        moments = [_moments(output) for output in outputs]
-        mean, variance = (torch.stack(values) for values in zip(*moments, strict=True))
-        deviation = torch.rsqrt(factors.square() * variance + eps)
-        scale = weight * deviation * factors
-        total = _per_channel((bias - scale * mean).sum(0))
-        for output, of_output in zip(outputs, scale, strict=True):
-            total = torch.addcmul(total, output, _per_channel(of_output))
-        ctx.save_for_backward(x, kernels, points, weight, mean, deviation, eps, *outputs)
+        mean, variance = (torch.stack(values) for values in zip(*map(_centre, outputs), strict=True))
         mean, variance = factors * mean, factors.square() * variance
+        deviation = torch.rsqrt(variance + eps)
+        total = _per_channel(bias.sum(0))
+        for output, scale in zip(outputs, weight * deviation * factors, strict=True):
+            total = torch.addcmul(total, output, _per_channel(scale))
+        ctx.save_for_backward(x, kernels, points, weight, deviation, eps, *outputs)
         ctx.mark_non_differentiable(mean, variance)
         ctx.layout = layout
         return total.contiguous(memory_format=layout), mean, variance
@@ -60,32 +58,25 @@ class StridedSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, kernels, points, weight, mean, deviation, eps, *outputs = ctx.saved_tensors
+        x, kernels, points, weight, deviation, eps, *outputs = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         pixels, total = grad.numel() // grad.shape[1], _sum(grad)
-        factors = torch.cat((points.new_ones(len(kernels), x.shape[1]), points))
-        own_deviation, deviation = (
-            deviation,
-            deviation * factors,
-        )  # of the outputs as they are kept, without their factors
-        scale = weight * deviation
-        by_output, alongs = [], []
-        for output, *of_norm in zip(outputs, mean, deviation, scale, strict=True):
-            of_mean, of_deviation, of_scale = of_norm
-            centred = output - _per_channel(of_mean)
-            alongs.append(_sum(grad * centred))
-            pull = -of_scale * of_deviation.square() * alongs[-1] / pixels
-            by_output.append(
-                centred.mul_(_per_channel(pull)).addcmul_(grad - _per_channel(total / pixels), _per_channel(of_scale))
-            )
-        along = torch.stack(alongs)
+        of_output = deviation * torch.cat((points.new_ones(len(kernels), x.shape[1]), points))
+        scales = weight * of_output
+        along = torch.stack([_sum(grad * output) for output in outputs])
+        pulls = -scales * of_output.square() * along / pixels
+        centred = grad - _per_channel(total / pixels)
+        by_output = [
+            (centred * _per_channel(scale)).addcmul_(output, _per_channel(pull))
+            for output, scale, pull in zip(outputs, scales, pulls, strict=True)
+        ]
         by_x, by_kernels = _input_and_kernel_gradients(x, kernels, by_output[: len(kernels)])
-        for number in range(len(kernels), len(outputs)):
-            by_x[:, :, ::2, ::2] += by_output[number]
+        for through in by_output[len(kernels) :]:
+            by_x[:, :, ::2, ::2] += through
         # A factor before a batch norm is felt through eps alone; so written, nothing large is subtracted.
-        by_points = (weight * eps * own_deviation**3 * along)[len(kernels) :]
+        by_points = (weight * eps * deviation**3 * along)[len(kernels) :]
         by_x = by_x.contiguous(memory_format=ctx.layout)
-        return by_x, by_kernels, by_points, deviation * along, total.expand_as(weight), None, None
+        return by_x, by_kernels, by_points, of_output * along, total.expand_as(weight), None, None
 
 
 def _input_and_kernel_gradients(maps: Tensor, kernels: Tensor, by_output: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -120,11 +111,15 @@ def _phases(maps: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         yield row, column, phase.contiguous(memory_format=torch.channels_last)
 
 
-def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance. Batch norms sum one after the other where channels are last, and lose digits."""
+def _centre(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract each channel's mean in place, and return it and the biased variance.
+
+    Batch norms sum one value after the other where channels are last in memory, and lose digits.
+    """
     pixels = maps.numel() // maps.shape[1]
     mean = _sum(maps) / pixels
-    return mean, _sum((maps - _per_channel(mean)).square_()) / pixels
+    maps -= _per_channel(mean)
+    return mean, _sum(maps.square()) / pixels
 
 
 def _sum(maps: Tensor) -> Tensor:
