@@ -36,7 +36,8 @@ class Laid(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layout: torch.memory_format) -> Tensor:
         ctx.layout = memory_format(x)
-        return x.contiguous(memory_format=layout)
+        laid = x.contiguous(memory_format=layout)
+        return x.clone() if laid is x else laid
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]

@@ -8,7 +8,9 @@ the merged and the strided one cannot be differentiated twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -31,6 +33,19 @@ _PASSES = 40
 _SMALL, _FEW = 100_000, 500
 # Pixels of a channel up to which batch norms lose no digits that matter where channels are last in memory.
 _SHORT = 4096
+
+
+_ONE_BY_ONE: ContextVar[bool] = ContextVar("one_by_one", default=False)
+
+
+@contextlib.contextmanager
+def one_by_one() -> Iterator[None]:
+    """Sum all branches one by one inside: the reference of tests and benchmarks."""
+    token = _ONE_BY_ONE.set(True)
+    try:
+        yield
+    finally:
+        _ONE_BY_ONE.reset(token)
 
 
 def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
@@ -67,7 +82,8 @@ def _is_plain(container: RepConv, x: Tensor) -> bool:
     if not container.training or type(x) not in (Tensor, nn.Parameter) or x.device.type != "cpu" or x.dim() != 4:
         return False
     special = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if special or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    special = special or torch._C._are_functorch_transforms_active()
+    if special or torch.jit.is_tracing() or _ONE_BY_ONE.get():  # type: ignore[attr-defined]
         return False
     conv = cast("ConvNorm", container.branches[0]).conv
     padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
