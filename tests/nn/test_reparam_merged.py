@@ -18,7 +18,7 @@ FORMATS = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguo
 
 @pytest.fixture(autouse=True)
 def small_maps_too(monkeypatch):
-    monkeypatch.setattr(merging, "_pays", lambda x: True)
+    monkeypatch.setattr(merging, "_pays", lambda x, branches: True)
 
 
 @pytest.fixture
@@ -116,13 +116,19 @@ CASES = {
 }
 
 
+def _is_left(container: RepConv, layout: torch.memory_format) -> bool:
+    """Strided 3x3 are as fast one by one where channels are last."""
+    conv = container.branches[0].conv
+    return layout == torch.channels_last and (conv.stride, conv.kernel_size) == ((2, 2), (3, 3))
+
+
 @FORMATS
 @pytest.mark.parametrize(("container", "shape", "way"), CASES.values(), ids=CASES)
 def test_a_training_step_is_that_of_the_branches_one_by_one(container, shape, way, layout, ways):
     container = trained(copy.deepcopy(container))
     x = batch(*shape, layout=layout)
     assert_as_one_by_one(container, x)
-    assert set(ways) == {way}
+    assert ways == [] if _is_left(container, layout) else set(ways) == {way}
     output = container(x.requires_grad_())
     assert output.is_contiguous(memory_format=layout)
     (grad,) = torch.autograd.grad(output.sum(), x)
@@ -277,7 +283,7 @@ def test_smooth_maps_keep_their_digits_in_float32(ways):
 
 
 def test_small_maps_go_through_channels_last_and_come_back(monkeypatch, ways):
-    monkeypatch.setattr(merging, "_pays", lambda x: False)
+    monkeypatch.setattr(merging, "_pays", lambda x, branches: False)
     container = trained(RepConv(8, 8, 3, groups=8, act=lambda: nn.ReLU(inplace=True)))
     x = batch(3, 8, 9, 8)
     assert_as_one_by_one(container, x)

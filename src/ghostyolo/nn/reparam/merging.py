@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _RELIABLE, _RELIABLE_IF_EXACT = 0.02, 0.004
 # What the passes over a branch's output cost, in multiply-accumulates a value.
 _PASSES = 40
-# Values of a map, and pixels of a channel, that pay for the many small steps of the merged depthwise form.
-_SMALL, _FEW = 100_000, 500
+# What the many small steps of the merged depthwise form cost, in gains of one branch a value: in all, and a channel.
+_STEPS, _STEPS_OF_A_CHANNEL = 330_000, 500
 # Pixels of a channel up to which batch norms lose no digits that matter where channels are last in memory.
 _SHORT = 4096
 
@@ -62,19 +62,21 @@ def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
         return _pointwise(container, x, convs)
     if not depthwise:
         return None
-    if conv.kernel_size in ((3, 3), (5, 5)) and conv.stride == (2, 2):
+    channels_first = memory_format(x) == torch.contiguous_format
+    if conv.stride == (2, 2) and (conv.kernel_size == (5, 5) or (conv.kernel_size == (3, 3) and channels_first)):
         return _strided(container, x, convs)
-    if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and _pays(x):
+    if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and _pays(x, len(convs)):
         return _depthwise(container, x, convs)
-    if x.numel() // x.shape[1] <= _SHORT and memory_format(x) == torch.contiguous_format:
+    if conv.stride == (1, 1) and channels_first and x.numel() // x.shape[1] <= _SHORT:
         # Depthwise convolutions are about twice as fast where channels are last in memory, copies included.
         total = container.sum_one_by_one(Laid.apply(x, torch.channels_last))
         return cast(Tensor, Laid.apply(total, torch.contiguous_format))
     return None
 
 
-def _pays(x: Tensor) -> bool:
-    return x.numel() >= _SMALL + _FEW * x.shape[1]
+def _pays(x: Tensor, branches: int) -> bool:
+    """Whether merged depthwise branches are faster: measured on x86, benchmarks/branch_container.py."""
+    return x.numel() * (branches - 0.75) >= _STEPS + _STEPS_OF_A_CHANNEL * x.shape[1]
 
 
 def _is_plain(container: RepConv, x: Tensor) -> bool:
