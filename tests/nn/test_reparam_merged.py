@@ -135,6 +135,19 @@ def test_a_training_step_is_that_of_the_branches_one_by_one(container, shape, wa
     assert grad.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize(("container", "shape", "way"), CASES.values(), ids=CASES)
+def test_gradients_of_several_steps_add_up(container, shape, way):
+    """Parameters add in place to the gradient that they were given: no two may share it."""
+    container = trained(copy.deepcopy(container))
+    reference = copy.deepcopy(container)
+    for _ in range(3):
+        ramp_loss(container(batch(*shape))).backward()
+        with merging.one_by_one():
+            ramp_loss(reference(batch(*shape))).backward()
+    found, expected = (torch.cat([p.grad.flatten() for p in one.parameters()]) for one in (container, reference))
+    assert_same(found, expected)
+
+
 @FORMATS
 @pytest.mark.parametrize(("container", "shape", "way"), CASES.values(), ids=CASES)
 def test_float32_is_as_near(container, shape, way, layout):

@@ -147,5 +147,6 @@ class MergedSum(torch.autograd.Function):
             grad_x = grad_x.contiguous(memory_format=ctx.layout)
         grad_kernels = (weight * deviation).unsqueeze(-1) * centred
         grad_kernels = grad_kernels + 2 * curvature.unsqueeze(-1) * ctx.statistics.kernels_covariance
-        grads = (grad_kernels, deviation * along, total.expand_as(along))
+        # Parameters keep what they are given, and add to it in place: each its own memory.
+        grads = (grad_kernels, deviation * along, total.repeat(len(along), 1))
         return grad_x, *(value.to(weight.dtype) for value in grads), None, None, None

@@ -76,7 +76,8 @@ class StridedSum(torch.autograd.Function):
         # A factor before a batch norm is felt through eps alone; so written, nothing large is subtracted.
         by_points = (weight * eps * deviation**3 * along)[len(kernels) :]
         by_x = by_x.contiguous(memory_format=ctx.layout)
-        return by_x, by_kernels, by_points, of_output * along, total.expand_as(weight), None, None
+        by_bias = total.repeat(len(weight), 1)  # parameters add to what they are given in place: each its own memory
+        return by_x, by_kernels, by_points, of_output * along, by_bias, None, None
 
 
 def _input_and_kernel_gradients(maps: Tensor, kernels: Tensor, by_output: list[Tensor]) -> tuple[Tensor, Tensor]:
