@@ -187,12 +187,18 @@ def measure_network(network: str, batch: int, layout: str, rounds: int) -> Row:
     images = pictures(batch, layout)
     built = {name: build_network(name, network, layout) for name in CONTESTANTS}
     ms = cpu_ms({name: network_step(one, images) for name, one in built.items()}, rounds)
-    megabytes = {}
+    megabytes = peaks(network, batch, layout)
+    return as_row({"what": network, "side": IMGSZ, "batch": batch, "layout": layout}, ms, megabytes)
+
+
+def peaks(network: str, batch: int, layout: str) -> dict[str, float]:
+    """:func:`peak_mb` of each contestant, in processes of their own."""
+    found = {}
     for name in CONTESTANTS:
         command = [sys.executable, __file__, "--peak", name, network, str(batch), layout]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        megabytes[name] = float(json.loads(done.stdout.splitlines()[-1]))
-    return as_row({"what": network, "side": IMGSZ, "batch": batch, "layout": layout}, ms, megabytes)
+        found[name] = float(json.loads(done.stdout.splitlines()[-1]))
+    return found
 
 
 def peak_mb(name: str, network: str, batch: int, layout: str) -> float:
@@ -208,14 +214,21 @@ def peak_mb(name: str, network: str, batch: int, layout: str) -> float:
     with in_its_way(name):
         step()
         step()
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kibibytes * (1024 if sys.platform == "linux" else 1) / 1e6 - before
+    return highest_mb() - before
 
 
 def resident_mb() -> float:
     import psutil
 
     return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def highest_mb() -> float:
+    """Peak resident megabytes of this process. Linux counts the parent's in what ``getrusage`` says of a child."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
 
 
 def main() -> None:
