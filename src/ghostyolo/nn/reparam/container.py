@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.nn.reparam.convs import Pair, is_centred, pair, plain_conv
+from ghostyolo.nn.reparam.merging import sum_at_once
 from ghostyolo.nn.reparam.norms import Norm, fold_batch_norm
 
 Activation = Callable[[], nn.Module]
@@ -117,6 +118,11 @@ class RepConv(nn.Module):
         return container.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
+        total = sum_at_once(self, x) if self.training else None
+        return self.act(self.sum_one_by_one(x) if total is None else total)
+
+    def sum_one_by_one(self, x: Tensor) -> Tensor:
+        """The sum of the branches before the activation, each computed on its own: what the container means."""
         total = self.branches[0](x)
         for branch in self.branches[1:]:
             total = total + branch(x)
@@ -124,7 +130,7 @@ class RepConv(nn.Module):
             total = total + _pointwise(self.pointwise, x)
         if self.identity is not None:
             total = total + self.identity(x)
-        return self.act(total)
+        return cast(Tensor, total)
 
     def norms(self) -> list[nn.BatchNorm2d]:
         """The batch norms, those of the N branches first."""
@@ -158,11 +164,14 @@ class RepConv(nn.Module):
 
 
 def _pointwise(branch: ConvNorm, x: Tensor) -> Tensor:
-    """The 1x1 branch. A depthwise one is a number a channel: a product, far cheaper than a convolution."""
+    """The 1x1 branch. A depthwise one is a number a channel: a product, far cheaper than a convolution.
+
+    Pooling over one pixel thins out as a slice does, but its gradient keeps the memory format and is written once.
+    """
     conv = branch.conv
     if not conv.groups == conv.in_channels == conv.out_channels:
         return branch(x)
-    thinned = x if conv.stride == (1, 1) else x[:, :, :: conv.stride[0], :: conv.stride[1]]
+    thinned = x if conv.stride == (1, 1) else F.avg_pool2d(x, 1, cast(Pair, conv.stride))
     return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
 
 
