@@ -62,7 +62,7 @@ def stage(tmp_path_factory) -> Path:
     write_video(folder / "clip.mp4", [frame, frame])
     model = build_model("yolov13n-ghostnetv3", num_classes=10, branches=1)
     metadata = ModelMetadata(version=__version__, model=model.config.name, class_names=data.class_names, imgsz=96)
-    for run in ("train", "mine"):
+    for run in ("train", "mine", "qat"):
         save_checkpoint(model, metadata, folder / "runs" / run / "best.safetensors")
     return folder
 
