@@ -5,7 +5,6 @@ Counting needs torch; the zoo is counted already.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ghostyolo.errors import GhostYoloError
@@ -43,9 +42,3 @@ def _count(metadata: ModelMetadata, imgsz: int) -> dict[str, Any] | None:
         return count_model(model, imgsz)
     except GhostYoloError:  # parts of another install: the file still runs, only what it costs is unknown
         return None
-
-
-def file_mb(path: Path) -> float:
-    """Size of a file, or of all files in a folder, in 10^6 bytes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files) / 1e6

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.costs import count_costs, file_mb
+from ghostyolo.benchmark.costs import count_costs
 from ghostyolo.benchmark.interleave import Measured, interleave
 from ghostyolo.benchmark.machine import describe_machine, engine_packages, usable_cores, version
 from ghostyolo.benchmark.process import Process
@@ -24,6 +24,7 @@ from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.evaluate.coco import Metrics
 from ghostyolo.evaluate.run import evaluate, match_class_names
+from ghostyolo.files import size_in_megabytes
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.registry import imported_files
 from ghostyolo.runtime.engine import open_engine
@@ -190,7 +191,7 @@ def _row(
         total_p95_ms=timing.total_p95_ms,
         images_per_second=timing.images_per_second,
         memory_mb=one.memory_mb,
-        file_mb=file_mb(path),
+        file_mb=size_in_megabytes(path),
         params_m=costs.get("params_m"),
         macs_g=costs.get("macs_g"),
         flops_g=costs.get("flops_g"),
