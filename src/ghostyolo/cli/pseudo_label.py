@@ -90,11 +90,13 @@ def pseudo_label(
 def _named(text: str) -> tuple[str, float]:
     from ghostyolo.errors import ConfigError
 
-    name, _, value = text.rpartition("=")
+    name, equals, value = text.rpartition("=")
     try:
-        return name, float(value)
-    except ValueError as error:
-        raise ConfigError(f"--class-conf {text}: it must be NAME=CONF, such as cat=0.7") from error
+        if equals:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"--class-conf {text}: it must be NAME=CONF, such as cat=0.7")
 
 
 def _print_report(console: Console, report: PseudoLabelReport) -> None:
@@ -123,4 +125,4 @@ def _print_report(console: Console, report: PseudoLabelReport) -> None:
     for name, reason in report.skipped[:_MAX_SKIPPED]:
         console.print(f"skipped {name}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if report.skipped:
-        console.print(f"{len(report.skipped)} pictures were skipped; report.json lists them", style="yellow")
+        console.print(f"skipped pictures: {len(report.skipped)}; report.json lists them", style="yellow")

@@ -129,6 +129,8 @@ def raise_thresholds(
     sidecar = _read_sidecar(earlier)
     data = load_dataset(earlier)
     names = data.class_names
+    if any(item.class_id >= len(names) for picture in sidecar.pictures for item in picture.objects):
+        raise _damaged(earlier)
     thresholds = replace(thresholds, background=sidecar.background_confidence)
     thresholds.check(names)
     before = Thresholds(sidecar.confidence, sidecar.class_confidence).of_classes(names)
@@ -191,13 +193,16 @@ class _Sidecar(BaseModel):
 
 
 def _read_sidecar(folder: Path) -> _Sidecar:
-    path = folder / LABELS_NAME
     try:
-        return _Sidecar.model_validate_json(path.read_bytes())
+        return _Sidecar.model_validate_json((folder / LABELS_NAME).read_bytes())
     except OSError as error:
         raise DataError(f"{folder} holds no {LABELS_NAME}: give a folder that pseudo-label wrote") from error
     except ValidationError as error:
-        raise DataError(f"{path} is damaged: label the pictures again") from error
+        raise _damaged(folder) from error
+
+
+def _damaged(folder: Path) -> DataError:
+    return DataError(f"{folder / LABELS_NAME} is damaged: label the pictures again")
 
 
 def _candidate(prediction: Prediction, label_map: npt.NDArray[np.int64], background: float | None) -> Candidate:
