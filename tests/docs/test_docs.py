@@ -54,6 +54,9 @@ def stage(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stage")
     data = generate_digit_scenes(folder / "my-data", train=6, val=3, imgsz=96)
     pictures = [record.path for record in data.splits["val"]]
+    generate_digit_scenes(folder / "more", train=6, val=0, imgsz=320, seed=1)
+    shutil.move(folder / "more" / "images" / "train", folder / "unlabelled")
+    shutil.rmtree(folder / "more")
     (folder / "photos").mkdir()
     for path in pictures:
         shutil.copy(path, folder / "photos")
@@ -191,6 +194,7 @@ def test_python_snippets_are_python(page):
         "data.md",
         "evaluate.md",
         "predict.md",
+        "pseudo-label.md",
         "models.md",
         "checkpoint.md",
         "reparam.md",
@@ -312,6 +316,7 @@ def test_pretraining_commands_run(command_line, workplace):
         (("pretrain",), "pretrain.md"),
         (("val",), "evaluate.md"),
         (("predict",), "predict.md"),
+        (("pseudo-label",), "pseudo-label.md"),
         (("export",), "export.md"),
         (("models",), "models.md"),
         (("benchmark",), "benchmark.md"),
