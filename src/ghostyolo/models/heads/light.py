@@ -1,7 +1,7 @@
-"""The distribution head of the ghostyolo family: one depthwise 5x5 and one 1x1 in each branch.
+"""The distribution head of the ghostyolo family: a depthwise 5x5 and a 1x1 in each branch.
 
-YOLOv8's box branch of two dense 3x3 costs a third of a nano detector's time; this one a fifth of that for the same outputs,
-so that it trains, exports and distils as `dfl` does (docs/design/family.md has the measurements).
+YOLOv8's box branch of two dense 3x3 costs a third of a nano detector's time; this one a fifth of that for the same
+outputs, so that it trains, exports and distils as `dfl` does (docs/design/family.md has the measurements).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The neck of the ghostyolo family: YOLOv13's hypergraph correlation and gated tunnels, at one level and in few channels.
+"""The neck of the ghostyolo family: YOLOv13's hypergraph correlation and gated tunnels, in few channels.
 
-Three levels meet at 1/16 by 1x1 convolutions and addition. Half of the channels go through an adaptive hypergraph, which
-relates all positions to a few learned hyperedges, the other half through a depthwise convolution, which sees neighbours.
-Gated tunnels hand the result to all levels; then one way down and one way up, of Ghost nodes that are joined by addition.
-Source of the correlation and the tunnels: YOLOv13 (arXiv 2506.17733, section 3). Why this form: docs/design/family.md.
+Three levels meet at 1/16 by 1x1 convolutions and addition. Half of the channels go through an adaptive hypergraph,
+which relates all positions to a few learned hyperedges, the other half through a depthwise convolution, which sees
+neighbours. Gated tunnels hand the result to all levels; then one way down and one way up, of Ghost nodes that are
+joined by addition. Source of the correlation and the tunnels: YOLOv13 (arXiv 2506.17733, section 3). Why this form:
+docs/design/family.md.
 """
 
 from __future__ import annotations
