@@ -9,7 +9,7 @@ Shapes: (B, C, H, W) in and out. ``branches`` is the number of re-parameterized 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class GhostStage(nn.Sequential):
         out_channels: int,
         depth: int,
         *,
-        expansion: float,
+        expansion: float = 2.0,
         squeeze_excite: bool,
         attention: str,
         branches: int,
@@ -73,6 +73,40 @@ class GhostNode(nn.Sequential):
         )
 
 
+class DenseBottleneck(nn.Module):
+    """Two dense 3x3 convolutions through half of the channels, with a shortcut (the bottleneck of YOLOv5 and later)."""
+
+    def __init__(self, channels: int, branches: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            RepConv(channels, channels // 2, 3, act=relu, branches=branches),
+            RepConv(channels // 2, channels, 3, act=relu, branches=branches),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + cast(Tensor, self.layers(x))
+
+
+class DenseStage(nn.Sequential):
+    """The control of :class:`GhostStage`: a dense 3x3 of stride 2 and ``depth`` dense bottlenecks."""
+
+    def __init__(self, in_channels: int, out_channels: int, depth: int, branches: int) -> None:
+        super().__init__(
+            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=branches),
+            *(DenseBottleneck(out_channels, branches) for _ in range(depth)),
+        )
+
+
+class DenseNode(nn.Sequential):
+    """The control of :class:`GhostNode`: a 1x1 convolution and ``depth`` dense bottlenecks."""
+
+    def __init__(self, channels: int, depth: int, branches: int) -> None:
+        super().__init__(
+            RepConv(channels, channels, act=relu, branches=branches),
+            *(DenseBottleneck(channels, branches) for _ in range(depth)),
+        )
+
+
 class AddUp(nn.Module):
     """Add a coarser map: 1x1 convolution at its own size, nearest upsampling, sum.
 
@@ -97,8 +131,3 @@ class AddDown(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         return coarse + self.project(self.halve(fine))
-
-
-def multiples_of_16(widths: Sequence[float]) -> tuple[int, ...]:
-    """Each width rounded to a multiple of 16, at least 16."""
-    return tuple(max(16, round(width / 16) * 16) for width in widths)

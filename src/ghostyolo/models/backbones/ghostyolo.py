@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.reparam import RepConv
-from ghostyolo.nn.slim import GhostStage, relu
+from ghostyolo.nn.slim import DenseStage, GhostStage, relu
 
 _SCALES: dict[str, dict[str, Any]] = {
     "p": {"stem": (16, 16), "widths": (32, 64, 128), "depths": (1, 2, 2)},
@@ -34,8 +34,9 @@ class GhostYoloBackbone(nn.Module):
         stem: channels at 1/2 and 1/4.
         widths: channels at 1/8, 1/16, 1/32; multiples of 16 are fastest.
         depths: Ghost bottlenecks of each stage.
-        expansions: of the bottlenecks of each stage.
+        expansions: of the Ghost bottlenecks of each stage.
         attention: gate of the first bottleneck at 1/32: ``"dfc"``, ``"psa"`` or ``"none"``.
+        dense: stages of dense 3x3 convolutions instead, the control that Ghost modules are measured against.
         branches: of every convolution in training.
     """
 
@@ -50,6 +51,7 @@ class GhostYoloBackbone(nn.Module):
         depths: Sequence[int] = (1, 3, 3),
         expansions: Sequence[float] = (2.0, 2.0, 3.0),
         attention: str = "dfc",
+        dense: bool = False,
         branches: int = 3,
     ) -> None:
         super().__init__()
@@ -58,12 +60,14 @@ class GhostYoloBackbone(nn.Module):
             RepConv(in_channels, stem[0], 3, 2, act=relu, branches=branches),
             RepConv(stem[0], stem[1], 3, 2, act=relu, branches=branches),
         )
-        stages = []
+        stages: list[nn.Module] = []
         have = stem[1]
         for level, (width, depth, expansion) in enumerate(zip(widths, depths, expansions, strict=True)):
             last = level == len(widths) - 1
             stages.append(
-                GhostStage(
+                DenseStage(have, width, depth, branches)
+                if dense
+                else GhostStage(
                     have,
                     width,
                     depth,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ghostyolo.models.registry import register_neck
 from ghostyolo.nn.hypergraph import HypergraphConv, Tunnel
 from ghostyolo.nn.reparam import RepConv
-from ghostyolo.nn.slim import AddDown, AddUp, GhostNode, relu
+from ghostyolo.nn.slim import AddDown, AddUp, DenseNode, GhostNode, relu
 
 _SCALES: dict[str, dict[str, Any]] = {
     "p": {"widths": (48, 64, 96), "depth": 0, "hyperedges": 4},
@@ -61,6 +61,7 @@ class SlimHypergraphNeck(nn.Module):
         widths: of the neck's maps.
         depth: bottlenecks of each node.
         hyperedges: 0 leaves correlation and tunnels out.
+        dense: nodes of dense 3x3 convolutions instead of Ghost modules, the control.
         branches: of every convolution in training.
     """
 
@@ -71,10 +72,12 @@ class SlimHypergraphNeck(nn.Module):
         widths: Sequence[int] = (64, 96, 128),
         depth: int = 1,
         hyperedges: int = 8,
+        dense: bool = False,
         branches: int = 3,
     ) -> None:
         super().__init__()
         self.channels = tuple(widths)
+        node = DenseNode if dense else GhostNode
         w3, w4, w5 = widths
         self.laterals = nn.ModuleList(
             RepConv(have, want, act=relu, branches=branches, identity=False)
@@ -85,9 +88,9 @@ class SlimHypergraphNeck(nn.Module):
         self.to5 = RepConv(w4, w5, branches=branches, identity=False) if hyperedges else None
         self.tunnels = nn.ModuleList(Tunnel() for _ in range(3 if hyperedges else 0))
         self.add4, self.add3 = AddUp(w5, w4, branches), AddUp(w4, w3, branches)
-        self.down4, self.down3 = GhostNode(w4, depth, branches), GhostNode(w3, depth, branches)
+        self.down4, self.down3 = node(w4, depth, branches), node(w3, depth, branches)
         self.join4, self.join5 = AddDown(w3, w4, branches), AddDown(w4, w5, branches)
-        self.up4, self.up5 = GhostNode(w4, depth, branches), GhostNode(w5, depth, branches)
+        self.up4, self.up5 = node(w4, depth, branches), node(w5, depth, branches)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         p3, p4, p5 = (lateral(feature) for lateral, feature in zip(self.laterals, features, strict=True))

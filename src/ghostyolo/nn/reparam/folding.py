@@ -21,13 +21,14 @@ _METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 def fold(model: nn.Module, example: Example | None = None) -> nn.Module:
     """Return a copy of ``model`` in evaluation mode with every branch and every foldable batch norm folded away.
 
-    The copy's outputs equal those of ``model.eval()`` but for rounding. First, modules with a way of their own take it:
-    those with a method ``fuse()`` (ours, and timm's LeViT, RepViT, ...) are replaced by what it returns, those with
-    ``reparameterize()`` or ``switch_to_deploy()`` (timm's RepVGG, FastViT, ...) change in place; both are trusted, but
-    not called where a :class:`RepConv` is inside, whose parts they do not know unless ``knows_containers`` is set. Then each pair of a convolution and
-    a batch norm that :func:`~ghostyolo.nn.reparam.pairs.find_pairs` proves is folded: the convolution keeps its
-    name, class and geometry and gets the folded kernel and a bias; in the batch norm's place stays an identity, or
-    the activation that it held (``BatchNormAct2d``), as its child ``act``.
+    The copy's outputs equal those of ``model.eval()`` but for rounding. First, modules with a way of their own take
+    it: those with a method ``fuse()`` (ours, and timm's LeViT, RepViT, ...) are replaced by what it returns, those
+    with ``reparameterize()`` or ``switch_to_deploy()`` (timm's RepVGG, FastViT, ...) change in place; both are
+    trusted, but not called where a :class:`RepConv` is inside, whose parts they do not know unless
+    ``knows_containers`` is set. Then each pair of a convolution and a batch norm that
+    :func:`~ghostyolo.nn.reparam.pairs.find_pairs` proves is folded: the convolution keeps its name, class and geometry
+    and gets the folded kernel and a bias; in the batch norm's place stays an identity, or the activation that it held
+    (``BatchNormAct2d``), as its child ``act``.
 
     Folding twice does no harm. Any padding, padding mode, stride, dilation, grouping and bias fold exactly. Left alone
     are: batch norms that stand before their convolution, follow a linear layer or a transposed convolution, or have no
