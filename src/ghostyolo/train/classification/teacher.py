@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models.backbones.libraries import timm_network
-from ghostyolo.models.count import count_macs
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.folder import file_digest
 
 
 @dataclass
@@ -90,18 +89,7 @@ def teacher_digest(recipe: ClassRecipe) -> str | None:
         return recipe.teacher
     if not Path(file).is_file():
         raise WeightsError(f"teacher weights {file} do not exist")
-    with open(file, "rb") as stream:
-        found = hashlib.sha256(stream.read()).hexdigest()[:16]
-    return f"{Path(file).name if ours else recipe.teacher} {found}"
-
-
-def teacher_cost(teacher: Teacher, recipe: ClassRecipe, channels: int) -> int | None:
-    """Multiply-accumulates of the teacher for one picture, None where they cannot be counted."""
-    side = teacher.imgsz or recipe.imgsz
-    try:
-        return count_macs(teacher.net, side, channels)
-    except Exception:  # operations without a shape rule on the meta device
-        return None
+    return f"{Path(file).name if ours else recipe.teacher} {file_digest(file)}"
 
 
 def _ours(recipe: ClassRecipe, class_names: list[str], channels: int) -> Teacher:
