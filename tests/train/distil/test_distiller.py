@@ -68,9 +68,7 @@ def test_nothing_is_to_be_learned_from_oneself(tmp_path, head) -> None:
 def test_gradients_reach_student_and_adapters_and_never_the_teacher(tmp_path, own, theirs, note) -> None:
     student = networks.network(own).train()
     built, said = distiller(student, networks.network(theirs, "test-wide", seed=1), tmp_path)
-    assert said == (
-        f"teacher BIG teaches logits x 1, {note} features x 5 (1x1 adapters); tau 2, strides 8, 16, 32\n"
-    )
+    assert said == (f"teacher BIG teaches logits x 1, {note} features x 5 (1x1 adapters); tau 2, strides 8, 16, 32\n")
     assert {key: tuple(layer.weight.shape[:2]) for key, layer in built.adapters.items()} == {
         "8": (12, 8), "32": (20, 16)
     }  # fmt: skip
