@@ -41,7 +41,6 @@ from ghostyolo.train.results import all_skipped, score_best
 from ghostyolo.train.schedule import plan_schedule
 from ghostyolo.train.signals import SIGTERM_STATUS, StopAtSigterm, keep_interrupt_handler
 from ghostyolo.train.state import RunState
-from ghostyolo.train.teacher_cost import describe_cost
 from ghostyolo.train.validation import Validator
 
 log = logging.getLogger(__name__)
@@ -150,9 +149,7 @@ def fit(
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
         trainer.callbacks += [progress, epoch_end, StopAtSigterm()]
         if distiller is not None:
-            teacher = distiller.teacher
-            cost = describe_cost(teacher.name, teacher.net, recipe.imgsz, metadata.in_channels)
-            trainer.callbacks.append(TeacherShare(console, teacher, cost))
+            trainer.callbacks.append(TeacherShare(console, distiller.teacher, recipe.imgsz))
         run_trainer(trainer, module, loader, folder / RESUME if resume else None)
 
     metrics = None

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, WeightsError, short_list
 from ghostyolo.models.backbones.libraries import timm_network
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
@@ -96,7 +96,8 @@ def _ours(recipe: ClassRecipe, class_names: list[str], channels: int) -> Teacher
     net, metadata = load_classifier(str(recipe.teacher))
     if metadata.class_names != class_names:
         raise ConfigError(
-            f"teacher {recipe.teacher} has classes {_short(metadata.class_names)}, the data {_short(class_names)}"
+            f"teacher {recipe.teacher} has classes {short_list(metadata.class_names)}, the data "
+            f"{short_list(class_names)}"
         )
     if metadata.in_channels != channels:
         raise ConfigError(f"teacher {recipe.teacher} takes {metadata.in_channels} channels, the data has {channels}")
@@ -169,8 +170,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _precision(net: nn.Module) -> torch.dtype:
     return next(parameter.dtype for parameter in net.parameters())
-
-
-def _short(names: list[str]) -> str:
-    text = ", ".join(names)
-    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"

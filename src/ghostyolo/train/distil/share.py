@@ -1,4 +1,4 @@
-"""Measure which share of a training step the teacher takes, on the first steps of a run, and say it."""
+"""Measure which share of a training step the teacher takes, on the first steps of a run, and print its costs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from ghostyolo.train.distil.teacher import DetectionTeacher
+from ghostyolo.train.teacher_cost import describe_cost
 
 STEPS = 6  # the first, which warms up, does not count where there are others
 
@@ -18,11 +19,11 @@ class TeacherShare(Callback):
     """Times the first steps, or those of the first epoch where it has fewer, and prints one line.
 
     Args:
-        described: the line's beginning, what else the teacher costs.
+        imgsz: side of the training pictures, pixels.
     """
 
-    def __init__(self, console: Console, teacher: DetectionTeacher, described: str) -> None:
-        self.console, self.teacher, self.described = console, teacher, described
+    def __init__(self, console: Console, teacher: DetectionTeacher, imgsz: int) -> None:
+        self.console, self.teacher, self.imgsz = console, teacher, imgsz
         self._measured: list[tuple[float, float]] = []
         self._begun = self._before = 0.0
 
@@ -50,7 +51,8 @@ class TeacherShare(Callback):
         self.teacher.timed = False
         counted = self._measured[1:] or self._measured
         whole, share = (sum(seconds) for seconds in zip(*counted, strict=True))
-        line = f"{self.described}, {share / whole:.0%} of a step ({len(counted)} measured)"
+        cost = describe_cost(self.teacher.name, self.teacher.net, self.imgsz, self.teacher.net.in_channels)
+        line = f"{cost}, {share / whole:.0%} of a step ({len(counted)} measured)"
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ghostyolo.errors import ConfigError
+from ghostyolo.errors import ConfigError, short_list
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.end2end import EndToEndHead
@@ -98,9 +98,10 @@ def read_teacher(source: str, path: Path, student: ModelMetadata, imgsz: int) ->
         )
     if metadata.class_names != student.class_names:
         same = sorted(metadata.class_names) == sorted(student.class_names)
+        order = " (the same in another order)" if same else ""
         raise ConfigError(
-            f"teacher {source} has classes {_short(metadata.class_names)}, the data {_short(student.class_names)}"
-            f"{' (the same in another order)' if same else ''}: give one that was trained on this data's classes"
+            f"teacher {source} has classes {short_list(metadata.class_names)}, the data "
+            f"{short_list(student.class_names)}{order}: give one that was trained on this data's classes"
         )
     if metadata.in_channels != student.in_channels:
         raise ConfigError(
@@ -125,8 +126,3 @@ def _folded(network: DetectionModel) -> DetectionModel:
         head.one_to_many, head.one_to_one = fold(head.one_to_many), fold(head.one_to_one)
         folded.head = head
     return folded  # type: ignore[no-any-return]
-
-
-def _short(names: list[str]) -> str:
-    text = ", ".join(names)
-    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
