@@ -269,11 +269,15 @@ def test_the_recipe_of_the_train_page_is_one(tmp_path):
 
 def test_train_page_has_every_option():
     from ghostyolo.data.augment.config import AugmentConfig
+    from ghostyolo.train.distil.config import DEFAULT_WEIGHTS, DistilConfig
     from ghostyolo.train.recipe import TrainRecipe
 
     text = (DOCS / "train.md").read_text(encoding="utf-8")
-    missing = {*TrainRecipe.model_fields, *AugmentConfig.model_fields} - set(re.findall(r"`(\w+)`", text))
-    assert not missing - {"augment"}
+    fields = {*TrainRecipe.model_fields, *AugmentConfig.model_fields, *DistilConfig.model_fields}
+    assert not fields - set(re.findall(r"`(\w+)`", text)) - {"augment"}
+    table = dict(re.findall(r"^\| `(logits|boxes|features|tau)` \| (\S+) \|", text, re.MULTILINE))
+    usual = {**DEFAULT_WEIGHTS, "tau": DistilConfig.model_fields["tau"].default}
+    assert {name: float(value) for name, value in table.items()} == usual
 
 
 def test_pretrain_page_has_every_option_its_default_and_every_recipe():
