@@ -126,3 +126,9 @@ class DflCriterion(nn.Module):
 def dfl_criterion(head: Any) -> DflCriterion:
     """The criterion of :class:`ghostyolo.models.heads.dfl.DflHead`."""
     return DflCriterion(head.num_classes, bins=head.bins)
+
+
+@register_criterion("light")
+def light_criterion(head: Any) -> DflCriterion:
+    """The criterion of :class:`ghostyolo.models.heads.light.LightHead`, whose outputs are those of the `dfl` head."""
+    return dfl_criterion(head)

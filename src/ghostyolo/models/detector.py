@@ -97,7 +97,8 @@ def resolve_config(model: str | Path | DetectorConfig, **overrides: Any) -> Dete
     """A detector's declaration from a name (:mod:`ghostyolo.models.names`), a YAML file or a declaration.
 
     Args:
-        overrides: parameters of the backbone to replace, such as ``branches=1``; None leaves one as it is.
+        overrides: parameters to replace, such as ``branches=1``, in the backbone, and in a neck and a head that have
+            them; None leaves one as it is.
 
     Raises:
         ConfigError: unknown name, unreadable file, or wrong key.
@@ -109,9 +110,12 @@ def resolve_config(model: str | Path | DetectorConfig, **overrides: Any) -> Dete
     else:
         config = zoo_config(str(model))
     given = {key: value for key, value in overrides.items() if value is not None}
-    if given:
-        backbone = config.backbone.model_copy(update={"params": {**config.backbone.params, **given}})
-        config = config.model_copy(update={"backbone": backbone})
+    for kind in ("backbone", "neck", "head") if given else ():
+        part = getattr(config, kind)
+        known = inspect.signature(find_part(kind, part.type).builder).parameters
+        mine = {key: value for key, value in given.items() if kind == "backbone" or key in known}
+        part = part.model_copy(update={"params": {**part.params, **mine}})
+        config = config.model_copy(update={kind: part})
     return config
 
 

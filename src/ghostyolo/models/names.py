@@ -90,9 +90,10 @@ def zoo_config(name: str) -> DetectorConfig:
         raise ConfigError(f"unknown model '{name}': {suggest(name, list_models())}")
     family, letter, rest = found
     parts: dict[str, Any] = dict(yaml.safe_load(_families()[family]))
+    end_to_end = parts.pop("end_to_end", "end2end")
     if rest.endswith(END_TO_END):
         rest = rest.removesuffix(END_TO_END)
-        parts["head"] = "end2end"
+        parts["head"] = end_to_end
     if rest:
         parts["backbone"] = rest[1:].replace("-", "_")
     return _declare(name, parts, budget or {"scale": letter})

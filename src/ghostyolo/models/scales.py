@@ -1,9 +1,10 @@
 """One knob for the size of every detector: the scale, a letter or a number between letters. No torch.
 
 Each part says in ``register_...(scales={letter: parameters})`` what the letters p, n, s, m, l and x mean for it (its
-own width, depth, variant). The letters lie at 0, 1, 2, 3, 4 and 5, and a number between two of them, such as 1.4, takes
-fractions in proportion: widths and depths are interpolated geometrically, whole numbers, names and switches are those
-of the nearer letter. So a detector of "about 2 M parameters" is found by turning this one knob (`sizing`).
+own width, depth, variant). The letters lie at 0, 1, 2, 3, 4 and 5, and a number between two of them, such as 1.4,
+takes fractions in proportion: widths and depths are interpolated geometrically, tuples of channel counts (multiples of
+16) too, to multiples of 16; other whole numbers, names and switches are those of the nearer letter. So a detector of
+"about 2 M parameters" is found by turning this one knob (`sizing`).
 """
 
 from __future__ import annotations
@@ -59,4 +60,10 @@ def scaled(scales: Scales, scale: Scale) -> dict[str, Any]:
 def _between(small: Any, large: Any, share: float) -> Any:
     if isinstance(small, float) and isinstance(large, float) and small > 0 and large > 0:
         return round(small ** (1 - share) * large**share, 6)
+    if _are_channels(small) and _are_channels(large) and len(small) == len(large):
+        return tuple(16 * round(a ** (1 - share) * b**share / 16) for a, b in zip(small, large, strict=True))
     return small if share < 0.5 else large
+
+
+def _are_channels(value: Any) -> bool:
+    return isinstance(value, tuple) and all(count > 0 and count % 16 == 0 for count in value)

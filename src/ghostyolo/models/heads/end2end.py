@@ -34,6 +34,7 @@ class EndToEndHead(nn.Module):
     """
 
     needs_nms = False
+    knows_containers = True  # fuse() folds the branches of what it keeps
 
     def __init__(
         self,

@@ -164,15 +164,18 @@ class RepConv(nn.Module):
 
 
 def _pointwise(branch: ConvNorm, x: Tensor) -> Tensor:
-    """The 1x1 branch. A depthwise one is a number a channel: a product, far cheaper than a convolution.
+    """The 1x1 branch on the pixels that it sees. A depthwise one is a number a channel: a product, far cheaper than a
+    convolution.
 
-    Pooling over one pixel thins out as a slice does, but its gradient keeps the memory format and is written once.
+    Pooling over one pixel thins out as a slice does, but its gradient keeps the memory format and is written once. And
+    torch 2.14 on a CPU writes outside its memory in the backward pass of a 1x1 convolution of stride 2 over 3 channels
+    that are last in memory.
     """
     conv = branch.conv
-    if not conv.groups == conv.in_channels == conv.out_channels:
-        return branch(x)
     thinned = x if conv.stride == (1, 1) else F.avg_pool2d(x, 1, cast(Pair, conv.stride))
-    return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
+    if conv.groups == conv.in_channels == conv.out_channels:
+        return branch.norm(thinned * conv.weight.view(1, -1, 1, 1))
+    return branch.act(branch.norm(F.conv2d(thinned, conv.weight, groups=conv.groups)))
 
 
 def _fresh_conv(like: nn.Conv2d) -> nn.Conv2d:

@@ -21,13 +21,14 @@ _METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 def fold(model: nn.Module, example: Example | None = None) -> nn.Module:
     """Return a copy of ``model`` in evaluation mode with every branch and every foldable batch norm folded away.
 
-    The copy's outputs equal those of ``model.eval()`` but for rounding. First, modules with a way of their own take it:
-    those with a method ``fuse()`` (ours, and timm's LeViT, RepViT, ...) are replaced by what it returns, those with
-    ``reparameterize()`` or ``switch_to_deploy()`` (timm's RepVGG, FastViT, ...) change in place; both are trusted, but
-    not called where a :class:`RepConv` is inside, whose parts they do not know. Then each pair of a convolution and
-    a batch norm that :func:`~ghostyolo.nn.reparam.pairs.find_pairs` proves is folded: the convolution keeps its
-    name, class and geometry and gets the folded kernel and a bias; in the batch norm's place stays an identity, or
-    the activation that it held (``BatchNormAct2d``), as its child ``act``.
+    The copy's outputs equal those of ``model.eval()`` but for rounding. First, modules with a way of their own take
+    it: those with a method ``fuse()`` (ours, and timm's LeViT, RepViT, ...) are replaced by what it returns, those
+    with ``reparameterize()`` or ``switch_to_deploy()`` (timm's RepVGG, FastViT, ...) change in place; both are
+    trusted, but not called where a :class:`RepConv` is inside, whose parts they do not know unless
+    ``knows_containers`` is set. Then each pair of a convolution and a batch norm that
+    :func:`~ghostyolo.nn.reparam.pairs.find_pairs` proves is folded: the convolution keeps its name, class and geometry
+    and gets the folded kernel and a bias; in the batch norm's place stays an identity, or the activation that it held
+    (``BatchNormAct2d``), as its child ``act``.
 
     Folding twice does no harm. Any padding, padding mode, stride, dilation, grouping and bias fold exactly. Left alone
     are: batch norms that stand before their convolution, follow a linear layer or a transposed convolution, or have no
@@ -98,7 +99,7 @@ def _deploy(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     method = next((name for name in _METHODS if has_method(module, name)), None)
     if getattr(module, "reparam_conv", None) is not None:
         method = None  # timm's sign of a deployed block: not all of its methods can be called twice
-    if method is not None and not any(isinstance(child, RepConv) and child is not module for child in module.modules()):
+    if method is not None and (getattr(module, "knows_containers", False) or not _holds_container(module)):
         with _made_alike(module):
             returned = getattr(module, method)()
         if isinstance(returned, nn.Module):  # else it changed in place
@@ -108,6 +109,10 @@ def _deploy(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         if child is not None:
             deployed._modules[name] = _deploy(child, done)
     return deployed
+
+
+def _holds_container(module: nn.Module) -> bool:
+    return any(isinstance(child, RepConv) and child is not module for child in module.modules())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,87 @@
+"""The backbone of the ghostyolo family: GhostNetV3's modules where they pay (docs/design/family.md).
+
+Two dense convolutions down to 1/4, since Ghost modules move more memory than they save there; then stages of Ghost
+bottlenecks at 1/8, 1/16 and 1/32. Squeeze-excite and the DFC gate only at 1/32, where they cost next to nothing.
+Sources: GhostNetV3 (arXiv 2404.11202), GhostNetV2's gate (2211.12905).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ghostyolo.models.registry import register_backbone
+from ghostyolo.nn.reparam import RepConv
+from ghostyolo.nn.slim import DenseStage, GhostStage, relu
+
+_SCALES: dict[str, dict[str, Any]] = {
+    "p": {"stem": (16, 16), "widths": (32, 64, 128), "depths": (1, 2, 2)},
+    "n": {"stem": (16, 32), "widths": (48, 112, 224), "depths": (1, 3, 3)},
+    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3)},
+    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4)},
+    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5)},
+    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6)},
+}
+
+
+@register_backbone("ghostyolo", scales=_SCALES)
+class GhostYoloBackbone(nn.Module):
+    """Maps at strides 8, 16, 32.
+
+    Args:
+        stem: channels at 1/2 and 1/4.
+        widths: channels at 1/8, 1/16, 1/32; multiples of 16 are fastest.
+        depths: Ghost bottlenecks of each stage.
+        expansions: of the Ghost bottlenecks of each stage.
+        attention: gate of the first bottleneck at 1/32: ``"dfc"``, ``"psa"`` or ``"none"``.
+        dense: stages of dense 3x3 convolutions instead, the control that Ghost modules are measured against.
+        branches: of every convolution in training.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        stem: Sequence[int] = (16, 32),
+        widths: Sequence[int] = (48, 112, 224),
+        depths: Sequence[int] = (1, 3, 3),
+        expansions: Sequence[float] = (2.0, 2.0, 3.0),
+        attention: str = "dfc",
+        dense: bool = False,
+        branches: int = 3,
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(widths)
+        self.stem = nn.Sequential(
+            RepConv(in_channels, stem[0], 3, 2, act=relu, branches=branches),
+            RepConv(stem[0], stem[1], 3, 2, act=relu, branches=branches),
+        )
+        stages: list[nn.Module] = []
+        have = stem[1]
+        for level, (width, depth, expansion) in enumerate(zip(widths, depths, expansions, strict=True)):
+            last = level == len(widths) - 1
+            stages.append(
+                DenseStage(have, width, depth, branches)
+                if dense
+                else GhostStage(
+                    have,
+                    width,
+                    depth,
+                    expansion=expansion,
+                    squeeze_excite=last,
+                    attention=attention if last else "none",
+                    branches=branches,
+                )
+            )
+            have = width
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = [self.stem(image)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]

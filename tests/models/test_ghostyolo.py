@@ -1,0 +1,118 @@
+"""The ghostyolo family: shapes, folding, gradients, sizes, the form without NMS."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ghostyolo.losses.registry import build_criterion
+from ghostyolo.losses.targets import Targets
+from ghostyolo.models import build_model
+from ghostyolo.models.count import count_parameters
+from ghostyolo.models.describe import describe_model
+from ghostyolo.models.names import list_models, zoo_config
+from ghostyolo.models.scales import LETTERS
+from ghostyolo.models.sizing import fill_in
+from ghostyolo.nn.reparam import RepConv, fold
+from tests.models.test_ghostnet import scramble_norms
+
+
+def small(name: str = "ghostyolo-p", **options) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(name, num_classes=3, **options)
+
+
+def test_every_scale_is_a_model_and_larger_ones_cost_more():
+    assert {f"ghostyolo-{letter}" for letter in LETTERS} <= set(list_models())
+    figures = [describe_model(f"ghostyolo-{letter}") for letter in ("p", "n", "s", "m")]
+    for key in ("params_deployed_m", "flops_g"):
+        values = [figure[key] for figure in figures]
+        assert values == sorted(values)
+        assert len(set(values)) == len(values)
+
+
+def test_widths_are_multiples_of_16_at_every_scale_and_between():
+    for size in (*LETTERS, 0.5, 1.3, 2.7):
+        config = fill_in(zoo_config(f"ghostyolo@{size}"))
+        for part in (config.backbone, config.neck):
+            assert all(width % 16 == 0 for width in part.params["widths"])
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (32, 32)])
+def test_decodes_one_box_for_each_cell_of_three_levels(height, width):
+    boxes, scores = small().eval()(torch.rand(2, 3, height, width))
+    cells = sum(height // stride * (width // stride) for stride in (8, 16, 32))
+    assert boxes.shape == (2, cells, 4)
+    assert scores.shape == (2, cells, 3)
+    assert torch.isfinite(boxes).all()
+
+
+@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-p-e2e"])
+def test_folded_it_gives_the_same_answers_without_a_container(name):
+    model = small(name).double()
+    scramble_norms(model)
+    model.eval()
+    images = torch.rand(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, folded = model(images), fold(model)
+        given = folded(images)
+    for ours, theirs in zip(given, expected, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-9 * max(1, theirs.abs().max())
+    assert not any(isinstance(module, (RepConv, nn.BatchNorm2d)) for module in folded.modules())
+
+
+def test_branches_are_set_in_backbone_neck_and_head():
+    model = small(branches=2)
+    for part in (model.backbone, model.neck, model.head):
+        counts = {len(module.branches) for module in part.modules() if isinstance(module, RepConv)}
+        assert counts == {2}
+
+
+def test_number_of_branches_does_not_change_what_is_deployed():
+    one, three = (count_parameters(fold(small(branches=count))) for count in (1, 3))
+    assert one == three
+
+
+@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-p-e2e"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_one_step_reaches_every_parameter(name, memory_format):
+    model = small(name, branches=1).train().to(memory_format=memory_format)
+    criterion = build_criterion(model.config.head.type, model.head)
+    targets = Targets.from_lists(
+        [torch.tensor([[4.0, 4, 40, 50]]), torch.tensor([[10.0, 20, 60, 60], [0, 0, 20, 20]])],
+        [torch.tensor([0]), torch.tensor([1, 2])],
+    )
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(2)).to(memory_format=memory_format)
+    losses = criterion(model(images), targets)
+    losses["loss"].backward()
+    # The tunnels' gates begin at 0, so that what they gate learns from the second step on; boxes of the coarsest level
+    # learn from objects that its cells are given, and these go to finer ones.
+    silent = (
+        "neck.correlate.",
+        "neck.to3.",
+        "neck.to5.",
+        "head.box.2.",
+        "head.one_to_many.box.",
+        "head.one_to_one.box.",
+    )
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert torch.isfinite(parameter.grad).all(), label
+        if label.endswith("conv.weight") and not label.startswith(silent):
+            assert parameter.grad.abs().max() > 0, label
+
+
+def test_without_hyperedges_the_neck_has_no_correlation_and_no_tunnel():
+    config = fill_in(zoo_config("ghostyolo-p"))
+    neck = config.neck.model_copy(update={"params": {**config.neck.params, "hyperedges": 0}})
+    model = build_model(config.model_copy(update={"neck": neck}), num_classes=3)
+    assert not any("correlate" in name or "tunnel" in name for name, _ in model.named_parameters())
+    assert model.eval()(torch.rand(1, 3, 32, 32))[0].shape == (1, 21, 4)
+
+
+def test_end_to_end_it_needs_no_nms_and_deploys_one_branch_of_the_same_size():
+    plain, ours = small(), small("ghostyolo-p-e2e")
+    assert plain.needs_nms
+    assert not ours.needs_nms
+    assert count_parameters(fold(plain)) == count_parameters(fold(ours))
