@@ -20,12 +20,13 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from ghostyolo.cli import benchmark, data, demo, export, fit, models, predict, pretrain, train, val
+    from ghostyolo.cli import ablate, benchmark, data, demo, export, fit, models, predict, pretrain, train, val
 
     app.command("demo")(demo.demo)
     app.command("predict")(predict.predict)
     app.command("train")(train.train)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("ablate")(ablate.ablate)
     app.command("val")(val.val)
     app.command("export")(export.export)
     app.command("benchmark")(benchmark.benchmark)

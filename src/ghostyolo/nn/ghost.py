@@ -107,13 +107,18 @@ class GhostBottleneck(nn.Module):
         pointwise_branch: bool = True,
     ) -> None:
         super().__init__()
-        trained = {"branches": branches, "pointwise_branch": pointwise_branch}
-        self.expand = GhostModule(in_channels, expanded, attention=attention, **trained)
+        self.expand = GhostModule(
+            in_channels, expanded, attention=attention, branches=branches, pointwise_branch=pointwise_branch
+        )
         self.depthwise = (
-            _conv(expanded, expanded, kernel, stride, expanded, None, **trained) if stride > 1 else nn.Identity()
+            _conv(expanded, expanded, kernel, stride, expanded, None, branches, pointwise_branch)
+            if stride > 1
+            else nn.Identity()
         )
         self.squeeze_excite = SqueezeExcite(expanded) if squeeze_excite else nn.Identity()
-        self.project = GhostModule(expanded, out_channels, act=None, **trained)
+        self.project = GhostModule(
+            expanded, out_channels, act=None, branches=branches, pointwise_branch=pointwise_branch
+        )
         if in_channels == out_channels and stride == 1:
             self.shortcut: nn.Module = nn.Identity()
         else:
