@@ -66,15 +66,24 @@ def _run_trials(
         return {"run": position, "why": train(jobs[position]) or ""}
 
     class Report(tune.Callback):
+        """Stays in this process; Tune pickles it to restore experiments, which is not how a grid goes on."""
+
+        def __init__(self, tell: Callable[[int, str | None], None] | None) -> None:
+            self.tell = tell
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"tell": None}
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            result = trial.last_result
-            done(result["run"], result["why"] or None)
+            if self.tell is not None:
+                self.tell(trial.last_result["run"], trial.last_result["why"] or None)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            done(trial.config["run"], "its Ray trial failed")
+            if self.tell is not None:
+                self.tell(trial.config["run"], "its Ray trial failed")
 
     tune.Tuner(
         tune.with_resources(trial, resources),
         param_space={"run": tune.grid_search(list(range(len(jobs))))},
-        run_config=tune.RunConfig(storage_path=storage, callbacks=[Report()], verbose=0),
+        run_config=tune.RunConfig(storage_path=storage, callbacks=[Report(done)], verbose=0),
     ).fit()
