@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ghostyolo.errors import ConfigError, GhostYoloError, TrainingError, suggest
 from ghostyolo.train.ablation.classification import Classification
@@ -16,7 +16,9 @@ from ghostyolo.train.ablation.settings import CELL_FILE, Settings, digest_of, fi
 from ghostyolo.train.ablation.tasks import TEACHING, Setup, TaskKind
 from ghostyolo.train.epoch_end import LAST
 from ghostyolo.train.folder import CONFIG
+from ghostyolo.train.recipe import Recipe
 
+T = TypeVar("T")
 _TEACHER_FILES = frozenset(("teacher", "teacher_weights"))
 KINDS: dict[str, type[TaskKind]] = {"classification": Classification, "detection": Detection}
 
@@ -71,25 +73,27 @@ def make_plan(grid: Grid, out: str | Path) -> Plan:
     out = Path(out).resolve()
     kind = KINDS[grid.task](grid.data)
     changes: dict[str, Options] = {BASE: {}, **{name: spread_dots(change) for name, change in grid.changes().items()}}
-    teachers = {name: _teacher_run(kind, grid, name, out) for name in grid.teachers}
+    _refuse_shared_labels(grid)
+    # All options first, which takes no time; then networks and data.
+    asked = {
+        (label, cell): _in_place(_resolve, f"cell '{cell}' of {label}", kind, grid, label, change)
+        for label in grid.models
+        for cell, change in changes.items()
+    }
+    teachers = {name: _in_place(_teacher_run, f"teacher '{name}'", kind, grid, name, out) for name in grid.teachers}
     setups: dict[tuple[str, str], tuple[Setup, str | None]] = {}
     same: dict[tuple[str, str], str] = {}
-    for label, model in grid.models.items():
-        seen: dict[str, str] = {}
-        for cell, change in changes.items():
-            where = f"cell '{cell}' of {label}"
-            try:
-                setup, teacher = _setup(kind, grid, label, model, change, teachers, where)
-            except GhostYoloError as error:
-                raise _placed(error, where) from error
-            first = seen.setdefault(digest_of(setup.settings), cell)
-            if first != cell and cell in grid.cells:
-                raise ConfigError(f"{where} changes nothing: it is the same as '{first}'")
-            if first != cell:
-                same[label, cell] = first
-            else:
-                setups[label, cell] = (setup, teacher)
-    _refuse_shared_labels(grid)
+    seen: dict[tuple[str, str], str] = {}
+    for (label, cell), resolved in asked.items():
+        where = f"cell '{cell}' of {label}"
+        setup, teacher = _in_place(_setup, where, kind, resolved, teachers)
+        first = seen.setdefault((label, digest_of(setup.settings)), cell)
+        if first != cell and cell in grid.cells:
+            raise ConfigError(f"{where} changes nothing: it is the same as '{first}'")
+        if first != cell:
+            same[label, cell] = first
+        else:
+            setups[label, cell] = (setup, teacher)
     runs = [
         _seeded(Run(label, cell, seed, _folder(out, label, cell, seed), setup, teacher))
         for seed in grid.seeds
@@ -151,24 +155,35 @@ def cell_record(run: Run) -> dict[str, Any]:
     }
 
 
-def _setup(
-    kind: TaskKind, grid: Grid, label: str, model: str, change: Options, teachers: dict[str, Run], where: str
-) -> tuple[Setup, str | None]:
+@dataclass(frozen=True)
+class _Asked:
+    """What a cell of a model says, before anything is built."""
+
+    network: str
+    recipe: Recipe
+    extras: Options
+
+
+def _resolve(where: str, kind: TaskKind, grid: Grid, label: str, change: Options) -> _Asked:
     options = merge_options(spread_dots(grid.base), change)
     if "model" in grid.base:
         raise ConfigError("'base' names a model: give it among 'models'")
-    network = _network(options, label, model, grid)
+    network = _network(options, label, grid)
     recipe, extras = kind.resolve(options, where)
-    source = getattr(recipe, "teacher", None)
+    idle = next((key for key in TEACHING if change.get(key) is not None), None)
+    if idle is not None and getattr(recipe, "teacher", None) is None:
+        raise ConfigError(f"'{idle}' changes nothing without a teacher: give 'teacher' as well")
+    return _Asked(network, recipe, extras)
+
+
+def _setup(where: str, kind: TaskKind, asked: _Asked, teachers: dict[str, Run]) -> tuple[Setup, str | None]:
+    setup = kind.setup(asked.network, asked.recipe, asked.extras)
+    source = getattr(asked.recipe, "teacher", None)
     if source is None:
-        idle = next((key for key in TEACHING if change.get(key) is not None), None)
-        if idle is not None:
-            raise ConfigError(f"'{idle}' changes nothing without a teacher: give 'teacher' as well")
-        return kind.setup(network, recipe, extras), None
+        return setup, None
     named = teachers.get(source)
-    setup = kind.setup(network, recipe, extras)
     try:
-        setup.settings["teacher"] = kind.check_teacher(recipe, extras, named.setup if named else None)
+        setup.settings["teacher"] = kind.check_teacher(setup.recipe, asked.extras, named.setup if named else None)
     except GhostYoloError as error:
         if named is not None or not teachers:
             raise
@@ -181,7 +196,8 @@ def _setup(
     return replace(setup, recipe=taught), source
 
 
-def _network(options: Options, label: str, model: str, grid: Grid) -> str:
+def _network(options: Options, label: str, grid: Grid) -> str:
+    model = grid.models[label]
     chosen = options.get("model", model)
     if isinstance(chosen, dict):
         for key in chosen:
@@ -193,23 +209,18 @@ def _network(options: Options, label: str, model: str, grid: Grid) -> str:
     return chosen
 
 
-def _teacher_run(kind: TaskKind, grid: Grid, name: str, out: Path) -> Run:
-    where = f"teacher '{name}'"
+def _teacher_run(where: str, kind: TaskKind, grid: Grid, name: str, out: Path) -> Run:
     options = dict(grid.teachers[name])
     seed = options.pop("seed", grid.seeds[0])
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"{where}: 'seed' is {seed!r}: it must be a number of 0 or more")
+        raise ConfigError(f"'seed' is {seed!r}: it must be a number of 0 or more")
     model = options.get("model")
     if not isinstance(model, str):
-        raise ConfigError(f"{where}: which network? Give 'model'")
-    try:
-        recipe, extras = kind.resolve(options, where)
-        if getattr(recipe, "teacher", None) is not None:
-            raise ConfigError("a teacher has no teacher of its own here: train that one first, and give its file")
-        setup = kind.setup(model, recipe, extras)
-    except GhostYoloError as error:
-        raise _placed(error, where) from error
-    return _seeded(Run("", where, seed, out / "teachers" / slug(name), setup, None))
+        raise ConfigError("which network? Give 'model'")
+    recipe, extras = kind.resolve(options, where)
+    if getattr(recipe, "teacher", None) is not None:
+        raise ConfigError("a teacher has no teacher of its own here: train that one first, and give its file")
+    return _seeded(Run("", where, seed, out / "teachers" / slug(name), kind.setup(model, recipe, extras), None))
 
 
 def _seeded(run: Run) -> Run:
@@ -249,10 +260,13 @@ def _refuse_shared_labels(grid: Grid) -> None:
             raise ConfigError(f"the models '{other}' and '{label}' would share one folder: give them other labels")
 
 
-def _placed(error: GhostYoloError, where: str) -> GhostYoloError:
-    """The error with its place in the grid before it."""
-    text = str(error)
-    return type(error)(text if text.startswith(where) else f"{where}: {text}")
+def _in_place(step: Callable[..., T], where: str, *arguments: Any) -> T:
+    """Do a step; what goes wrong is said with its place in the grid before it."""
+    try:
+        return step(where, *arguments)
+    except GhostYoloError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(where) else f"{where}: {text}") from error
 
 
 def _short(value: Any) -> str:
