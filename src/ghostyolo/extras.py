@@ -25,7 +25,7 @@ _PROBES = {
     "pnnx": ("pnnx",),
     "litert-export": ("litert_torch",),
     "nncf": ("nncf",),
-    "ray": ("ray", "ray.tune"),
+    "ray": ("ray", "tensorboardX"),
 }
 
 

@@ -28,7 +28,7 @@ def test_differences_are_paired_by_seed_and_in_points() -> None:
 
 
 def test_verdicts_are_corrected_within_a_model() -> None:
-    """p = 0.0338 alone in its model shows something; beside another cell it does not, for 2 x 0.0338 > 0.05."""
+    """p = 0.030 alone in its model shows something; beside another cell it does not, for 2 x 0.030 > 0.05."""
     gaps = (0.010, 0.012, 0.018)
     base = [result(model, "base", seed, 0.5) for model in "ab" for seed in range(3)]
     cells = [result(model, "cell", seed, 0.5 + gap) for model in "ab" for seed, gap in enumerate(gaps)]
