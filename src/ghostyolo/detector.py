@@ -94,7 +94,8 @@ class Detector:
             backbone_weights: pretrained backbone, by Hugging Face name or file.
             channels: of the pictures: 3, 1 (grey) or more.
             branches: re-parameterized branches of each convolution.
-            **recipe: keys of :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``.
+            **recipe: keys of :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
+                ``teacher="big.safetensors"`` it learns from that detector too, ``distil="logits,boxes"`` says what.
 
         Raises:
             GhostYoloError: see :func:`ghostyolo.train.run.fit`.

@@ -61,3 +61,9 @@ def suggest(name: str, valid: Iterable[str], count: int = 3) -> str:
     if near:
         return f"did you mean {', '.join(near)}?"
     return f"valid: {', '.join(choices)}"
+
+
+def short_list(names: Iterable[str]) -> str:
+    """Return ``"[a, b, c]"`` in at most 62 characters, cut off with dots where it is longer."""
+    text = ", ".join(names)
+    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"

@@ -37,7 +37,7 @@ def cells(tmp_path):
 def test_help_names_every_command(run_cli):
     done = run_cli("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "predict", "train", "val", "export", "benchmark", "fit", "models", "data"):
+    for command in ("demo", "predict", "pseudo-label", "train", "val", "export", "benchmark", "fit", "models", "data"):
         assert command in done.stdout
 
 
@@ -47,6 +47,18 @@ def test_demo_finds_digits(run_cli, tmp_path):
     records = json.loads((tmp_path / "demo" / "detections.json").read_text())
     assert records
     assert sum(len(record["objects"]) for record in records) > 0
+
+
+def test_pseudo_labels_join_labelled_data(run_cli, cells, tmp_path):
+    (tmp_path / "new").mkdir()
+    image = picture(4 * CELL, 4 * CELL, (1, 2, BLUE), (3, 3, RED))
+    cv2.imwrite(str(tmp_path / "new" / "d.png"), image[:, :, ::-1])
+    done = run_cli(
+        "pseudo-label", "--weights", MODEL_PATH, tmp_path / "new", "--add-to", cells, "--out", tmp_path / "both"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "both" / "report.json").read_text())
+    assert (report["boxes"]["all"], report["added_to"]) == (2, {"val": 3})
 
 
 @pytest.mark.parametrize("name", ["bccd", "digits", "neu-det"])

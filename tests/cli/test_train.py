@@ -13,7 +13,7 @@ from ghostyolo.cli import main as command
 from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models.names import zoo_config
-from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint, save_checkpoint
 from ghostyolo.train.start import build_network, train_detector
 from tests.train import tiny
 
@@ -76,6 +76,42 @@ def test_recipe_file_and_flags_are_one_recipe_and_flags_win(monkeypatch, data, t
     assert not stopped.value.code
     written = yaml.safe_load((out / "config.yaml").read_text())["recipe"]
     assert (written["epochs"], written["lr"], written["augment"]["mosaic"]) == (1, 0.001, 0)
+
+
+def test_learns_from_the_teacher_that_flags_name(monkeypatch, capsys, data, tmp_path, tiny_model) -> None:
+    model, metadata = tiny.model_and_metadata(seed=1)
+    teacher = tmp_path / "big.safetensors"
+    save_checkpoint(model, metadata, teacher)
+    out = tmp_path / "run"
+    flags = ["--epochs", 1, *OPTIONS[:4], "--no-plots", "--teacher", teacher, "--distil", "logits=2,features"]
+    args = ["--data", data, "--model", tiny_model, *flags, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["ghostyolo", "train", *map(str, args)])
+    monkeypatch.setattr(command, "app", command.typer.Typer())
+    command.app.callback()(command._options)
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert not stopped.value.code
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"teacher {teacher} teaches logits x 2, features x 5; tau 2, strides 8, 16, 32"
+    assert "kd_logits" in next(line for line in said if line.startswith("epoch 1/1"))
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    assert written["recipe"]["distil"] == {"logits": 2.0, "boxes": None, "features": 5.0, "tau": 2.0}
+    assert written["run"]["teacher"].startswith("big.safetensors ")
+    # In Python too, and a resume needs to be told nothing.
+    again = Detector(tiny_model).train(out=out, resume=True)
+    assert again.rows[0]["train/kd_features"] > 0
+    options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
+    taught = Detector(tiny_model).train(data, out=tmp_path / "python", teacher=teacher, distil={"boxes": 1}, **options)
+    assert "train/kd_boxes" in taught.rows[0]
+
+
+def test_a_wrong_teacher_is_one_line_and_no_folder(refused, data, tmp_path, tiny_model) -> None:
+    run = ["--data", data, "--model", tiny_model, *OPTIONS[:4], "--out", tmp_path / "run"]
+    assert "give --teacher FILE" in refused(*run, "--distil", "logits")
+    assert "did you mean logits" in refused(*run, "--teacher", "big.safetensors", "--distil", "logit")
+    assert "greater than or equal to 0" in refused(*run, "--teacher", "big.safetensors", "--distil", "boxes=-1")
+    assert "big.safetensors" in refused(*run, "--teacher", "big.safetensors")
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_model_offers_the_nearest(refused, data, tmp_path) -> None:

@@ -54,6 +54,9 @@ def stage(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stage")
     data = generate_digit_scenes(folder / "my-data", train=6, val=3, imgsz=96)
     pictures = [record.path for record in data.splits["val"]]
+    generate_digit_scenes(folder / "more", train=6, val=0, imgsz=320, seed=1)
+    shutil.move(folder / "more" / "images" / "train", folder / "unlabelled")
+    shutil.rmtree(folder / "more")
     (folder / "photos").mkdir()
     for path in pictures:
         shutil.copy(path, folder / "photos")
@@ -191,6 +194,7 @@ def test_python_snippets_are_python(page):
         "data.md",
         "evaluate.md",
         "predict.md",
+        "pseudo-label.md",
         "models.md",
         "checkpoint.md",
         "reparam.md",
@@ -266,11 +270,15 @@ def test_the_recipe_of_the_train_page_is_one(tmp_path):
 
 def test_train_page_has_every_option():
     from ghostyolo.data.augment.config import AugmentConfig
+    from ghostyolo.train.distil.config import DEFAULT_WEIGHTS, DistilConfig
     from ghostyolo.train.recipe import TrainRecipe
 
     text = (DOCS / "train.md").read_text(encoding="utf-8")
-    missing = {*TrainRecipe.model_fields, *AugmentConfig.model_fields} - set(re.findall(r"`(\w+)`", text))
-    assert not missing - {"augment"}
+    fields = {*TrainRecipe.model_fields, *AugmentConfig.model_fields, *DistilConfig.model_fields}
+    assert not fields - set(re.findall(r"`(\w+)`", text)) - {"augment"}
+    table = dict(re.findall(r"^\| `(logits|boxes|features|tau)` \| (\S+) \|", text, re.MULTILINE))
+    usual = {**DEFAULT_WEIGHTS, "tau": DistilConfig.model_fields["tau"].default}
+    assert {name: float(value) for name, value in table.items()} == usual
 
 
 def test_pretrain_page_has_every_option_its_default_and_every_recipe():
@@ -326,6 +334,7 @@ def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys
         (("ablate",), "ablate.md"),
         (("val",), "evaluate.md"),
         (("predict",), "predict.md"),
+        (("pseudo-label",), "pseudo-label.md"),
         (("export",), "export.md"),
         (("models",), "models.md"),
         (("benchmark",), "benchmark.md"),

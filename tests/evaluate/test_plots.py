@@ -80,6 +80,11 @@ class TestTraining:
         plot_training_curves([{"epoch": 0, **dict.fromkeys(parts, 1.0)}], tmp_path / "curves.png")
         assert [list(lines(axis)) for axis in figures[0].axes] == [parts]
 
+    def test_what_a_teacher_adds_to_the_loss_is_drawn(self, tmp_path, figures):
+        parts = ["train/box", "train/kd", "train/kd_logits", "train/kd_boxes", "train/kd_features"]
+        plot_training_curves([{"epoch": 0, **dict.fromkeys(parts, 1.0)}], tmp_path / "curves.png")
+        assert [list(lines(axis)) for axis in figures[0].axes] == [parts]
+
     def test_text_blanks_nan_and_split_rows_of_a_csv_log_are_taken(self, tmp_path, figures):
         rows = [
             {"epoch": "0", "step": "10", "train/loss": "9.5", "val/AP": ""},

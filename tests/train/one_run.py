@@ -16,12 +16,13 @@ from rich.console import Console
 
 from ghostyolo.train import module, run
 from tests.train import tiny
+from tests.train.distil import networks  # noqa: F401 - registers what teachers are made of
 
 
 def main() -> None:
     torch.set_num_threads(1)
     data, out, *pairs = sys.argv[1:]
-    options = {key: yaml.safe_load(value) for key, value in (pair.split("=") for pair in pairs)}
+    options = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in pairs)}
     slow, resume, log = (options.pop(key, None) for key in ("slow", "resume", "log"))
     seen: list[list[int]] = []
     modules: list[module.DetectionModule] = []
@@ -40,7 +41,8 @@ def main() -> None:
     if log:
         rank = modules[0].global_rank
         (Path(log) / f"seen{rank}.json").write_text(json.dumps(seen))
-        torch.save({**modules[0].model.state_dict()}, Path(log) / f"weights{rank}.pt")
+        learned = {**modules[0].model.state_dict(), **modules[0].adapters.state_dict(prefix="adapters.")}
+        torch.save(learned, Path(log) / f"weights{rank}.pt")
         torch.save({**modules[0].ema.model.state_dict()}, Path(log) / f"average{rank}.pt")
 
 

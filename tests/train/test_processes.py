@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ghostyolo.models.weights import read_checkpoint
+from tests.train.distil import networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -98,6 +99,21 @@ def test_two_processes_share_the_pictures_and_end_with_the_same_weights(tmp_path
             if "running" not in key and "tracked" not in key:
                 torch.testing.assert_close(second[key], tensor, rtol=0, atol=0, msg=key)
     assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_teacher_end_with_the_same_weights_and_adapters(tmp_path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    teacher = networks.save(networks.network(backbone="test-wide", seed=1), tmp_path / "big.safetensors")
+    said = finish(start(tmp_path / "data", tmp_path / "run", devices=2, epochs=2, log=log, teacher=teacher))
+    assert said.count(" teaches ") == said.count(" of a step ") == 1  # only rank 0 speaks
+    first, second = (torch.load(log / f"weights{rank}.pt", weights_only=True) for rank in range(2))
+    assert {"adapters.8.weight", "adapters.32.weight"} < set(first)
+    for key, tensor in first.items():
+        if "running" not in key and "tracked" not in key:
+            torch.testing.assert_close(second[key], tensor, rtol=0, atol=0, msg=key)
+    assert all(row["train/kd_features"] > 0 for row in rows(tmp_path / "run"))
 
 
 @pytest.mark.slow

@@ -52,6 +52,12 @@ def train(
         help="Fine-tune --weights for INT8 files [3 epochs, AdamW, lr 1e-4, no mosaic].",
         show_default=False,
     ),
+    teacher: str | None = typer.Option(
+        None, help="Learn from a trained detector too: a .safetensors file, a built-in name or hf://owner/repo/file."
+    ),
+    distil: str | None = typer.Option(
+        None, help="What of it: logits,boxes or logits=1,boxes=1,features=0.5,tau=4 [all that fits]."
+    ),
     plots: bool | None = typer.Option(
         None, "--plots/--no-plots", help="Draw result pictures at the end [yes].", show_default=False
     ),

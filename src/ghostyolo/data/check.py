@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ghostyolo.data.formats.load import read_raw
 from ghostyolo.data.formats.raw import (
     Problem,
-    RawImage,
     Reporter,
     build_record,
     duplicate_boxes,
@@ -107,7 +107,7 @@ def check_dataset(path: str | PathLike[str], progress: Callable[[int, int], None
         raise DataError(f"{path} is an empty data set: it names no picture")
     splits: dict[str, list[ImageRecord]] = {split: [] for split in raw.splits}
     seen: dict[bytes, list[tuple[str, Path]]] = {}
-    looked = _look_at_pictures([image for _, image in pairs])
+    looked = look_at_pictures([image.path for _, image in pairs])
     for done, ((split, image), (size, digest, fault)) in enumerate(zip(pairs, looked, strict=True), start=1):
         if fault:
             kind = "unreadable-image" if image.path.exists() else "missing-image"
@@ -152,25 +152,30 @@ def write_clean_copy(report: CheckReport, out: str | PathLike[str]) -> Detection
     return write_dataset(replace(report.data, splits=splits), out, "yolo")
 
 
-def _look_at_pictures(images: list[RawImage]) -> Iterable[tuple[tuple[int, int] | None, bytes, str]]:
-    """Yield (size, hash of the pixels, fault) for each picture, in order."""
+def look_at_pictures(paths: Sequence[Path]) -> Iterable[tuple[tuple[int, int] | None, bytes, str]]:
+    """Yield (size, :func:`pixel_digest`, fault) for each picture, in order; several are decoded at a time."""
 
-    def look(image: RawImage) -> tuple[tuple[int, int] | None, bytes, str]:
+    def look(path: Path) -> tuple[tuple[int, int] | None, bytes, str]:
         try:
-            if image.path.suffix.lower() == ".npy":
-                pixels = np.load(image.path, allow_pickle=False)
+            if path.suffix.lower() == ".npy":
+                pixels = np.load(path, allow_pickle=False)
             else:
-                pixels = read_image(image.path)
+                pixels = read_image(path)
         except (DataError, ValueError, OSError) as error:
-            if not image.path.exists():
+            if not path.exists():
                 return None, b"", "no such picture"
-            return None, b"", without_path(str(error), image.path)
-        digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(pixels).data)
-        return (pixels.shape[1], pixels.shape[0]), digest.digest(), ""
+            return None, b"", without_path(str(error), path)
+        return (pixels.shape[1], pixels.shape[0]), pixel_digest(pixels), ""
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing release the interpreter's lock
-        yield from pool.map(look, images)
+        yield from pool.map(look, paths)
+
+
+def pixel_digest(pixels: npt.NDArray[Any]) -> bytes:
+    """Hash of a picture's shape and pixels: equal for the same picture under two names or in two formats."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 def _report_repeated(groups: Iterable[list[tuple[str, Path]]], reporter: Reporter) -> Iterable[tuple[str, Path]]:

@@ -180,14 +180,14 @@ def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[
     if len(model) != len(data):
         raise ConfigError(
             f"the model has {len(model)} classes ({_few(model)}), the data {len(data)} ({_few(data)}); "
-            "evaluate on data with the model's classes"
+            "take data with the model's classes"
         )
     if sorted(model) != sorted(data):
         position = next(i for i, name in enumerate(model) if name not in data)
         missing = next(name for name in data if name not in model)
         raise ConfigError(
             f"the model's class {model[position]!r} is not in the data, and the data's {missing!r} is not in "
-            "the model; evaluate on data with the model's classes"
+            "the model; take data with the model's classes"
         )
     return np.array([data.index(name) for name in model], dtype=np.int64)
 

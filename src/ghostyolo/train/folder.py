@@ -19,9 +19,17 @@ CONFIG = "config.yaml"
 
 
 def describe_run(
-    metadata: ModelMetadata, data: DetectionData, origin: Mapping[str, str | None] | None = None
+    metadata: ModelMetadata,
+    data: DetectionData,
+    origin: Mapping[str, str | None] | None = None,
+    teacher: str | None = None,
 ) -> dict[str, Any]:
-    """What a run learns from and into, beside its recipe; a resume compares all but the place."""
+    """What a run learns from and into, beside its recipe; a resume compares all but the place.
+
+    Args:
+        origin: where weights came from, by kind.
+        teacher: its file's name and digest.
+    """
     return {
         "model": metadata.model,
         "network": metadata.config,
@@ -31,6 +39,7 @@ def describe_run(
         "data": str(data.root),
         "pictures": {split: len(records) for split, records in data.splits.items()},
         "labels_digest": records_digest(data.splits.get("train", [])),
+        "teacher": teacher,
     }
 
 
@@ -80,6 +89,11 @@ def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:
     if not isinstance(values.get("recipe"), dict) or not isinstance(values.get("run"), dict):
         raise ConfigError(f"{config} is not the config of a training run: 'recipe' and 'run' are missing")
     return kind.from_dict(values["recipe"], str(config)), values["run"]
+
+
+def file_digest(path: str | Path) -> str:
+    """A short hash of a file's content."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def records_digest(records: Sequence[ImageRecord]) -> str:

@@ -19,6 +19,7 @@ from ghostyolo.data.dataset import Batch
 from ghostyolo.losses.registry import Criterion, FollowsEpochs
 from ghostyolo.losses.targets import Targets
 from ghostyolo.train.averaged import AveragedModule, mix_seed, seed_device
+from ghostyolo.train.distil.distiller import Distiller
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.optimizer import build_optimizer
 from ghostyolo.train.recipe import TrainRecipe
@@ -34,6 +35,7 @@ class DetectionModule(AveragedModule):
         recipe: what to do.
         schedule: the recipe resolved for this data set.
         nan_guard: stops the run at a loss that is not finite.
+        distiller: with a teacher. Its adapters learn with the model, but are no part of it or of its average.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class DetectionModule(AveragedModule):
         recipe: TrainRecipe,
         schedule: Schedule,
         nan_guard: NanGuard,
+        distiller: Distiller | None = None,
     ) -> None:
         super().__init__(
             model,
-            criterion.parts,
+            (*criterion.parts, *(distiller.parts if distiller is not None else ())),
             schedule.total_steps // recipe.epochs,
             ema_decay=recipe.ema_decay,
             ema_ramp=recipe.ema_ramp,
@@ -56,13 +59,21 @@ class DetectionModule(AveragedModule):
         self.criterion = criterion
         self.recipe, self.schedule = recipe, schedule
         self.augment = BatchAugment(recipe.augment, recipe.imgsz)
+        self.distiller = distiller
+        self.adapters = distiller.adapters if distiller is not None else nn.ModuleDict()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
-        return build_optimizer(self.model, self.schedule, fused=self.recipe.precision == "32")
+        learners = nn.ModuleList([self.model, self.adapters])
+        return build_optimizer(learners, self.schedule, fused=self.recipe.precision == "32")
 
     def lr_at(self, step: int) -> float:
         return self.schedule.lr_at(step)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.distiller is not None:
+            self.distiller.teacher.to(self.device, self.channels_last)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -82,7 +93,7 @@ class DetectionModule(AveragedModule):
         seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
         images, targets = self._network_input(batch, seed)
         seed_device(self.device, seed)  # at each batch: loaders draw from the same stream when they start
-        losses = self.criterion(self.model(images), targets)
+        losses = self._losses(images, targets)
         loss = losses["loss"]
         if not len(batch):
             # Every rank must run a backward pass, or the others wait for its gradients for ever.
@@ -92,6 +103,18 @@ class DetectionModule(AveragedModule):
             self.add_losses(losses)
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def _losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        if self.distiller is None:
+            return self.criterion(self.model(images), targets)
+        model: Any = self.model
+        features = model.features(images)
+        output = model.head(features)
+        losses = self.criterion(output, targets)
+        taught = self.distiller.losses(images, features, output)
+        # As the criterion's: "loss" is times the number of pictures, its parts are not.
+        total = losses["loss"] + torch.stack(list(taught.values())).sum() * len(images)
+        return {**losses, **{name: part.detach() for name, part in taught.items()}, "loss": total}
 
     def optimizer_step(
         self,

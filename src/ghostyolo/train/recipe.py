@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.train.distil.config import DistilConfig
 
 # They say where and how fast, not what is learned: a run may be resumed with others.
 RESUMABLE_WITH_OTHER = frozenset(
@@ -121,6 +122,10 @@ class TrainRecipe(Recipe):
         augment: strengths of augmentation.
         qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.qat`), with defaults of its own: 3 epochs,
             AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
+        teacher: a trained detector to learn from beside the labels: a ``.safetensors`` file, a built-in name or
+            ``hf://owner/repo/file``; None: labels alone.
+        distil: what is learned from the teacher, and how strongly, see :class:`DistilConfig`; text such as
+            ``"logits,boxes"`` or ``"logits=1,features=0.5,tau=4"`` is read as well.
         plots: draw result pictures at the end.
         tensorboard: write TensorBoard logs.
     """
@@ -138,7 +143,15 @@ class TrainRecipe(Recipe):
     close_mosaic: int = Field(10, ge=0)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
     qat: bool = False
+    teacher: str | None = None
+    distil: DistilConfig = Field(default_factory=lambda: DistilConfig.model_validate({}))
     plots: bool = True
+
+    @model_validator(mode="after")
+    def _distils_from_somebody(self) -> TrainRecipe:
+        if self.teacher is None and self.distil != DistilConfig.model_validate({}):
+            raise ValueError("distil says what to learn from a teacher, and there is none: give --teacher FILE")
+        return self
 
 
 def read_recipe_file(path: str | Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from ghostyolo.losses.registry import Criterion, build_criterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engine import parse_device
 from ghostyolo.train.checkpoint_io import AtomicCheckpointIO
+from ghostyolo.train.distil.distiller import build_distiller
+from ghostyolo.train.distil.share import TeacherShare
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
 from ghostyolo.train.folder import begin, describe_run
 from ghostyolo.train.memory import keep_freed_memory
@@ -99,7 +101,8 @@ def fit(
         console: where progress is shown.
 
     Raises:
-        ConfigError: an impossible recipe, or one that differs from the resumed run's.
+        ConfigError: an impossible recipe, one that differs from the resumed run's, or a teacher that does not fit.
+        WeightsError: a teacher that cannot be found or read.
         DataError: no training pictures, or none that can be read.
         TrainingError: the folder is taken, nothing to resume, or the loss is not a number.
         OutputError: a result cannot be written.
@@ -107,10 +110,10 @@ def fit(
     """
     check_run(metadata, data, recipe)
     main = is_main_process()
-    folder = begin(out, recipe, describe_run(metadata, data, origin), resume=resume) if main else Path(out)
-    console = console or Console()
-    if not main:
-        console = Console(quiet=True)
+    console = (console or Console()) if main else Console(quiet=True)
+    distiller, taught_by = build_distiller(model, metadata, recipe, console)
+    run = describe_run(metadata, data, origin, taught_by)
+    folder = begin(out, recipe, run, resume=resume) if main else Path(out)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
 
@@ -141,10 +144,12 @@ def fit(
             log.warning("%s has no val split: nothing is validated, the last weights count as the best", data.root)
         guard = NanGuard(records, folder, trainer.global_rank, trainer.world_size)
         criterion = criterion or build_criterion(model.config.head.type, model.head)
-        module = DetectionModule(model, criterion, recipe, schedule, guard)
+        module = DetectionModule(model, criterion, recipe, schedule, guard, distiller)
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
         trainer.callbacks += [progress, epoch_end, StopAtSigterm()]
+        if distiller is not None:
+            trainer.callbacks.append(TeacherShare(console, distiller.teacher, recipe.imgsz))
         run_trainer(trainer, module, loader, folder / RESUME if resume else None)
 
     metrics = None

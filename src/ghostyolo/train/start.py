@@ -59,6 +59,8 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.run.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    if "teacher" in given:
+        given["teacher"] = str(given["teacher"])
     begun: dict[str, Any] = {}
     if resume:
         recipe, begun = read_begun(out, TrainRecipe)

@@ -10,7 +10,6 @@ import pytest
 from ghostyolo.errors import ConfigError, DataError, GhostYoloError, TrainingError
 from ghostyolo.train.ablation.grid import Grid, read_grid_file
 from ghostyolo.train.ablation.plan import cell_record, is_finished, make_plan
-from ghostyolo.train.recipe import TrainRecipe
 from tests.docs.pages import REPOSITORY
 from tests.train import tiny
 from tests.train.class_pictures import write_folders
@@ -183,7 +182,15 @@ def test_detectors(tmp_path) -> None:
     assert base.setup.recipe.augment.mixup == 0.5
     assert base.setup.costs == three.setup.costs  # folded, they are one network
     assert base.setup.costs["macs_deployed"] > 0
+    taught = {"teacher": {"teacher": "big", "distil": {"logits": 1.0, "features": 0.5}}}
+    teachers = {"big": {"model": "yolov8p-ghostnetv3", "epochs": 1, "imgsz": 64, "branches": 2}}
+    with_teacher = {**values, "cells": taught, "teachers": teachers}
+    run = make_plan(Grid.from_dict(with_teacher), tmp_path / "taught").runs[1]
+    assert run.setup.recipe.teacher == str(tmp_path / "taught" / "teachers" / "big" / "last.safetensors")
+    begin(run)
+    make_plan(Grid.from_dict(with_teacher), tmp_path / "taught")  # it is known again
     for cell, message in (
+        ({"teacher": "none.safetensors"}, "none.safetensors"),
         ({"qat": True}, "fine-tuning for INT8 is no cell"),
         ({"branches": "3"}, "must be of type int"),
         ({"imgsz": 65}, "imgsz 65 is not a multiple of 32"),
@@ -199,8 +206,6 @@ def test_the_grids_of_the_benchmarks_are_grids(path) -> None:
 
     grid = Grid.from_dict({"data": "d", **read_grid_file(path)})
     changes = grid.changes()
-    if "teacher" not in TrainRecipe.model_fields and grid.task == "detection":
-        pytest.skip("this version's train has no teacher")
     kind = KINDS[grid.task](grid.data)
     for options in (grid.base, *changes.values(), *grid.teachers.values()):
         kind.resolve(options, path.name)

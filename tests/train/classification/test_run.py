@@ -137,7 +137,7 @@ def test_a_teacher_of_ours_teaches_and_its_cost_is_printed(data, tmp_path, teach
     console = Console(file=io.StringIO())
     result = train(data, tmp_path / "run", epochs=1, teacher=str(teacher), alpha=1.0, tau=2.0, console=console)
     said = console.file.getvalue()
-    assert "M MACs a picture; alpha 1, tau 2" in said
+    assert "M MACs a picture of 32 x 32; alpha 1, tau 2" in said
     assert result.rows[0]["train/ce"] == 0
     assert result.rows[0]["train/kd"] > 0
     assert teacher.read_bytes() == before

@@ -78,10 +78,18 @@ def write_annotations(
     writer(Path(out), list(class_names), splits)
 
 
-def write_dataset(data: DetectionData, out: str | os.PathLike[str], layout: str = "yolo") -> DetectionData:
+def write_dataset(
+    data: DetectionData, out: str | os.PathLike[str], layout: str = "yolo", *, link: bool = False
+) -> DetectionData:
     """Copy a data set, pictures and labels, into a new folder of any layout.
 
     Pictures keep their bytes and, where they do not clash, their names.
+
+    Args:
+        data: what to copy.
+        out: the new folder.
+        layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
+        link: see :func:`place_picture`.
 
     Returns:
         The data set as written.
@@ -101,11 +109,27 @@ def write_dataset(data: DetectionData, out: str | os.PathLike[str], layout: str 
         for record in records:
             stem = _free_stem(record.path.stem, folder, split, used)
             target = folder / f"{stem}{record.path.suffix}"
-            with atomic_path(target) as temporary:
-                shutil.copyfile(record.path, temporary)
+            place_picture(record.path, target, link=link)
             splits[split].append(replace(record, path=target))
     write_annotations(out, layout, data.class_names, splits)
     return DetectionData(out, layout, list(data.class_names), splits)
+
+
+def place_picture(source: Path, target: Path, *, link: bool = False) -> None:
+    """Copy a picture, or make a hard link to it: the same file under a second name, which outlives the first.
+
+    Raises:
+        OutputError: cannot be written, or linked where the file system has no links or is another one.
+    """
+    if not link:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return
+    try:
+        os.link(source.resolve(), target)  # resolved: a link to a symbolic link would break with it
+    except OSError as error:
+        raise OutputError(f"cannot link {source} into {target.parent}: {error.strerror or error}; copy it instead, "
+                          "without --link") from error  # fmt: skip
 
 
 def _free_stem(stem: str, folder: Path, split: str, used: set[tuple[Path, str]]) -> str:

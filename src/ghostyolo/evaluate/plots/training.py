@@ -19,7 +19,7 @@ _PANELS = (
     ("Loss", re.compile(r"(total_?)?loss(_epoch)?")),
     (
         "Parts of the loss",
-        re.compile(r"((many|one)_)?(box|ciou|iou|giou|cls|class|bce|dfl|obj|l1|distil\w*)(_loss)?(_epoch)?"),
+        re.compile(r"((many|one)_)?(box|ciou|iou|giou|cls|class|bce|dfl|obj|l1|kd\w*)(_loss)?(_epoch)?"),
     ),
     ("Accuracy on val", re.compile(r"(mAP|AP|AR)[\w:.-]*|accuracy|acc\d*|top\d")),
     ("Learning rate", re.compile(r"lr[\w-]*|pg\d+")),

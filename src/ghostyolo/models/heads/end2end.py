@@ -61,6 +61,10 @@ class EndToEndHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> EndToEndOutput | tuple[Tensor, Tensor]:
         if not self.training:
             return self.one_to_one.decode(self.one_to_one.collect(features))
+        return self.collect(features)
+
+    def collect(self, features: Sequence[Tensor]) -> EndToEndOutput:
+        """Raw predictions of both branches."""
         detached = [feature.detach() for feature in features]
         return EndToEndOutput(self.one_to_many.collect(features), self.one_to_one.collect(detached))
 

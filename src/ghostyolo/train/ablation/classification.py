@@ -50,7 +50,8 @@ class Classification(TaskKind):
         network = network_settings(config.model_dump(mode="json"))
         return Setup(model, recipe, extras, self.settings(recipe, extras, network, described))
 
-    def check_teacher(self, recipe: Recipe, extras: Options, taught_here: Setup | None) -> str:
+    def check_teacher(self, student: Setup, taught_here: Setup | None) -> str:
+        recipe, extras = student.recipe, student.extras
         assert isinstance(recipe, ClassRecipe)
         channels = extras.get("channels", 3)
         class_names = self._data(recipe, extras)[0].class_names

@@ -19,7 +19,9 @@ from ghostyolo.nn.reparam import fold
 from ghostyolo.train.ablation.grid import Options
 from ghostyolo.train.ablation.settings import Settings, digest_of, file_identity, network_settings
 from ghostyolo.train.ablation.tasks import Figures, Setup, TaskKind, last_scores
-from ghostyolo.train.folder import records_digest
+from ghostyolo.train.distil.matching import compare
+from ghostyolo.train.distil.teacher import find_teacher, read_teacher
+from ghostyolo.train.folder import file_digest, records_digest
 from ghostyolo.train.recipe import Recipe, TrainRecipe, read_recipe_file
 from ghostyolo.train.run import check_run
 from ghostyolo.train.start import build_network
@@ -53,15 +55,7 @@ class Detection(TaskKind):
         network, costs = self._network(model, recipe, extras, data)
         if "imgsz" not in recipe.model_fields_set and network.config.imgsz is not None:
             recipe = recipe.model_copy(update={"imgsz": network.config.imgsz})
-        channels = extras.get("channels", 3)
-        metadata = ModelMetadata(
-            model=network.config.name,
-            class_names=data.class_names,
-            imgsz=recipe.imgsz,
-            stride=network.stride,
-            in_channels=channels,
-        )
-        check_run(metadata, data, recipe)
+        check_run(_metadata(network, recipe, extras, data), data, recipe)
         named = {
             key: file_identity(str(value)) if key.endswith("weights") else value
             for key, value in extras.items()
@@ -70,13 +64,23 @@ class Detection(TaskKind):
         declared = network_settings(network.config.model_dump(mode="json"))
         return Setup(model, recipe, extras, self.settings(recipe, named, declared, described), costs)
 
-    def check_teacher(self, recipe: Recipe, extras: Options, taught_here: Setup | None) -> str:
-        if taught_here is not None:
-            return digest_of(taught_here.settings)
-        source = str(getattr(recipe, "teacher", None))
-        if source.endswith(".safetensors") and "://" not in source and not Path(source).is_file():
-            raise ConfigError(f"the teacher {source} does not exist: give a file, or a name of the grid's 'teachers'")
-        return file_identity(source)
+    def check_teacher(self, student: Setup, taught_here: Setup | None) -> str:
+        recipe, data = student.recipe, self._data()[0]
+        assert isinstance(recipe, TrainRecipe)
+        source = str(recipe.teacher)
+        network, _ = self._network(student.model, recipe, student.extras, data)
+        if taught_here is None:
+            path = find_teacher(source)
+            teacher = read_teacher(source, path, _metadata(network, recipe, student.extras, data), recipe.imgsz).net
+            identity = f"{path.name} {file_digest(path)}"
+        else:
+            assert isinstance(taught_here.recipe, TrainRecipe)
+            teacher, _ = self._network(taught_here.model, taught_here.recipe, taught_here.extras, data)
+            if recipe.imgsz % teacher.stride:
+                raise ConfigError(f"imgsz {recipe.imgsz} is not a multiple of {teacher.stride}, as the teacher needs")
+            identity = digest_of(taught_here.settings)
+        compare(network, teacher, source).choose(recipe.distil.weights(), recipe.distil.by_name, source)
+        return identity
 
     def figures(self, folder: Path, costs: Mapping[str, int | None]) -> Figures:
         results = json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
@@ -122,3 +126,13 @@ class Detection(TaskKind):
                 costs["macs_deployed"] = None
             self._built[key] = (network, costs)
         return self._built[key]
+
+
+def _metadata(network: DetectionModel, recipe: TrainRecipe, extras: Options, data: DetectionData) -> ModelMetadata:
+    return ModelMetadata(
+        model=network.config.name,
+        class_names=data.class_names,
+        imgsz=recipe.imgsz,
+        stride=network.stride,
+        in_channels=extras.get("channels", 3),
+    )

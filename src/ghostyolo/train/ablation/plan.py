@@ -183,7 +183,7 @@ def _setup(where: str, kind: TaskKind, asked: _Asked, teachers: dict[str, Run]) 
         return setup, None
     named = teachers.get(source)
     try:
-        setup.settings["teacher"] = kind.check_teacher(setup.recipe, asked.extras, named.setup if named else None)
+        setup.settings["teacher"] = kind.check_teacher(setup, named.setup if named else None)
     except GhostYoloError as error:
         if named is not None or not teachers:
             raise

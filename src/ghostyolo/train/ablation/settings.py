@@ -37,8 +37,11 @@ def network_settings(declaration: Mapping[str, Any]) -> Settings:
 
 def normalised(settings: Settings, recipe_class: type[Recipe]) -> Settings:
     """Settings that were stored, with the keys that have come since at their defaults."""
-    recipe = recipe_class.from_dict(settings["recipe"], CELL_FILE)
-    return {**settings, "recipe": recipe_settings(recipe), "network": network_settings(settings["network"])}
+    stored = settings["recipe"]
+    # Where the teacher lay is not kept, and a recipe may be impossible without one.
+    recipe = recipe_class.from_dict({**stored, "teacher": settings["teacher"]}, CELL_FILE)
+    values = {**recipe_settings(recipe), **({"teacher": None} if "teacher" in stored else {})}
+    return {**settings, "recipe": values, "network": network_settings(settings["network"])}
 
 
 def digest_of(value: Any) -> str:

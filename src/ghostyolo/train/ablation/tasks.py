@@ -100,10 +100,11 @@ class TaskKind(ABC):
         """
 
     @abstractmethod
-    def check_teacher(self, recipe: Recipe, extras: Options, taught_here: Setup | None) -> str:
+    def check_teacher(self, student: Setup, taught_here: Setup | None) -> str:
         """Refuse a teacher that cannot teach; say which it is.
 
         Args:
+            student: its recipe names the teacher.
             taught_here: how it is trained, where the grid does that first.
         """
 

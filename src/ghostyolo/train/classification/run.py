@@ -27,7 +27,7 @@ from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import ClassModule
 from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.schedule import plan_schedule
-from ghostyolo.train.classification.teacher import Teacher, build_teacher, teacher_cost, teacher_digest
+from ghostyolo.train.classification.teacher import Teacher, build_teacher, teacher_digest
 from ghostyolo.train.classification.validation import ClassValidator
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
 from ghostyolo.train.folder import begin
@@ -38,6 +38,7 @@ from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.run import make_trainer, quiet_lightning, report_skipped, run_trainer
 from ghostyolo.train.signals import StopAtSigterm
 from ghostyolo.train.state import RunState
+from ghostyolo.train.teacher_cost import describe_cost
 
 RESULTS = "metrics.json"
 log = logging.getLogger(__name__)
@@ -170,14 +171,8 @@ def _teaching(
             console.print(f"teacher logits: all in {folder}, the teacher is not run", highlight=False, soft_wrap=True)
             return None, folder
     teacher = build_teacher(recipe, data.class_names, channels)
-    macs = teacher_cost(teacher, recipe, channels)
-    cost = "" if macs is None else f", {macs / 1e6:,.1f} M MACs a picture"
-    console.print(
-        f"teacher {recipe.teacher}: {count_parameters(teacher.net) / 1e6:.2f} M parameters{cost}; alpha "
-        f"{recipe.alpha:g}, tau {recipe.tau:g}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    cost = describe_cost(str(recipe.teacher), teacher.net, teacher.imgsz or recipe.imgsz, channels)
+    console.print(f"{cost}; alpha {recipe.alpha:g}, tau {recipe.tau:g}", highlight=False, soft_wrap=True)
     if recipe.teacher_cache is not None:
         folder = open_cache(recipe.teacher_cache, _cache_key(recipe, data, channels, taught_by), console, write=main)
     return teacher, folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, WeightsError, short_list
 from ghostyolo.models.backbones.libraries import timm_network
-from ghostyolo.models.count import count_macs
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.folder import file_digest
 
 
 @dataclass
@@ -90,25 +89,15 @@ def teacher_digest(recipe: ClassRecipe) -> str | None:
         return recipe.teacher
     if not Path(file).is_file():
         raise WeightsError(f"teacher weights {file} do not exist")
-    with open(file, "rb") as stream:
-        found = hashlib.sha256(stream.read()).hexdigest()[:16]
-    return f"{Path(file).name if ours else recipe.teacher} {found}"
-
-
-def teacher_cost(teacher: Teacher, recipe: ClassRecipe, channels: int) -> int | None:
-    """Multiply-accumulates of the teacher for one picture, None where they cannot be counted."""
-    side = teacher.imgsz or recipe.imgsz
-    try:
-        return count_macs(teacher.net, side, channels)
-    except Exception:  # operations without a shape rule on the meta device
-        return None
+    return f"{Path(file).name if ours else recipe.teacher} {file_digest(file)}"
 
 
 def _ours(recipe: ClassRecipe, class_names: list[str], channels: int) -> Teacher:
     net, metadata = load_classifier(str(recipe.teacher))
     if metadata.class_names != class_names:
         raise ConfigError(
-            f"teacher {recipe.teacher} has classes {_short(metadata.class_names)}, the data {_short(class_names)}"
+            f"teacher {recipe.teacher} has classes {short_list(metadata.class_names)}, the data "
+            f"{short_list(class_names)}"
         )
     if metadata.in_channels != channels:
         raise ConfigError(f"teacher {recipe.teacher} takes {metadata.in_channels} channels, the data has {channels}")
@@ -181,8 +170,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _precision(net: nn.Module) -> torch.dtype:
     return next(parameter.dtype for parameter in net.parameters())
-
-
-def _short(names: list[str]) -> str:
-    text = ", ".join(names)
-    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ghostyolo.losses.distillation import classification_loss, distillation_loss
+from ghostyolo.losses.distil_classifier import classification_loss, distillation_loss
 
 
 def test_divergence_is_what_the_formula_says() -> None:
