@@ -23,7 +23,7 @@ GHOST = ["--model", "ghostnetv1:width=0.25"]
 def test_a_grid_is_trained_compared_and_gone_on_with(run_cli, tmp_path) -> None:
     data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "out"
     command = ["ablate", "--data", data, *GHOST, *SMALL, "--vary", "lr=0.0001,0.1", "--out", out]
-    done = run_cli(*command, "--seeds", 2)
+    done = run_cli(*command, "--seeds", 2, timeout=900)  # four processes that import torch
     assert done.returncode == 0, done.stderr
     table = json.loads((out / "ablation.json").read_text())
     assert [(run["cell"], run["seed"]) for run in table["runs"]] == [
