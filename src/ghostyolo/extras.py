@@ -25,6 +25,7 @@ _PROBES = {
     "pnnx": ("pnnx",),
     "litert-export": ("litert_torch",),
     "nncf": ("nncf",),
+    "ray": ("ray", "tensorboardX"),
 }
 
 

@@ -93,7 +93,7 @@ def is_quick(arguments: list[str]) -> bool:
     """Whether a command can be run here and at once."""
     from ghostyolo.runtime.weights import builtin_names
 
-    if arguments[0] in ("train", "pretrain") or "--train" in arguments[:2]:
+    if arguments[0] in ("train", "pretrain", "ablate") or "--train" in arguments[:2]:
         return False
     if arguments[0] == "--import":
         return False  # a test of its own
@@ -237,7 +237,7 @@ def test_links_lead_somewhere(page):
 
 def test_yaml_blocks_are_what_they_say():
     from ghostyolo.models.config import DetectorConfig
-    from ghostyolo.train.classification.recipe import ClassRecipe
+    from ghostyolo.train.ablation.grid import Grid
     from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
 
     kinds = []
@@ -249,14 +249,15 @@ def test_yaml_blocks_are_what_they_say():
                 kinds.append("model")
             elif "epochs" in content:
                 kinds.append("recipe")
+            elif "models" in content:
+                assert Grid.from_dict(content, page_name(page)).changes()
+                kinds.append("grid")
             else:
                 assert content["names"]
                 kinds.append("data")
-    assert set(kinds) == {"model", "recipe", "data"}
+    assert set(kinds) == {"model", "recipe", "grid", "data"}
     for path in (REPOSITORY / "benchmarks" / "recipes").glob("*.yaml"):
         TrainRecipe.from_dict(read_recipe_file(path), path.name)
-    for path in (REPOSITORY / "benchmarks" / "recipes" / "pretrain").glob("*.yaml"):
-        ClassRecipe.from_dict(read_recipe_file(path), path.name)
 
 
 def test_the_recipe_of_the_train_page_is_one(tmp_path):
@@ -313,11 +314,24 @@ def test_pretraining_commands_run(command_line, workplace):
     assert ran >= 4
 
 
+def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys):
+    from tests.train.class_pictures import write_folders
+
+    write_folders(workplace / "my-classes", train=2, val=1)
+    (workplace / "grid.yaml").write_text(blocks(DOCS / "ablate.md", "yaml")[0])
+    for arguments in commands(DOCS / "ablate.md"):
+        run(command_line, [*arguments, "--dry-run"])
+    listed = capsys.readouterr().out
+    assert listed.count(" runs, 0 finished") == 3
+    assert "to do     teacher 'big', seed 0" in listed
+
+
 @pytest.mark.parametrize(
     ("command", "page"),
     [
         (("train",), "train.md"),
         (("pretrain",), "pretrain.md"),
+        (("ablate",), "ablate.md"),
         (("val",), "evaluate.md"),
         (("predict",), "predict.md"),
         (("pseudo-label",), "pseudo-label.md"),

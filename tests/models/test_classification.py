@@ -51,6 +51,22 @@ def test_names(name, kind, params) -> None:
     assert (config.name, config.backbone.type, config.backbone.params) == (name, kind, params)
 
 
+@pytest.mark.parametrize("name", ["ghostnetv3:width=0.25", "shufflenet_v2_x0_5"])
+def test_the_1x1_branch_beside_a_depthwise_one_can_be_left_out(name) -> None:
+    usual, without = (make(name, branches=2, pointwise_branch=on).state_dict() for on in (None, False))
+    assert any(".pointwise." in key for key in usual)
+    assert without.keys() == {key for key in usual if ".pointwise." not in key}
+    with pytest.raises(ConfigError, match="has no branches"):
+        classifier_config("resnet18", pointwise_branch=False)
+
+
+def test_a_declaration_from_before_the_1x1_branch_was_a_choice_is_written_as_it_was() -> None:
+    config = classifier_config("shufflenet_v2_x0_5", branches=2)
+    assert "pointwise_branch" not in config.model_dump(mode="json")
+    without = classifier_config("shufflenet_v2_x0_5", branches=2, pointwise_branch=False)
+    assert ClassifierConfig.from_dict(without.model_dump(mode="json"), "test") == without
+
+
 def test_a_detectors_backbone_is_the_detectors() -> None:
     model, detector = make("yolov13n-ghostnetv3"), build_model("yolov13n-ghostnetv3", num_classes=2)
     assert model.backbone.state_dict().keys() == detector.backbone.state_dict().keys()

@@ -46,6 +46,18 @@ def test_outputs_in_evaluation_are_equal(source, target) -> None:
     torch.testing.assert_close(other(X), model(X), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(("source", "target"), [(True, False), (False, True)])
+@pytest.mark.parametrize("branches", [1, 3])
+def test_a_pointwise_branch_comes_and_goes_without_a_change_in_evaluation(source, target, branches) -> None:
+    model = trained(RepConv(8, 8, 3, groups=8, branches=2, pointwise=source))
+    wanted = RepConv(8, 8, 3, groups=8, branches=branches, pointwise=target)
+    holder, other = nn.Sequential(model), nn.Sequential(wanted)
+    _, changed = refitted(holder.eval(), other)
+    assert changed == ["0"]
+    x = torch.rand(2, 8, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(other(x), holder(x), rtol=1e-9, atol=1e-9)
+
+
 def test_equal_numbers_change_nothing() -> None:
     model = trained(Small(2))
     tensors, changed = refit_branches(model.state_dict(), Small(2))

@@ -20,13 +20,27 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from ghostyolo.cli import benchmark, data, demo, export, fit, models, predict, pretrain, pseudo_label, train, val
+    from ghostyolo.cli import (
+        ablate,
+        benchmark,
+        data,
+        demo,
+        export,
+        fit,
+        models,
+        predict,
+        pretrain,
+        pseudo_label,
+        train,
+        val,
+    )
 
     app.command("demo")(demo.demo)
     app.command("predict")(predict.predict)
     app.command("pseudo-label")(pseudo_label.pseudo_label)
     app.command("train")(train.train)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("ablate")(ablate.ablate)
     app.command("val")(val.val)
     app.command("export")(export.export)
     app.command("benchmark")(benchmark.benchmark)

@@ -24,6 +24,12 @@ def pretrain(
     batch: int | None = typer.Option(None, help="Pictures in one step of one device [256]."),
     nominal_batch: int | None = typer.Option(None, help="Accumulate gradients to so many pictures [no]."),
     branches: int | None = typer.Option(None, help="Branches of each convolution in training [the model's]."),
+    pointwise_branch: bool | None = typer.Option(
+        None,
+        "--pointwise-branch/--no-pointwise-branch",
+        help="A 1x1 branch beside those of larger kernels [yes].",
+        show_default=False,
+    ),
     output_stride: int | None = typer.Option(None, help="32; 16 or 8 for small pictures [32]."),
     dropout: float | None = typer.Option(None, help="Before the last layer [the model's]."),
     optimizer: str | None = typer.Option(None, help="Any of timm's: lamb, adamw, sgd ... [adamw]."),

@@ -62,6 +62,12 @@ def train(
         None, "--plots/--no-plots", help="Draw result pictures at the end [yes].", show_default=False
     ),
     branches: int | None = typer.Option(None, min=1, help="Branches of each convolution [the model's]."),
+    pointwise_branch: bool | None = typer.Option(
+        None,
+        "--pointwise-branch/--no-pointwise-branch",
+        help="A 1x1 branch beside those of larger kernels [yes].",
+        show_default=False,
+    ),
     channels: int = typer.Option(3, min=1, help="Of the pictures: 3, or 1 for grey."),
 ) -> None:
     """Train a detector: best and last weights, curves and pictures are written to --out."""
@@ -88,6 +94,7 @@ def train(
         backbone_weights=backbone_weights,
         channels=channels,
         branches=branches,
+        pointwise_branch=pointwise_branch,
         options=options,
         resume=resume,
         console=console,

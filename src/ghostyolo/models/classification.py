@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
@@ -44,6 +44,7 @@ class ClassifierConfig(BaseModel):
         output_stride: pixels of the picture in one cell of the last map: 32 as published, 16 with a stem of stride 1,
             8 where the next halving is left out as well.
         branches: training branches given to a backbone that has no such parameter; None: none.
+        pointwise_branch: with a 1x1 branch beside those of larger kernels.
         mean, std: per channel, or one number for all.
     """
 
@@ -54,8 +55,17 @@ class ClassifierConfig(BaseModel):
     backbone: PartConfig
     output_stride: Literal[8, 16, 32] = 32
     branches: Annotated[int, Field(ge=1)] | None = None
+    pointwise_branch: bool = True
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs begun before there was this key are gone on with, so it is written where it says something."""
+        values: dict[str, Any] = dump(self)
+        if self.pointwise_branch:
+            del values["pointwise_branch"]
+        return values
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str) -> ClassifierConfig:
@@ -144,24 +154,33 @@ class LibraryClassifier(ImageClassifier):
 
 
 def classifier_config(
-    model: str | Path, *, branches: int | None = None, output_stride: Literal[8, 16, 32] = 32
+    model: str | Path,
+    *,
+    branches: int | None = None,
+    pointwise_branch: bool | None = None,
+    output_stride: Literal[8, 16, 32] = 32,
 ) -> ClassifierConfig:
     """A classifier's declaration from a name (see this module) or a YAML file with a ``backbone``.
 
     Args:
         branches: training branches of each convolution that can have them; None leaves the backbone's own number.
+        pointwise_branch: with or without a 1x1 branch beside those of larger kernels; None leaves it as it is.
 
     Raises:
-        ConfigError: an unknown name, with the nearest ones, or parameter.
+        ConfigError: an unknown name, with the nearest ones, or parameter; or no branches to be with or without one.
     """
     config = _named(str(model)).model_copy(update={"output_stride": output_stride})
-    if branches is None:
+    options = {"branches": branches, "pointwise_branch": pointwise_branch}
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given:
         return config
     part = config.backbone
     if "branches" in inspect.signature(find_part("backbone", part.type).builder).parameters:
-        part = part.model_copy(update={"params": {**part.params, "branches": branches}})
+        part = part.model_copy(update={"params": {**part.params, **given}})
         return config.model_copy(update={"backbone": part})
-    return config.model_copy(update={"branches": branches})
+    if branches is None and config.branches is None:
+        raise ConfigError(f"'{config.name}' has no branches, so --pointwise-branch means nothing: give --branches N")
+    return config.model_copy(update=given)
 
 
 def build_classifier(
@@ -188,7 +207,7 @@ def build_classifier(
         model = LibraryClassifier(config, net, num_classes, in_channels)
     keep_early_size(model, config.output_stride, in_channels, config.name)
     if config.branches is not None:
-        model.backbone = add_branches(model, config.branches, init="fresh").backbone
+        model.backbone = add_branches(model, config.branches, pointwise=config.pointwise_branch, init="fresh").backbone
     return model
 
 

@@ -28,11 +28,14 @@ def _conv(
     groups: int,
     act: Activation | None,
     branches: int | None,
+    pointwise_branch: bool,
 ) -> nn.Module:
     """Plain conv + BN, or a branch container. Only depthwise convolutions get the BN identity (as published)."""
     if branches is None:
         return ConvNorm(in_channels, out_channels, kernel, stride, groups, act)
-    return RepConv(in_channels, out_channels, kernel, stride, groups, act, branches=branches, identity=groups > 1)
+    return RepConv(
+        in_channels, out_channels, kernel, stride, groups, act, branches, pointwise_branch, identity=groups > 1
+    )
 
 
 class GhostModule(nn.Module):
@@ -47,6 +50,7 @@ class GhostModule(nn.Module):
         act: activation after both halves; None for the second module of a bottleneck.
         attention: ``"dfc"``, ``"psa"`` or ``"none"``.
         branches: None for plain convolutions, N for branch containers.
+        pointwise_branch: the 1x1 branch beside those of a depthwise container.
     """
 
     def __init__(
@@ -57,12 +61,13 @@ class GhostModule(nn.Module):
         act: Activation | None = _relu,
         attention: str = "none",
         branches: int | None = None,
+        pointwise_branch: bool = True,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
         primary = math.ceil(out_channels / 2)
-        self.primary = _conv(in_channels, primary, 1, 1, 1, act, branches)
-        self.cheap = _conv(primary, primary, cheap_kernel, 1, primary, act, branches)
+        self.primary = _conv(in_channels, primary, 1, 1, 1, act, branches, pointwise_branch)
+        self.cheap = _conv(primary, primary, cheap_kernel, 1, primary, act, branches, pointwise_branch)
         gate = GATES[attention]
         self.gate = gate(in_channels, out_channels) if gate is not None else None
 
@@ -86,7 +91,7 @@ class GhostBottleneck(nn.Module):
         kernel: of the strided depthwise convolution and of the shortcut's.
         squeeze_excite: weigh the expanded channels.
         attention: gate of the first Ghost module.
-        branches: see :class:`GhostModule`. The shortcut is never given branches (as published).
+        branches, pointwise_branch: see :class:`GhostModule`. The shortcut is never given branches (as published).
     """
 
     def __init__(
@@ -99,14 +104,21 @@ class GhostBottleneck(nn.Module):
         squeeze_excite: bool = False,
         attention: str = "none",
         branches: int | None = None,
+        pointwise_branch: bool = True,
     ) -> None:
         super().__init__()
-        self.expand = GhostModule(in_channels, expanded, attention=attention, branches=branches)
+        self.expand = GhostModule(
+            in_channels, expanded, attention=attention, branches=branches, pointwise_branch=pointwise_branch
+        )
         self.depthwise = (
-            _conv(expanded, expanded, kernel, stride, expanded, None, branches) if stride > 1 else nn.Identity()
+            _conv(expanded, expanded, kernel, stride, expanded, None, branches, pointwise_branch)
+            if stride > 1
+            else nn.Identity()
         )
         self.squeeze_excite = SqueezeExcite(expanded) if squeeze_excite else nn.Identity()
-        self.project = GhostModule(expanded, out_channels, act=None, branches=branches)
+        self.project = GhostModule(
+            expanded, out_channels, act=None, branches=branches, pointwise_branch=pointwise_branch
+        )
         if in_channels == out_channels and stride == 1:
             self.shortcut: nn.Module = nn.Identity()
         else:

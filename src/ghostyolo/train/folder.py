@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ghostyolo.data.records import DetectionData
+from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, TrainingError
 from ghostyolo.files import make_output_folder, write_text
 from ghostyolo.metadata import ModelMetadata
@@ -38,7 +38,7 @@ def describe_run(
         "class_names": metadata.class_names,
         "data": str(data.root),
         "pictures": {split: len(records) for split, records in data.splits.items()},
-        "labels_digest": _digest(data),
+        "labels_digest": records_digest(data.splits.get("train", [])),
         "teacher": teacher,
     }
 
@@ -96,10 +96,10 @@ def file_digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def _digest(data: DetectionData) -> str:
-    """A short hash of the training split's file names, boxes and labels, in order."""
+def records_digest(records: Sequence[ImageRecord]) -> str:
+    """A short hash of a split's file names, boxes and labels, in order."""
     digest = hashlib.sha256()
-    for record in data.splits.get("train", []):
+    for record in records:
         digest.update(record.path.name.encode())
         digest.update(record.boxes_xyxy.tobytes())
         digest.update(record.labels.tobytes())

@@ -171,12 +171,15 @@ def read_recipe_file(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {path} must be 'key: value' lines, not {type(values).__name__}")
-    return {str(key): _as_number(value) for key, value in values.items()}
+    return {str(key): as_number(value) for key, value in values.items()}
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """A value of a YAML file in which 1e-3 is a number, as everywhere but in YAML 1.1."""
     if isinstance(value, dict):
-        return {key: _as_number(inner) for key, inner in value.items()}
+        return {key: as_number(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_number(inner) for inner in value]
     if isinstance(value, str) and _FLOAT_TEXT.fullmatch(value):
         return float(value)
     return value

@@ -35,6 +35,7 @@ def train_detector(
     backbone_weights: str | None = None,
     channels: int = 3,
     branches: int | None = None,
+    pointwise_branch: bool | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
     console: Console | None = None,
@@ -50,6 +51,7 @@ def train_detector(
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
+        pointwise_branch: with or without a 1x1 branch beside those of larger kernels.
         options: recipe keys, see :class:`TrainRecipe`. A resume compares those given with the run's.
         resume: go on with the run in ``out``; what is not given is as it was begun.
 
@@ -84,7 +86,14 @@ def train_detector(
         channels = trained.in_channels
         usual: int | None = trained.imgsz
     else:
-        network = build_network(model, len(dataset.class_names), weights=weights, channels=channels, branches=branches)
+        network = build_network(
+            model,
+            len(dataset.class_names),
+            weights=weights,
+            channels=channels,
+            branches=branches,
+            pointwise_branch=pointwise_branch,
+        )
         usual = network.config.imgsz
     if not resume and "imgsz" not in given and usual is not None:
         recipe = recipe.model_copy(update={"imgsz": usual})
@@ -127,6 +136,7 @@ def build_network(
     weights: str | Path | None = None,
     channels: int = 3,
     branches: int | None = None,
+    pointwise_branch: bool | None = None,
 ) -> DetectionModel:
     """A fresh or pretrained network for so many classes.
 
@@ -134,20 +144,21 @@ def build_network(
         ConfigError: neither model nor weights, or folded weights (they cannot be trained well).
         WeightsError: weights that are missing, damaged or not ours.
     """
+    overrides = {"branches": branches, "pointwise_branch": pointwise_branch}
     if weights is None:
         if model is None:
             raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
-        return build_model(model, num_classes=num_classes, in_channels=channels, branches=branches)
+        return build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
     path = resolve_weights(weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)
     if metadata.deployed:
         raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
     if model is None:
         source, _ = load_checkpoint(path)
-        config = resolve_config(source.config, branches=branches)
+        config = resolve_config(source.config, **overrides)
         network = build_model(config, num_classes=num_classes, in_channels=channels)
     else:
-        network = build_model(model, num_classes=num_classes, in_channels=channels, branches=branches)
+        network = build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
     kept = transfer(network, tensors)
     if len(kept) == len(network.state_dict()):
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")

@@ -49,6 +49,7 @@ class GhostNet(nn.Module):
         attention: gate of the bottlenecks from the third on: ``"dfc"``, ``"psa"`` or ``"none"``.
         branches: training branches of each convolution (V3); None for plain conv + BN (V1, V2).
         in_channels: of the image.
+        pointwise_branch: give depthwise convolutions the 1x1 branch beside the others, where they have branches.
     """
 
     strides = (8, 16, 32)
@@ -59,6 +60,7 @@ class GhostNet(nn.Module):
         attention: str = "dfc",
         branches: int | None = 3,
         in_channels: int = 3,
+        pointwise_branch: bool = True,
     ) -> None:
         super().__init__()
         self.width = width
@@ -83,6 +85,7 @@ class GhostNet(nn.Module):
                         squeeze_excite,
                         attention if index >= FIRST_GATED_BLOCK else "none",
                         branches,
+                        pointwise_branch,
                     )
                 )
                 channels = out_channels
@@ -124,12 +127,21 @@ def ghostnetv2(*, width: float = 1.0, in_channels: int = 3, attention: str = "df
 
 
 @register_backbone("ghostnetv3", scales=SCALES)
-def ghostnetv3(*, width: float = 1.0, in_channels: int = 3, branches: int = 3, attention: str = "dfc") -> GhostNet:
+def ghostnetv3(
+    *,
+    width: float = 1.0,
+    in_channels: int = 3,
+    branches: int = 3,
+    attention: str = "dfc",
+    pointwise_branch: bool = True,
+) -> GhostNet:
     """GhostNetV3 (2024): V2's graph trained with re-parameterized branches."""
-    return GhostNet(width, attention, branches, in_channels)
+    return GhostNet(width, attention, branches, in_channels, pointwise_branch)
 
 
 @register_backbone("ghostnetv3_psa", scales=SCALES)
-def ghostnetv3_psa(*, width: float = 1.0, in_channels: int = 3, branches: int = 3) -> GhostNet:
+def ghostnetv3_psa(
+    *, width: float = 1.0, in_channels: int = 3, branches: int = 3, pointwise_branch: bool = True
+) -> GhostNet:
     """GhostNetV3 with pixel-shuffle attention in place of DFC: a variant of ours, not in the paper."""
-    return GhostNet(width, "psa", branches, in_channels)
+    return GhostNet(width, "psa", branches, in_channels, pointwise_branch)

@@ -7,6 +7,8 @@ kernel were independent and alike: branches then correlate as their kernels do. 
 and variance out and puts them back, so in evaluation the result is equal whatever the estimate. In training, where the
 batch's own variance is taken out, channels come back scaled by the estimate's error.
 
+A 1x1 branch that the network has not is merged into the last branch in the same way.
+
 A larger number: the added branches start with a batch norm of weight 0, as in :func:`add_branches`; equal in evaluation
 and in training.
 """
@@ -68,14 +70,12 @@ def refit_branches(tensors: Mapping[str, Tensor], model: nn.Module) -> tuple[Ten
 
 def _refit_container(tensors: Tensors, place: str, count: int, module: RepConv) -> bool:
     wanted = len(module.branches)
+    changed = _refit_pointwise(tensors, place, count, module)
     if wanted == count:
-        return False
+        return changed
     if wanted > count:
         for index in range(count, wanted):
-            branch = module.branches[index]
-            fresh = {f"{place}.branches.{index}.{name}": value.clone() for name, value in branch.state_dict().items()}
-            fresh[f"{place}.branches.{index}.norm.weight"].zero_()
-            tensors.update(fresh)
+            _add_silent(tensors, f"{place}.branches.{index}", module.branches[index])
         return True
     units = [_take(tensors, f"{place}.branches.{index}") for index in range(wanted - 1, count)]
     eps = module.norms()[0].eps
@@ -83,6 +83,30 @@ def _refit_container(tensors: Tensors, place: str, count: int, module: RepConv) 
         tensors, f"{place}.branches.{wanted - 1}.conv", f"{place}.branches.{wanted - 1}.norm", *_merge(units, eps), eps
     )
     return True
+
+
+def _refit_pointwise(tensors: Tensors, place: str, count: int, module: RepConv) -> bool:
+    """Merge a 1x1 branch that the container has not into its last branch, or add one that the weights have not."""
+    has = f"{place}.pointwise.conv.weight" in tensors
+    if has and module.pointwise is None:
+        last = f"{place}.branches.{count - 1}"
+        kernel, norm = _take(tensors, last)
+        point, point_norm = _take(tensors, f"{place}.pointwise")
+        height, width = kernel.shape[2:]
+        point = F.pad(point, [width // 2, (width - 1) // 2, height // 2, (height - 1) // 2])
+        eps = module.norms()[0].eps
+        _put(tensors, f"{last}.conv", f"{last}.norm", *_merge([(kernel, norm), (point, point_norm)], eps), eps)
+        return True
+    if not has and module.pointwise is not None:
+        _add_silent(tensors, f"{place}.pointwise", module.pointwise)
+        return True
+    return False
+
+
+def _add_silent(tensors: Tensors, unit: str, branch: nn.Module) -> None:
+    """A fresh branch whose batch norm has weight 0."""
+    tensors.update({f"{unit}.{name}": value.clone() for name, value in branch.state_dict().items()})
+    tensors[f"{unit}.norm.weight"].zero_()
 
 
 def _make_plain(

@@ -39,6 +39,7 @@ class ClassRecipe(Recipe):
         alpha: share of the teacher in the loss, 0 to 1.
         tau: temperature of both distributions, above 0.
         branches: re-parameterized branches of each convolution in training; None: the network's own number.
+        pointwise_branch: a 1x1 branch beside the branches of larger kernels; None: as the network has it (yes).
         output_stride: 32 as published; 16: the first layer keeps the picture's size; 8: so does the next halving.
         dropout: before the last layer; None: the network's own.
         val_crop: share of the shorter side that is validated on.
@@ -70,6 +71,7 @@ class ClassRecipe(Recipe):
     alpha: float = Field(0.5, ge=0, le=1)
     tau: float = Field(1.0, gt=0)
     branches: int | None = Field(None, ge=1)
+    pointwise_branch: bool | None = None
     output_stride: Literal[8, 16, 32] = 32
     dropout: float | None = Field(None, ge=0, lt=1)
     val_crop: float = Field(0.875, gt=0, le=1)

@@ -59,11 +59,11 @@ def pretrain(
         data = data if data is not None else begun["data"]
         label_column = label_column or begun.get("label_column")
     settings = ClassRecipe.from_dict(given, where)
-    _check(settings)
+    check_recipe(settings)
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
     if model is not None:
-        config = classifier_config(model, branches=settings.branches, output_stride=settings.output_stride)
+        config = network_of(model, settings)
     elif begun:
         config = ClassifierConfig.from_dict(begun["network"], where=str(out))
     else:
@@ -72,7 +72,7 @@ def pretrain(
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(settings.seed)
     network = build_classifier(config, len(dataset.class_names), channels, settings.dropout)
-    _try(network, settings.imgsz, channels)
+    check_pictures(network, settings.imgsz, channels)
     metadata = ModelMetadata(
         version=__version__,
         model=config.name,
@@ -90,15 +90,38 @@ def pretrain(
     return fit_classifier(network, metadata, dataset, settings, out, resume=resume, source=source, console=console)
 
 
-def _check(recipe: ClassRecipe) -> None:
+def network_of(model: str | Path, recipe: ClassRecipe) -> ClassifierConfig:
+    """The declaration of a network with the branches and the stride of a recipe.
+
+    Raises:
+        ConfigError: an unknown name or parameter.
+    """
+    return classifier_config(
+        model,
+        branches=recipe.branches,
+        pointwise_branch=recipe.pointwise_branch,
+        output_stride=recipe.output_stride,
+    )
+
+
+def check_recipe(recipe: ClassRecipe) -> None:
+    """Refuse an optimiser or device that is not there.
+
+    Raises:
+        ConfigError: see above.
+    """
     names = timm.optim.list_optimizers()
     if recipe.optimizer not in names:
         raise ConfigError(f"unknown optimizer '{recipe.optimizer}': {suggest(recipe.optimizer, names)}")
     check_device(recipe)
 
 
-def _try(network: ImageClassifier, imgsz: int, channels: int) -> None:
-    """Refuse a network that cannot take the pictures before anything is written."""
+def check_pictures(network: ImageClassifier, imgsz: int, channels: int) -> None:
+    """Refuse a network that cannot take the pictures before anything is written.
+
+    Raises:
+        ConfigError: see above.
+    """
     name = network.config.name
     try:
         with torch.no_grad():

@@ -1,0 +1,134 @@
+"""``ghostyolo ablate``, as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ghostyolo.extras import available
+from tests.train import tiny
+from tests.train.class_pictures import write_folders
+
+SMALL = ["--base=recipe=cifar", "--base=epochs=1", "--base=batch=4", "--base=threads=1", "--base=device=cpu"]
+GHOST = ["--model", "ghostnetv1:width=0.25"]
+
+
+def test_a_grid_is_trained_compared_and_gone_on_with(run_cli, tmp_path) -> None:
+    data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "out"
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--vary", "lr=0.0001,0.1", "--out", out]
+    done = run_cli(*command, "--seeds", 2, timeout=900)  # four processes that import torch
+    assert done.returncode == 0, done.stderr
+    table = json.loads((out / "ablation.json").read_text())
+    assert [(run["cell"], run["seed"]) for run in table["runs"]] == [
+        ("base", 0), ("lr=0.0001", 0), ("base", 1), ("lr=0.0001", 1),
+    ]  # fmt: skip
+    assert table["same"] == [{"model": GHOST[1], "cell": "lr=0.1", "same_as": "base"}]  # the recipe's own value
+    assert table["machine"]["packages"]["torch"]
+    base, cell = csv.DictReader((out / "ablation.csv").open())
+    runs = {(run["cell"], run["seed"]): run["last"]["top1"] for run in table["runs"]}
+    gaps = [runs["lr=0.0001", seed] - runs["base", seed] for seed in (0, 1)]
+    assert float(cell["difference"]) == pytest.approx(100 * sum(gaps) / 2)
+    assert (base["shows"], base["seeds"]) == ("base", "2")
+    assert "4 of 4 runs are finished" in (out / "ablation.md").read_text()
+    assert (out / "ablation.png").stat().st_size > 5000
+    recipe = out / "runs" / "ghostnetv1-width=0.25" / "base" / "seed1" / "log.txt"
+    assert recipe.read_text().startswith("$ ghostyolo pretrain --data")
+
+    weights = recipe.with_name("last.safetensors").stat().st_mtime_ns
+    again = run_cli(*command, "--seeds", 2)
+    assert again.returncode == 0, again.stderr
+    assert "4 of 4 runs are finished already" in again.stdout
+    assert recipe.with_name("last.safetensors").stat().st_mtime_ns == weights
+
+    other = run_cli(*command, "--seeds", 2, "--base", "epochs=2")
+    assert other.returncode == 2
+    assert other.stderr.startswith("error: ")
+    assert "was trained with another 'recipe.epochs' (1 there, 2 here)" in other.stderr
+    assert json.loads((out / "ablation.json").read_text()) == table
+
+
+def test_a_dry_run_trains_nothing_and_errors_are_one_line(run_cli, tmp_path) -> None:
+    data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "out"
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("models: ghostnetv1:width=0.25\nseeds: 1\ncells: {mix: {mixup: 0.2}}\n")
+    done = run_cli("ablate", grid, "--data", data, *SMALL, "--dry-run", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "to do     ghostnetv1:width=0.25, mix, seed 0" in done.stdout
+    assert not out.exists()
+    for arguments, message in (
+        (["--vary", "cutmx=1"], "unknown option 'cutmx': did you mean cutmix?"),
+        (["--seeds", "three"], "--seeds 'three': write how many"),
+        (["--cross"], "--cross combines what is varied"),
+        (["--epoch", "first"], "neither last nor best"),
+    ):
+        failed = run_cli("ablate", grid, "--data", data, *SMALL, *arguments, "--out", out)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_stopped_at_once_and_gone_on_after_the_last_epoch(tmp_path, run_cli) -> None:
+    data, out = write_folders(tmp_path / "data", train=8, val=1), tmp_path / "out"
+    words = ["ablate", "--data", data, *GHOST, *SMALL, "--base", "epochs=60", "--vary", "mixup=0.2"]
+    words += ["--seeds", "1", "--out", out]
+    process = subprocess.Popen([sys.executable, "-m", "ghostyolo.cli.main", *map(str, words)])
+    first = out / "runs" / "ghostnetv1-width=0.25" / "base" / "seed0"
+    deadline = time.monotonic() + 200
+    while not (first / "resume.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    finished = len((first / "metrics.csv").read_text().splitlines()) - 1
+    assert 1 <= finished < 60
+    assert not (first.parent.parent / "mixup=0.2").exists()
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
+    log = (first / "log.txt").read_text()
+    assert "--resume" in log
+    assert log.count("epoch  1/60") == 1
+    assert len((first / "metrics.csv").read_text().splitlines()) == 61
+
+
+@pytest.mark.slow
+def test_detectors_a_failure_and_a_teacher_that_cannot_be_had(run_cli, tmp_path) -> None:
+    data = tiny.write_yolo(tiny.squares(tmp_path / "data", train=4, val=2))
+    small = ["--base=epochs=1", "--base=imgsz=64", "--base=batch=2", "--base=threads=1", "--base=plots=false"]
+    command = ["ablate", "--task", "detection", "--data", data, "--model", "yolov8p-ghostnetv3", *small]
+    command += ["--base=branches=1", "--base=device=cpu", "--seeds", 1, "--out", tmp_path / "out"]
+    # A learning rate that no float holds the results of: its run ends with an error of its own.
+    done = run_cli(*command, "--vary", "pointwise_branch=false", "--vary", "lr=1e30")
+    assert done.returncode == 2
+    assert "1 of the runs failed" in done.stderr
+    table = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert [run["cell"] for run in table["runs"]] == ["base", "pointwise_branch=False"]
+    assert all(0 <= run["last"]["AP"] <= run["last"]["AP50"] <= 1 for run in table["runs"])
+    assert list(table["failed"]) == ["yolov8p-ghostnetv3, lr=1e+30, seed 0"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not available("ray"), reason="Ray is not installed")
+def test_ray_trains_the_same_grid(run_cli, tmp_path) -> None:
+    data = write_folders(tmp_path / "data", train=2, val=1)
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 2, "--vary", "mixup=0.2"]
+    done = run_cli(*command, "--ray", "local", "--out", tmp_path / "ray")
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "ray" / "ablation.json").read_text())
+    assert (len(table["runs"]), table["failed"]) == (4, {})
+
+
+def test_ray_is_an_extra(run_cli, tmp_path) -> None:
+    if available("ray"):
+        pytest.skip("Ray is installed")
+    data = write_folders(tmp_path / "data", train=2, val=1)
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 1, "--vary", "mixup=1", "--out", tmp_path / "out"]
+    done = run_cli(*command, "--ray", "local")
+    assert done.returncode == 2
+    assert 'pip install "ghostyolo[ray]"' in done.stderr
