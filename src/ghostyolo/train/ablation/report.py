@@ -62,8 +62,8 @@ def markdown(plan: Plan, lines: Sequence[Line], epoch: Epoch, failed: dict[str, 
     done, wanted = sum(len(line.values) for line in lines), len(plan.runs)
     notes = [
         f"{_conditions(plan, epoch)}. {done} of {wanted} runs are finished.",
-        f"A difference is the mean of those of the same seeds to the base; the interval is Student's t at "
-        f"{1 - LEVEL:.0%}, for that cell alone. The verdict is by p after Holm's correction over the cells of a model.",
+        f"A difference is that of the same seeds to the base; the interval is Student's t at {1 - LEVEL:.0%}, for that "
+        "cell alone, with the noise of all cells of the model. The verdict is by p after Holm's correction over these.",
         "Cost is the training time of a picture as a multiple of the base's.",
         *(f"{cell} of {model} is the same as {other}." for (model, cell), other in plan.same.items()),
         *(f"Failed: {name}: {why}." for name, why in failed.items()),

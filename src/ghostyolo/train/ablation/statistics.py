@@ -1,15 +1,21 @@
-"""Differences between runs of the same seeds: mean, interval, p-value, and a verdict. No torch.
+"""Differences of cells to a base over several seeds: estimate, interval, p-value, and a verdict. No torch.
 
-Sources: Student's t for paired samples; S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian
-Journal of Statistics 6 (1979), pages 65 to 70.
+The model is that of randomised blocks, a score = its cell + its seed + noise: a seed has the same order and
+augmentation in all cells, and lifts or lowers them alike. The strength of the noise is estimated from all cells of a
+network together, which with three seeds is the difference between 2 degrees of freedom and 2 for each cell: an
+interval a third as wide. It takes the noise of all cells as equal. With two cells it is the paired t-test.
+
+Sources: R. A. Fisher, The Design of Experiments (1935), chapter 4; S. Holm, A simple sequentially rejective multiple
+test procedure, Scandinavian Journal of Statistics 6 (1979), pages 65 to 70.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 LEVEL = 0.05  # of two-sided tests; intervals hold 1 - LEVEL
 
@@ -18,13 +24,13 @@ Verdict = Literal["helps", "hurts", "no difference shown", "one seed: nothing ca
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a cell to the base over the seeds that both have.
+    """Of a cell to the base.
 
     Attributes:
-        mean: of the paired differences.
-        low, high: ends of the 95 % interval; None with one pair.
-        p: of "there is no difference", two-sided; None with one pair.
-        pairs: how many seeds.
+        mean: the estimate; where all cells have all seeds, the mean of the differences of the same seeds.
+        low, high: ends of the 95 % interval; None where nothing tells the noise, as with one seed.
+        p: of "there is no difference", two-sided; None likewise.
+        pairs: seeds that both have.
     """
 
     mean: float
@@ -34,27 +40,47 @@ class Difference:
     pairs: int
 
 
-def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Compare figures of the same seeds, in the same order.
+def differences_to_base(scores: Mapping[str, Mapping[int, float]], base: str) -> dict[str, Difference]:
+    """Compare the cells of one network with its base, by least squares.
 
-    Raises:
-        ValueError: none, or not as many of each.
+    Args:
+        scores: cell -> seed -> score.
+        base: the cell that the others are compared with.
+
+    Returns:
+        A difference for each other cell that has a seed in common with the base.
     """
+    compared = [cell for cell in scores if cell != base and set(scores[cell]) & set(scores.get(base, {}))]
+    if not compared:
+        return {}
+    cells = [base, *compared]
+    seeds = sorted({seed for cell in cells for seed in scores[cell]})
+    runs = [(cells.index(cell), seeds.index(seed), scores[cell][seed]) for cell in cells for seed in scores[cell]]
+    design = np.zeros((len(runs), len(cells) + len(seeds)))
+    for row, (which_cell, which_seed, _) in enumerate(runs):
+        design[row, which_cell] = design[row, len(cells) + which_seed] = 1
+    values = np.array([value for *_, value in runs])
+    inverse = np.linalg.pinv(design.T @ design)
+    effects = inverse @ design.T @ values
+    freedom = len(runs) - int(np.linalg.matrix_rank(design))
+    rest = float(np.square(values - design @ effects).sum())
+    found = {}
+    for place, cell in enumerate(compared, start=1):
+        contrast = np.zeros(design.shape[1])
+        contrast[place], contrast[0] = 1, -1
+        pairs = len(set(scores[cell]) & set(scores[base]))
+        error = (rest / freedom * float(contrast @ inverse @ contrast)) ** 0.5 if freedom else None
+        found[cell] = _difference(float(contrast @ effects), error, freedom, pairs)
+    return found
+
+
+def _difference(mean: float, error: float | None, freedom: int, pairs: int) -> Difference:
     from scipy.stats import t
 
-    gaps = [value - other for value, other in zip(values, base, strict=True)]
-    if not gaps:
-        raise ValueError("no pairs to compare")
-    mean, count = statistics.mean(gaps), len(gaps)
-    if count == 1:
-        return Difference(mean, None, None, None, 1)
-    error = statistics.stdev(gaps) / count**0.5
-    half = float(t.ppf(1 - LEVEL / 2, count - 1)) * error
-    if error == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * t.sf(abs(mean) / error, count - 1))
-    return Difference(mean, mean - half, mean + half, p, count)
+    if error is None:
+        return Difference(mean, None, None, None, pairs)
+    half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
+    return Difference(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / max(error, 1e-12), freedom)), pairs)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -68,7 +94,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(difference: Difference, adjusted_p: float | None) -> Verdict:
-    """What may be said of a cell; ``adjusted_p`` is None with one pair."""
+    """What may be said of a cell; ``adjusted_p`` is None where nothing tells the noise."""
     if adjusted_p is None:
         return "one seed: nothing can be said"
     if adjusted_p >= LEVEL:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ghostyolo.train.ablation.grid import BASE
-from ghostyolo.train.ablation.statistics import Difference, holm, paired_difference, verdict
+from ghostyolo.train.ablation.statistics import Difference, differences_to_base, holm, verdict
 from ghostyolo.train.ablation.tasks import Figures
 
 Epoch = Literal["last", "best"]
@@ -57,15 +57,18 @@ def make_lines(results: Sequence[Result], scores: tuple[str, str], epoch: Epoch 
     cells: dict[tuple[str, str], dict[int, Figures]] = {}
     for result in results:
         cells.setdefault((result.model, result.cell), {})[result.seed] = result.figures
-    found = {}
-    for (model, cell), by_seed in cells.items():
-        found[model, cell] = _difference(by_seed, cells.get((model, BASE), {}) if cell != BASE else {}, scores, epoch)
+    found: dict[tuple[str, str], Difference] = {}
+    for model in dict.fromkeys(model for model, _ in cells):
+        points = {
+            cell: _points(by_seed, scores[0], epoch) for (owner, cell), by_seed in cells.items() if owner == model
+        }
+        found |= {(model, cell): gap for cell, gap in differences_to_base(points, BASE).items()}
     adjusted = _adjusted(found)
     lines = []
     for (model, cell), by_seed in cells.items():
         values = _points(by_seed, scores[0], epoch)
         second = list(_points(by_seed, scores[1], epoch).values())
-        difference = found[model, cell]
+        difference = found.get((model, cell))
         said = "base" if cell == BASE else "no base to compare with"
         if difference is not None:
             said = verdict(difference, adjusted.get((model, cell)))
@@ -99,24 +102,12 @@ def _points(by_seed: Mapping[int, Figures], score: str, epoch: Epoch) -> dict[in
     return {seed: 100 * value for seed, value in found.items() if value is not None}
 
 
-def _difference(
-    mine: Mapping[int, Figures], base: Mapping[int, Figures], scores: tuple[str, str], epoch: Epoch
-) -> Difference | None:
-    values, others = (_points(figures, scores[0], epoch) for figures in (mine, base))
-    shared = [seed for seed in values if seed in others]
-    if not shared:
-        return None
-    return paired_difference([values[seed] for seed in shared], [others[seed] for seed in shared])
-
-
-def _adjusted(found: Mapping[tuple[str, str], Difference | None]) -> dict[tuple[str, str], float]:
+def _adjusted(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], float]:
     """The cells of one model are one family of comparisons."""
     adjusted: dict[tuple[str, str], float] = {}
     for model in {model for model, _ in found}:
         p_values = {
-            key: difference.p
-            for key, difference in found.items()
-            if key[0] == model and difference is not None and difference.p is not None
+            key: difference.p for key, difference in found.items() if key[0] == model and difference.p is not None
         }
         adjusted |= dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return adjusted
