@@ -21,7 +21,7 @@ from report import REPOSITORY, RESULTS, Row, markdown, write_between
 PAGE = REPOSITORY / "docs" / "ablate.md"
 PICTURES = REPOSITORY / "docs" / "images"
 COLUMNS = {
-    "model": "", "cell": "", "score": ".1f", "deviation": ".1f", "difference": "+.1f", "95 % interval": "", "shows": "",
+    "model": "", "cell": "", "top-1 or AP": ".1f", "deviation": ".1f", "difference": "+.1f", "95 % interval": "", "shows": "",
     "cost": ".2f",
 }  # fmt: skip
 
@@ -42,7 +42,7 @@ def _row(line: dict[str, Any]) -> Row:
     interval = None if gap.get("low") is None else f"{gap['low']:+.1f} to {gap['high']:+.1f}"
     return {
         **{key: line[key] for key in ("model", "cell", "deviation", "cost")},
-        "score": line["mean"],
+        "top-1 or AP": line["mean"],
         "difference": gap.get("mean"),
         "95 % interval": interval,
         "shows": None if line["verdict"] == "base" else line["verdict"],

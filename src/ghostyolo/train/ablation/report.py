@@ -96,13 +96,17 @@ def cells(line: Line) -> list[str]:
         _text(line.second, ".2f"),
         _text(None if gap is None else gap.mean, "+.2f"),
         interval,
-        _text(None if gap is None else gap.p, ".3f"),
-        _text(line.adjusted_p, ".3f"),
+        _probability(None if gap is None else gap.p),
+        _probability(line.adjusted_p),
         line.verdict,
         _text(line.cost, ".2f"),
         _text(line.params_deployed, ".2f", 1e6),
         _text(line.macs_deployed, ".1f", 1e6),
     ]
+
+
+def _probability(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else _text(p, ".3f")
 
 
 def _csv(plan: Plan, lines: Sequence[Line]) -> str:
