@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Argument, map_arg
@@ -84,7 +85,7 @@ class Writer:
 
     def _value(self, target: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         values = map_arg((args, kwargs), lambda node: node.meta["val"])
-        with self._mode, torch.no_grad():
+        with self._mode, enable_python_dispatcher(), torch.no_grad():
             return target(*values[0], **values[1])  # type: ignore[index, misc]
 
 

@@ -24,14 +24,25 @@ _IN_PLACE = {
 _NOTHING = frozenset({ATEN.dropout.default, ATEN.contiguous.default, ATEN.clone.default, ATEN.alias.default})
 
 
+WRITES = "writes into a map that others read"
+
+
+def writes_in_place(module: GraphModule) -> bool:
+    """Whether some operator still writes into what it was given, so that order and shared memory matter."""
+    return any(_schema(node) is not None and _schema(node).is_mutable for node in module.graph.nodes)
+
+
+def _schema(node: Node) -> Any:
+    return getattr(node.target, "_schema", None)
+
+
 def plain(module: GraphModule) -> tuple[GraphModule, PassReport]:
     """See the module. What writes into a map that others read afterwards is left."""
     report = PassReport("plain")
     graph = module.graph
-    order = {node: place for place, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if node.target in _IN_PLACE:
-            _out_of_place(node, order, report)
+            _out_of_place(node, report)
     for node in list(graph.nodes):
         if node.target in (ATEN.chunk.default, ATEN.split.Tensor, ATEN.split_with_sizes.default):
             _sliced(module, node, report)
@@ -46,12 +57,13 @@ def plain(module: GraphModule) -> tuple[GraphModule, PassReport]:
     return with_graph(module, graph), report
 
 
-def _out_of_place(node: Node, order: dict[Node, int], report: PassReport) -> None:
+def _out_of_place(node: Node, report: PassReport) -> None:
     written: Any = node.args[0]
-    readers = [one for one in written.users if one is not node]
-    # A map that others read: they would see what was written, if it was written before.
-    if written.op != "call_function" or any(order[one] > order[node] for one in readers):
-        report.left("writes into a map that others read", node)
+    schema = _schema(written)
+    # Others may see what was written: readers of the map, and of the memory that a view of another map shares.
+    shared = schema is None or any(one.alias_info is not None for one in schema.returns)
+    if shared or len(written.users) > 1:
+        report.left(WRITES, node)
         return
     node.target = _IN_PLACE[node.target]  # type: ignore[index]
 

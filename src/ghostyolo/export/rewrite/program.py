@@ -79,4 +79,5 @@ def as_program(module: GraphModule, captured: ExportedProgram) -> ExportedProgra
         module_call_graph=captured.module_call_graph[:1],
         example_inputs=captured.example_inputs,
         constants={},
+        verifiers=captured.verifiers,
     )

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from ghostyolo.export.rewrite.anchors_last import anchors_last
 from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.parts import in_parts
-from ghostyolo.export.rewrite.plain import plain
+from ghostyolo.export.rewrite.plain import plain, writes_in_place
 from ghostyolo.export.rewrite.program import as_module, as_program, capture
 from ghostyolo.export.rewrite.report import PassReport
 from ghostyolo.export.rewrite.twins import with_twins
@@ -28,7 +28,9 @@ PASSES: dict[str, Pass] = {
     "parts": lambda module, block: in_parts(module, block),
     "anchors last": lambda module, block: anchors_last(module),
 }
-"""Passes over the graph by name, in order. Each gives an equal graph, and leaves alone what it does not fit."""
+"""Passes over the graph by name, in order. Each gives an equal graph, and leaves alone what it does not fit.
+
+None but the first is run on a graph that writes in place."""
 SMALL_BLOCK = 8
 
 
@@ -73,4 +75,6 @@ def rewrite(
         if name not in leave_out:
             module, report = run(module, block)
             reports.append(report)
+        if writes_in_place(module):
+            break
     return Rewritten(module.eval(), as_program(module, captured), tuple(reports))

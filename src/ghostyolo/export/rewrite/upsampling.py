@@ -1,12 +1,25 @@
-"""Nearest upsampling as late as possible: what is done to each pixel alone is done before pixels are repeated."""
+"""Nearest upsampling as late as possible, by whole numbers where it can be.
+
+What is done to each pixel alone is done before pixels are repeated. A size that is always the same multiple of the
+map's own is said as that multiple: a file for any size then computes no sizes.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from ghostyolo.export.rewrite.graph import Writer, channels_of, constant_of, shape_of, with_graph
+from ghostyolo.export.rewrite.graph import (
+    ATEN,
+    Writer,
+    argument,
+    channels_of,
+    constant_of,
+    shape_of,
+    with_graph,
+)
 from ghostyolo.export.rewrite.operators import BINARY, UNARY, UPSAMPLE, is_pointwise
 from ghostyolo.export.rewrite.report import PassReport
 
@@ -21,7 +34,7 @@ def upsample_late(module: GraphModule) -> tuple[GraphModule, PassReport]:
 
     for node in module.graph.nodes:
         if node.target in UPSAMPLE and _grows(node):
-            made[node] = low[node] = writer.copy(node, made.__getitem__)
+            made[node] = low[node] = _by_scale(writer, node, made, report)
         elif (source := _ahead(module, node)) is not None and source in low:
             up = low[source]
             inner: Any = up.args[0]
@@ -36,6 +49,22 @@ def upsample_late(module: GraphModule) -> tuple[GraphModule, PassReport]:
         else:
             made[node] = writer.copy(node, made.__getitem__)
     return with_graph(module, graph), report
+
+
+def _by_scale(writer: Writer, node: Node, made: dict[Node, Node], report: PassReport) -> Node:
+    before, after = shape_of(node.args[0]), shape_of(node)
+    assert before is not None and after is not None
+    scales = [_multiple(old, new) for old, new in zip(before[2:], after[2:], strict=True)]
+    if node.target is not ATEN.upsample_nearest2d.vec or argument(node, 2, "scale_factors") or None in scales:
+        return writer.copy(node, made.__getitem__)
+    report.did("upsampling by a fixed multiple", "upsamplings by fixed multiples")
+    factors = [float(scale) for scale in scales if scale is not None]
+    return writer.call(node.target, made[node.args[0]], None, factors, like=node)  # type: ignore[index, arg-type]
+
+
+def _multiple(old: Any, new: Any) -> int | None:
+    """The whole number that a size, which may be a symbol, always grows by."""
+    return next((times for times in range(1, 9) if statically_known_true(new == old * times)), None)
 
 
 def _grows(node: Node) -> bool:
