@@ -44,8 +44,8 @@ class ExportOptions:
         output: ``"decoded"``, ``"raw"`` or ``"nms"``.
         nms: settings of ``output="nms"``.
         opset: ONNX operator set; None: the format's own.
-        rewrite: write an equal graph that engines run faster (:mod:`ghostyolo.export.rewrite`); INT8 files, whose ranges
-            are those of the network's own layers, never are.
+        rewrite: write an equal graph that engines run faster (:mod:`ghostyolo.export.rewrite`). INT8 files never are:
+            their ranges are those of the network's own layers.
     """
 
     imgsz: int | tuple[int, int] | None = None

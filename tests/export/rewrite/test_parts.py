@@ -48,7 +48,10 @@ def test_ghost_bottlenecks_are_equal_without_concatenation(block, stride, channe
 
 @pytest.mark.parametrize("make", [lambda: DSC3k2(16, 16, 2, nested=True), lambda: Sppf(16, 12)])
 def test_blocks_that_split_and_gather_are_equal(make):
-    net, images = fold(randomised(nn.Sequential(nn.Conv2d(3, 16, 1), make(), nn.Conv2d(make()(torch.rand(1, 16, 4, 4)).shape[1], 5, 1)))), noise(1, 3, 9, 8)  # fmt: skip
+    middle = make()
+    channels = middle(torch.rand(1, 16, 4, 4)).shape[1]
+    net = fold(randomised(nn.Sequential(nn.Conv2d(3, 16, 1), middle, nn.Conv2d(channels, 5, 1))))
+    images = noise(1, 3, 9, 8)
     module, _ = in_parts(captured(net, images))
     assert operators(module)["cat"] == operators(module)["slice"] == 0
     assert largest_difference(net, module, images) < 1e-9
@@ -69,7 +72,8 @@ def test_a_1x1_goes_ahead_of_the_upsampling_of_one_part():
 
 
 def test_open_sizes_stay_open():
-    net = fold(randomised(nn.Sequential(nn.Conv2d(3, 12, 1), GhostBottleneck(12, 20, 12, attention="dfc"), nn.Conv2d(12, 2, 1))))  # fmt: skip
+    body = nn.Sequential(nn.Conv2d(3, 12, 1), GhostBottleneck(12, 20, 12, attention="dfc"), nn.Conv2d(12, 2, 1))
+    net = fold(randomised(body))
     rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("rows", "columns"))
     module, _ = in_parts(captured(net, noise(2, 3, 12, 8), ({2: 2 * rows, 3: 2 * columns},)), 8)
     assert operators(module)["cat"] == 0
@@ -128,7 +132,7 @@ def test_products_with_one_number_a_channel_and_with_one_for_all():
     assert largest_difference(net, module, images) < 1e-12
 
 
-def test_gates_alone(block=8):
+def test_gates_alone():
     class Gated(nn.Module):
         def __init__(self):
             super().__init__()
@@ -141,7 +145,7 @@ def test_gates_alone(block=8):
     net = fold(randomised(Gated()))
     for size in ((7, 9), (1, 6)):  # odd sides; a single row, which the gate does not halve
         images = noise(1, 3, *size)
-        module, report = in_parts(captured(net, images), block)
+        module, report = in_parts(captured(net, images), 8)
         assert operators(module)["cat"] == 0
         assert not report.kept
         assert largest_difference(net, module, images) < 1e-9

@@ -72,8 +72,8 @@ def test_what_acts_on_single_pixels_goes_ahead_of_upsampling():
         up = F.interpolate(first(x), scale_factor=2.0, mode="nearest")
         return dense(F.silu(point(up)) * 0.5 + 1), wide(up)
 
-    net = Net(run, first=nn.Conv2d(3, 8, 1), point=nn.Conv2d(8, 4, 1), wide=nn.Conv2d(8, 9, 1), dense=nn.Conv2d(4, 2, 3))  # fmt: skip
-    net, images = randomised(net), noise(1, 3, 4, 5)
+    layers = {"first": nn.Conv2d(3, 8, 1), "point": nn.Conv2d(8, 4, 1), "wide": nn.Conv2d(8, 9, 1)}
+    net, images = randomised(Net(run, dense=nn.Conv2d(4, 2, 3), **layers)), noise(1, 3, 4, 5)
     module, report = upsample_late(captured(net, images))
     assert sum(report.done.values()) == 4  # the 1x1, the activation, the product and the sum; not the one that widens
     assert largest_difference(net, module, images) < 1e-12

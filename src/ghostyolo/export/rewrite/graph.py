@@ -1,4 +1,4 @@
-"""Reading and writing a captured network: an FX graph of ATen operators whose nodes know their shapes (``meta["val"]``)."""
+"""Reading and writing a captured network: an FX graph of ATen operators, shapes in ``meta["val"]``."""
 
 from __future__ import annotations
 
@@ -49,11 +49,13 @@ class Writer:
 
     def __init__(self, module: GraphModule, graph: Graph) -> None:
         self.module, self.graph = module, graph
-        self._constants: dict[str, Node] = {}
-        self._mode = next(
-            (n.meta["val"].fake_mode for n in module.graph.nodes if isinstance(n.meta.get("val"), FakeTensor)),
-            None,
-        ) or FakeTensorMode()
+        self._mode = (
+            next(
+                (n.meta["val"].fake_mode for n in module.graph.nodes if isinstance(n.meta.get("val"), FakeTensor)),
+                None,
+            )
+            or FakeTensorMode()
+        )
 
     def call(self, target: Callable[..., Any], *args: Any, like: Node, **kwargs: Any) -> Node:
         """A call of an operator."""

@@ -49,5 +49,5 @@ def with_deployed_hypergraphs(model: nn.Module) -> tuple[nn.Module, PassReport]:
     for path, module in list(model.named_modules()):
         if isinstance(module, HypergraphConv):
             model.set_submodule(path, DeployedHypergraph(module).eval())
-            report.did("hypergraph convolution projected on its hyperedges", "hypergraph convolutions projected on their hyperedges")  # fmt: skip
+            report.did("hypergraph convolution simplified", "hypergraph convolutions simplified")
     return model, report

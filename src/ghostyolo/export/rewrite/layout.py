@@ -7,6 +7,7 @@ operator makes (one that mixes channels) cannot be had for nothing: the concaten
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ class Layout:
     def spans(self, node: Node) -> list[tuple[int, int]]:
         """First and last-but-one channel of each part."""
         edges = (0, *self.cuts.get(node, ()), channels_of(node))
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(itertools.pairwise(edges))
 
 
 Keep = Callable[[Node], str | None]

@@ -8,14 +8,14 @@ where they are read, so that they never touch an answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, constant_of, is_map, pair, with_graph
+from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, constant_of, pair, with_graph
 from ghostyolo.export.rewrite.layout import Keep, Layout, lay_out
 from ghostyolo.export.rewrite.operators import (
     UPSAMPLE,
@@ -90,7 +90,7 @@ class _Rewriter:
             self._dense(node)
         elif is_depthwise(node):
             self._depthwise(node)
-        elif tied_inputs(node) and node in layout.cuts or node in layout.paddable and tied_inputs(node):
+        elif (tied_inputs(node) and node in layout.cuts) or (node in layout.paddable and tied_inputs(node)):
             self._tied(node)
         else:
             self.wholes[node] = self.writer.copy(node, self._whole)
@@ -178,7 +178,8 @@ class _Rewriter:
         kernel = self._tensor(conv.args[1])[span[0] : span[1], part.start : part.stop]
         kernel = padded(padded(kernel, 0, width), 1, part.width)
         low = self._low(conv, part, width)
-        offset = padded(self._tensor(conv.args[2])[span[0] : span[1]], 0, width) if bias and conv.args[2:3] and conv.args[2] else None
+        own = self._bias(conv) if bias else None
+        offset = None if own is None else padded(own[span[0] : span[1]], 0, width)
         made = self._conv(conv, part.node if low is None else low.args[0], kernel, offset, name, 1)
         if low is None:
             return made
@@ -206,7 +207,7 @@ class _Rewriter:
             self.wholes[node] = self.writer.copy(node, self._whole)
             return
         kernel = self._tensor(node.args[1])
-        bias = self._tensor(node.args[2]) if node.args[2:3] and node.args[2] else None
+        bias = self._bias(node)
         found = []
         for index, part in enumerate(inputs):
             share = padded(kernel[part.start : part.stop], 0, part.width)
@@ -220,11 +221,15 @@ class _Rewriter:
         model = self._get(tied[0])
         found = []
         for index, part in enumerate(model):
-            replaced = {source: self._get(source)[index].node for source in tied}
-            arguments = map_arg(node.args, lambda one, part=part, replaced=replaced: replaced.get(one) or self._share(one, part, node))  # type: ignore[misc]
-            made = self.writer.call(node.target, *arguments, like=node, **map_arg(node.kwargs, self._whole))  # type: ignore[arg-type]
+            made = self._once(node, {source: self._get(source)[index].node for source in tied}, part)
             found.append(Part(made, part.start, part.stop, part.width))
         self.parts[node] = found
+
+    def _once(self, node: Node, given: dict[Node, Node], part: Part) -> Node:
+        """The operator for one part of its maps."""
+        arguments: Any = map_arg(node.args, lambda one: given.get(one) or self._share(one, part, node))
+        named: Any = map_arg(node.kwargs, self._whole)
+        return self.writer.call(node.target, *arguments, like=node, **named)  # type: ignore[arg-type]
 
     def _share(self, node: Node, part: Part, reader: Node) -> Node:
         """A part of a constant that has one number a channel; anything else as it is."""
@@ -233,6 +238,10 @@ class _Rewriter:
             return self._whole(node)
         share = padded(values.narrow(-3, part.start, part.channels), values.ndim - 3, part.width)
         return self.writer.constant(f"{node.target}_{part.start}", share)
+
+    def _bias(self, conv: Node) -> Tensor | None:
+        bias = argument(conv, 2, "bias")
+        return None if bias is None else self._tensor(bias)
 
     def _tensor(self, node: object) -> Tensor:
         values = constant_of(self.module, node)

@@ -1,8 +1,8 @@
 """Small Ghost modules as one 1x1 and one depthwise convolution, both of full width, in place of halves side by side.
 
 ``cat(p, act(K * p))`` with ``p = act(W x)`` is ``act([1, K] * act([W, W] x))``: the primary half is computed twice, and
-a depthwise kernel that has a one in its middle keeps the first copy. That holds where ``act`` changes nothing the second
-time (ReLU, or none). Worth it where both halves fit into the channels that an engine handles together anyway.
+a depthwise kernel that has a one in its middle keeps the first copy. That holds where ``act`` changes nothing the
+second time (ReLU, or none). Worth it where both halves fit into the channels that an engine handles together anyway.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def upsample_late(module: GraphModule) -> tuple[GraphModule, PassReport]:
 
 def _by_scale(writer: Writer, node: Node, made: dict[Node, Node], report: PassReport) -> Node:
     before, after = shape_of(node.args[0]), shape_of(node)
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     scales = [_multiple(old, new) for old, new in zip(before[2:], after[2:], strict=True)]
     if node.target is not ATEN.upsample_nearest2d.vec or argument(node, 2, "scale_factors") or None in scales:
         return writer.copy(node, made.__getitem__)

@@ -1,0 +1,95 @@
+"""All passes together: whole detectors, files, and the switch."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
+from ghostyolo.export.options import ExportOptions
+from ghostyolo.export.rewrite.run import PASSES, rewrite
+from ghostyolo.export.run import export_network
+from ghostyolo.metadata import ExportInfo
+from ghostyolo.models.detector import build_model
+from ghostyolo.runtime.engine import open_engine
+from tests.export.mobile import confident_model
+from tests.export.rewrite.graphs import largest_difference
+from tests.models.test_ghostnet import scramble_norms
+
+
+def lively(name: str) -> DeployedModel:
+    """A folded detector whose answers depend on all of its layers, in float64."""
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=3)
+    scramble_norms(model)
+    with torch.no_grad():
+        for path, values in model.named_parameters():
+            if path.endswith("gate"):
+                values.fill_(0.5)  # tunnels start closed
+    return DeployedModel(fold_for_device(model), "decoded").double()
+
+
+def compare(name: str) -> None:
+    network = lively(name)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        boxes, scores = network(images)
+    assert scores.std() > 1e-4
+    made = rewrite(network, images, block=16)
+    for module in (made.module, made.program.module()):
+        assert largest_difference(network, module, images) < 1e-6 * max(float(boxes.abs().max()), 1)
+
+
+def test_a_small_ghost_detector_is_equal():
+    compare("yolov13p-ghostnetv3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("yolov13n", "yolov13s-ghostnetv3", "yolov13n-ghostnetv3-psa", "yolov13n-ghostnetv3-e2e", "yolov8n"),
+        *("yolov8n-ghostnetv3", "yolox-nano", "yolox-tiny", "yolov7-tiny", "yolov5n"),
+    ],
+)
+def test_detectors_of_the_zoo_are_equal(name):
+    compare(name)
+
+
+def test_files_of_both_kinds_agree_and_the_report_says_what_was_done(tmp_path):
+    model, metadata = confident_model()
+    options = ExportOptions(dynamic=False)
+    made = export_network(model, metadata, tmp_path / "rewritten.onnx", "onnx", options)
+    plain = export_network(
+        model, metadata, tmp_path / "plain.onnx", "onnx", dataclasses.replace(options, rewrite=False)
+    )
+    assert any("concatenation" in line for line in made.rewriting)
+    assert plain.rewriting == ()
+    kinds = [[node.op_type for node in onnx.load(result.path).graph.node].count("Concat") for result in (made, plain)]
+    assert kinds[0] < kinds[1]
+    names = [node.name for node in onnx.load(made.path).graph.node if node.op_type == "Conv"]
+    assert all(name.startswith(("backbone.", "neck.", "head.")) for name in names)
+    images = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+    for one, other in zip(*(open_engine(result.path)(images) for result in (made, plain)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_int8_files_are_written_from_the_layers_of_the_network():
+    model, metadata = confident_model()
+    info = ExportInfo(format="onnx", precision="int8", batch=1, height=64, width=64)
+    job = ExportJob(
+        DeployedModel(fold_for_device(model), "decoded"), metadata.model_copy(update={"export": info}), ExportOptions()
+    )
+    assert job.rewritten() is None
+    assert job.traceable() is job.model
+
+
+def test_each_pass_can_be_left_out():
+    network, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval(), torch.rand(1, 3, 4, 4)
+    for name in ("hypergraph", *PASSES):
+        made = rewrite(network, images, leave_out=(name,))
+        assert name not in [report.name for report in made.reports]
+        assert len(made.reports) == len(PASSES)
