@@ -13,14 +13,31 @@ from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.rewrite.run import PASSES, rewrite
 from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ExportInfo
+from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import build_model
 from ghostyolo.runtime.engine import open_engine
 from tests.export.mobile import confident_model
 from tests.export.rewrite.graphs import largest_difference
 from tests.models.test_ghostnet import scramble_norms
+from tests.train import tiny
+
+HEAD = {"type": "dfl", "bins": 4}
+NECK = DetectorConfig.from_dict(
+    {"name": "neck", "backbone": "test-convs", "neck": {"type": "hyperace_fullpad", "width": 0.125}, "head": HEAD},
+    "tests",
+)
+BACKBONE = DetectorConfig.from_dict(
+    {
+        "name": "backbone",
+        "backbone": {"type": "ghostnetv3", "width": 0.25, "branches": 1},
+        "neck": "test-none",
+        "head": HEAD,
+    },
+    "tests",
+)
 
 
-def lively(name: str) -> DeployedModel:
+def lively(name: str | DetectorConfig) -> DeployedModel:
     """A folded detector whose answers depend on all of its layers, in float64."""
     torch.manual_seed(0)
     model = build_model(name, num_classes=3)
@@ -32,7 +49,7 @@ def lively(name: str) -> DeployedModel:
     return DeployedModel(fold_for_device(model), "decoded").double()
 
 
-def compare(name: str) -> None:
+def compare(name: str | DetectorConfig) -> None:
     network = lively(name)
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
@@ -43,15 +60,23 @@ def compare(name: str) -> None:
         assert largest_difference(network, module, images) < 1e-6 * max(float(boxes.abs().max()), 1)
 
 
-def test_a_small_ghost_detector_is_equal():
-    compare("yolov13p-ghostnetv3")
+@pytest.mark.parametrize("part", [NECK, BACKBONE], ids=lambda part: part.name)
+def test_small_detectors_are_equal(part):
+    compare(part)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        *("yolov13n", "yolov13s-ghostnetv3", "yolov13n-ghostnetv3-psa", "yolov13n-ghostnetv3-e2e", "yolov8n"),
+        *(
+            "yolov13p-ghostnetv3",
+            "yolov13n",
+            "yolov13s-ghostnetv3",
+            "yolov13n-ghostnetv3-psa",
+            "yolov13n-ghostnetv3-e2e",
+            "yolov8n",
+        ),
         *("yolov8n-ghostnetv3", "yolox-nano", "yolox-tiny", "yolov7-tiny", "yolov5n"),
     ],
 )
@@ -60,8 +85,10 @@ def test_detectors_of_the_zoo_are_equal(name):
 
 
 def test_files_of_both_kinds_agree_and_the_report_says_what_was_done(tmp_path):
-    model, metadata = confident_model()
-    options = ExportOptions(dynamic=False)
+    torch.manual_seed(0)
+    model = build_model(BACKBONE, num_classes=2)
+    scramble_norms(model)
+    options, metadata = ExportOptions(dynamic=False), tiny.model_and_metadata()[1]
     made = export_network(model, metadata, tmp_path / "rewritten.onnx", "onnx", options)
     plain = export_network(
         model, metadata, tmp_path / "plain.onnx", "onnx", dataclasses.replace(options, rewrite=False)

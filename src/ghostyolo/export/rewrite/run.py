@@ -69,8 +69,13 @@ def rewrite(
     if "hypergraph" not in leave_out:
         model, report = with_deployed_hypergraphs(model)
         reports.append(report)
-    captured = capture(model, example, dynamic_shapes)
-    module = as_module(captured)
+    made = run_passes(capture(model, example, dynamic_shapes), block, leave_out)
+    return Rewritten(made.module, made.program, (*reports, *made.reports))
+
+
+def run_passes(captured: ExportedProgram, block: int = 1, leave_out: Sequence[str] = ()) -> Rewritten:
+    """The passes over the graph; see :func:`rewrite`. The program that is given is not changed."""
+    reports, module = [], as_module(captured)
     for name, run in PASSES.items():
         if name not in leave_out:
             module, report = run(module, block)
