@@ -17,7 +17,6 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import build_model
 from ghostyolo.runtime.engine import open_engine
 from tests.export.mobile import confident_model
-from tests.export.rewrite.graphs import largest_difference
 from tests.models.test_ghostnet import scramble_norms
 from tests.train import tiny
 
@@ -53,11 +52,14 @@ def compare(name: str | DetectorConfig) -> None:
     network = lively(name)
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        boxes, scores = network(images)
-    assert scores.std() > 1e-4
+        expected = network(images)
+    assert expected[1].std() > 0.01 * expected[1].mean()  # else any network would give these scores
     made = rewrite(network, images, block=16)
     for module in (made.module, made.program.module()):
-        assert largest_difference(network, module, images) < 1e-6 * max(float(boxes.abs().max()), 1)
+        with torch.no_grad():
+            found = module(images)
+        for one, other in zip(expected, found, strict=True):
+            assert (one - other).abs().max() < 1e-8 * one.abs().max()
 
 
 @pytest.mark.parametrize("part", [NECK, BACKBONE], ids=lambda part: part.name)
