@@ -35,6 +35,9 @@ def export(
     iou: float = typer.Option(0.7, help="With --output nms: overlap above which the weaker box of a class is dropped."),
     max_detections: int = typer.Option(300, help="With --output nms: of each class and picture."),
     opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
+    rewrite: bool = typer.Option(
+        True, "--rewrite/--no-rewrite", help="Write an equal graph that engines run faster (INT8 files never are)."
+    ),
     images: Path | None = typer.Option(
         None, help="Pictures to compare file and network on; default: built-in ones.", show_default=False
     ),
@@ -71,6 +74,7 @@ def export(
         output=output,  # type: ignore[arg-type]
         nms=NmsOptions(conf, iou, max_detections),
         opset=opset,
+        rewrite=rewrite,
     )
     source = resolve_weights(weights, suffixes=(".safetensors",))
     model, metadata = load_checkpoint(source)
@@ -96,6 +100,8 @@ def export(
     console.print(f"{result.path}: {result.megabytes:.2f} MB in {result.seconds:.0f} s", markup=False)
     for line in result.quantisation.lines() if result.quantisation is not None else ():
         console.print(line, markup=False)
+    for line in result.rewriting:
+        console.print(f"rewritten, {line}", markup=False)
     if result.parity is not None:
         console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
         console.print(f"report: {result.report}", markup=False)

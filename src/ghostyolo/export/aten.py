@@ -23,7 +23,8 @@ def capture(job: ExportJob, target: str) -> ExportedProgram:
         ExportError: it does things that cannot be recorded.
     """
     try:
-        return torch.export.export(job.model, (job.example(),))
+        rewritten = job.rewritten()
+        return torch.export.export(job.model, (job.example(),)) if rewritten is None else rewritten.program
     except Exception as error:  # torch.export has classes of its own for each thing
         raise ExportError(f"{target} cannot express this network: {first_line(error)}") from error
 

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
+from ghostyolo.export.formats import find_format
 from ghostyolo.export.options import ExportOptions
+from ghostyolo.export.rewrite.report import PassReport
+from ghostyolo.export.rewrite.run import Rewritten, rewrite
 from ghostyolo.metadata import ModelMetadata, Output
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold
@@ -60,12 +63,14 @@ class ExportJob:
         metadata: to put inside the file as it is; ``metadata.export`` says size, batch, precision and outputs.
         options: what was asked for.
         made: what :meth:`once` made.
+        reports: what rewriting did to the graph, once it is written.
     """
 
     model: DeployedModel
     metadata: ModelMetadata
     options: ExportOptions
     made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    reports: list[PassReport] = field(default_factory=list, compare=False, repr=False)
 
     def once(self, what: str, make: Callable[[], Any]) -> Any:
         """A step of writing that gives the same each time, such as the graph that several trials are made from.
@@ -75,6 +80,26 @@ class ExportJob:
         if what not in self.made:
             self.made[what] = make()
         return copy.deepcopy(self.made[what])
+
+    def rewritten(self, example: Tensor | None = None, dynamic_shapes: Any = None) -> Rewritten | None:
+        """The network in the form that the format's engine runs fastest; None where it is to be written as it is.
+
+        Args:
+            example: what to capture it with; None: :meth:`example`.
+            dynamic_shapes: of ``torch.export``; None: the example's size only.
+        """
+        export = self.metadata.export
+        if not self.options.rewrite or export is None or export.precision == "int8":
+            return None
+        block = find_format(export.format).channel_block
+        made = rewrite(self.model, self.example() if example is None else example, dynamic_shapes, block)
+        self.reports[:] = made.reports
+        return made
+
+    def traceable(self) -> nn.Module:
+        """What writers trace: the rewritten network, or the network."""
+        made = self.rewritten()
+        return self.model if made is None else made.module
 
     def example(self) -> Tensor:
         """A picture of noise (B, C, H, W) of the file's batch and canvas (of its training size where they are open)."""

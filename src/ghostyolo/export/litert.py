@@ -30,6 +30,6 @@ def _convert(job: ExportJob, path: Path) -> None:
     import litert_torch
 
     try:
-        litert_torch.convert(job.model, (job.example(),)).export(str(path))
+        litert_torch.convert(job.traceable(), (job.example(),)).export(str(path))
     except Exception as error:  # its passes raise whatever they meet
         raise refusal(error, capture(job, "LiteRT"), "LiteRT") from error

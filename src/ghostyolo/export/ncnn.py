@@ -43,7 +43,7 @@ def convert(job: ExportJob, folder: Path, half: bool = False) -> None:
         try:
             with quiet():
                 # Tracing again to compare would double the time; parity compares the file itself.
-                torch.jit.trace(job.model, example, check_trace=False).save(str(room / "model.pt"))
+                torch.jit.trace(job.traceable(), example, check_trace=False).save(str(room / "model.pt"))
         except Exception as error:  # torch raises several classes without a base of their own
             raise ExportError(f"ncnn: this network cannot be traced: {first_line(error)}") from error
         shape = str(list(example.shape)).replace(" ", "")

@@ -72,14 +72,15 @@ def _trace(job: ExportJob, dynamic: bool) -> onnx.ModelProto:
         shapes = ({0: batch, 2: stride * rows, 3: stride * columns},)
     try:
         with quiet():
+            rewritten = job.rewritten(example, shapes)
             program = torch.onnx.export(
-                job.model,
-                (example,),
+                job.model if rewritten is None else rewritten.program,
+                (example,) if rewritten is None else (),
                 dynamo=True,
                 opset_version=job.options.opset or DEFAULT_OPSET,
                 input_names=["images"],
                 output_names=list(job.model.names),
-                dynamic_shapes=shapes,
+                dynamic_shapes=shapes if rewritten is None else None,
                 verbose=False,
             )
     except Exception as error:  # torch.export and the converter raise classes of their own for each thing

@@ -44,6 +44,8 @@ class ExportOptions:
         output: ``"decoded"``, ``"raw"`` or ``"nms"``.
         nms: settings of ``output="nms"``.
         opset: ONNX operator set; None: the format's own.
+        rewrite: write an equal graph that engines run faster (:mod:`ghostyolo.export.rewrite`). INT8 files never are:
+            their ranges are those of the network's own layers.
     """
 
     imgsz: int | tuple[int, int] | None = None
@@ -53,6 +55,7 @@ class ExportOptions:
     output: Output = "decoded"
     nms: NmsOptions = NmsOptions()
     opset: int | None = None
+    rewrite: bool = True
 
     def info(self, kind: ExportFormat, metadata: ModelMetadata) -> ExportInfo:
         """The file's own description, outputs not yet named.

@@ -35,6 +35,7 @@ class ExportResult:
         seconds: folding and writing took, comparing left out.
         parity: how far it is from the network; None where that was not asked for.
         report: the comparison as JSON, beside the file.
+        rewriting: what was done to the graph, a line a pass; empty where it was written as it is.
         quantisation: of an INT8 file: size, AP and latency beside the float one; also as JSON, beside the file.
     """
 
@@ -44,6 +45,7 @@ class ExportResult:
     parity: ParityReport | None
     report: Path | None
     quantisation: QuantisationReport | None = None
+    rewriting: tuple[str, ...] = ()
 
 
 def default_out(weights: str | Path, kind: ExportFormat) -> Path:
@@ -140,7 +142,8 @@ def export_network(
     report = _write_report(parity, out) if parity is not None else None
     if quantised is not None:
         write_json(out.with_name(out.name + QUANTISATION_SUFFIX), quantised.to_dict())
-    return ExportResult(out, size_in_megabytes(out), seconds, parity, report, quantised)
+    rewriting = tuple(one.line() for one in job.reports)
+    return ExportResult(out, size_in_megabytes(out), seconds, parity, report, quantised, rewriting)
 
 
 def write_format(kind: ExportFormat, job: ExportJob, path: Path) -> None:

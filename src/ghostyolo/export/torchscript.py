@@ -22,7 +22,7 @@ def write(job: ExportJob, path: Path) -> None:
     """Write ``path``, see :mod:`ghostyolo.export.formats`."""
     try:
         with silence(), torch.no_grad():
-            traced = torch.jit.trace(job.model, job.example(), check_trace=False)
+            traced = torch.jit.trace(job.traceable(), job.example(), check_trace=False)
             traced.save(str(path), _extra_files={METADATA_KEY: job.metadata.to_json().encode()})
     except Exception as error:  # the tracer passes on whatever it meets
         raise ExportError(f"TorchScript cannot express this network: {first_line(error)}") from error

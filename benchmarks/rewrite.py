@@ -1,0 +1,142 @@
+"""What exact rewriting of the folded graph brings: each form side by side, and each pass left out in turn.
+
+    python benchmarks/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
+
+Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
+All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
+the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes ``results/rewrite.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxslim
+import openvino
+import torch
+
+from ghostyolo.export.deployed import DeployedModel, fold_for_device
+from ghostyolo.export.formats import find_format
+from ghostyolo.export.onnx import quiet
+from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
+from ghostyolo.export.rewrite.program import capture
+from ghostyolo.export.rewrite.run import PASSES, run_passes
+from ghostyolo.models.detector import build_model
+from report import RESULTS, Row, markdown, write_results
+
+LEFT_OUT = ("hypergraph", *(name for name in PASSES if name != "plain"))
+Run = Callable[[], object]
+
+
+def folded(name: str) -> DeployedModel:
+    torch.manual_seed(0)
+    return DeployedModel(fold_for_device(build_model(name, num_classes=80)), "decoded").eval()
+
+
+def written(network: torch.nn.Module, path: Path, imgsz: int) -> Path:
+    """By torch's older exporter: only the graph's speed is of interest, and it takes a tenth of the time."""
+    with quiet():
+        torch.onnx.export(network, (torch.zeros(1, 3, imgsz, imgsz),), path, dynamo=False, opset_version=18)
+    onnx.save(onnxslim.slim(onnx.load(path)), path)
+    return path
+
+
+def onnx_runtime(path: Path, images: np.ndarray) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: images}
+    return lambda: session.run(None, feed)
+
+
+def open_vino(path: Path, images: np.ndarray) -> Run:
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    return lambda: request.infer({0: images})
+
+
+ENGINES = {"onnx": onnx_runtime, "openvino": open_vino}
+
+
+def interleaved(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each in each round; a call before each is not timed, since the others filled the caches."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            run()
+            start = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def rows_of(engine: str, times: dict[str, list[float]], reference: str, naive: str) -> list[Row]:
+    def ratio(name: str, other: str) -> float:
+        return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
+
+    return [
+        {
+            "engine": engine,
+            "form": name,
+            "to_reference": round(ratio(name, reference), 3),
+            "to_naive": round(ratio(name, naive), 3),
+            "median_ms": round(statistics.median(found), 1),
+            "rounds": len(found),
+        }
+        for name, found in times.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="yolov13n-ghostnetv3")
+    parser.add_argument("--reference", default="yolov13n")
+    parser.add_argument("--peer", type=Path)
+    parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    parser.add_argument("--no-ablation", action="store_true", help="leave no pass out")
+    parser.add_argument("--results", type=Path, default=RESULTS / "rewrite.json")
+    options = parser.parse_args()
+    images = np.random.default_rng(0).random((1, 3, options.imgsz, options.imgsz), dtype=np.float32)
+    example = torch.from_numpy(images)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plain = {one: folded(one) for one in (options.reference, options.model)}
+        paths = {one: written(network, folder / f"{one}.onnx", options.imgsz) for one, network in plain.items()}
+        # Captured once each, since that takes longest: with the hypergraph simplified, and as it is.
+        captured = {(what, True): capture(with_deployed_hypergraphs(one)[0], example) for what, one in plain.items()}
+        if not options.no_ablation:
+            captured[options.model, False] = capture(plain[options.model], example)
+        for engine in options.engines:
+            block = find_format(engine).channel_block
+            forms = dict(paths)
+            for what in plain:
+                left = [()] if options.no_ablation or what == options.reference else [(), *((one,) for one in LEFT_OUT)]
+                for out in left:
+                    form = f"{what} rewritten" + "".join(f", without {one}" for one in out)
+                    module = run_passes(captured[what, "hypergraph" not in out], block, out).module
+                    forms[form] = written(module, folder / f"{engine} {form}.onnx", options.imgsz)
+                    print(engine, form, "written", flush=True)
+            if options.peer:
+                forms[options.peer.stem] = options.peer
+            runs = {form: ENGINES[engine](path, images) for form, path in forms.items()}
+            rows += rows_of(engine, interleaved(runs, options.rounds), options.reference, options.model)
+            write_results(
+                options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"
+            )
+    columns = ("engine", "form", "to_reference", "to_naive", "median_ms")
+    print(markdown(rows, {one: "" for one in columns}))
+
+
+if __name__ == "__main__":
+    main()
