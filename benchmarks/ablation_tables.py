@@ -21,8 +21,8 @@ from report import REPOSITORY, RESULTS, Row, markdown, write_between
 PAGE = REPOSITORY / "docs" / "ablate.md"
 PICTURES = REPOSITORY / "docs" / "images"
 COLUMNS = {
-    "model": "", "cell": "", "top-1 or AP": ".1f", "deviation": ".1f", "difference": "+.1f", "95 % interval": "", "shows": "",
-    "cost": ".2f",
+    "model": "", "cell": "", "top-1 or AP": ".1f", "deviation": ".1f", "difference": "+.1f", "95 % interval": "",
+    "shows": "", "cost": ".2f",
 }  # fmt: skip
 
 
