@@ -44,7 +44,8 @@ def test_parts_are_listed_with_their_parameters(run_cli):
     done = run_cli("models", "--parts", "--json")
     assert done.returncode == 0, done.stderr
     parts = {(row["kind"], row["name"]): row for row in json.loads(done.stdout)}
-    assert parts["backbone", "ghostnetv3"]["params"] == {"width": 1.0, "branches": 3, "attention": "dfc"}
+    usual = {"width": 1.0, "branches": 3, "attention": "dfc", "pointwise_branch": True}
+    assert parts["backbone", "ghostnetv3"]["params"] == usual
     assert parts["neck", "hyperace_fullpad"]["scales"]["n"]["width"] == 0.25
     assert parts["head", "dfl"]["params"]["bins"] == 16
 
