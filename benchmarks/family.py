@@ -4,9 +4,9 @@
     python benchmarks/family.py --models ghostyolo-n mine.yaml --peers yolo26n --rounds 40
 
 Each network is untrained, of 80 classes, folded and exported as ONNX at 640 px, batch 1; both engines run the same
-file in float32 on one thread. Every round runs each network once in each engine, and a network's figure is the median
-over the rounds of its time to YOLO26-n's in the same round and engine. A YAML is a detector's declaration, so that a
-candidate can be measured before it has a name. Peers are of the released ``ultralytics`` package
+file in float32 on one thread. Every round runs each network once, one engine after the other, and a network's figure
+is the median over the rounds of its time to YOLO26-n's in the same round and engine. A YAML declares a detector,
+so that a candidate can be measured before it has a name. Peers are of the released ``ultralytics`` package
 (``ghostyolo[ultralytics,openvino]``). Writes ``results/family.json`` and the table of docs/design/family.md.
 """
 
@@ -15,12 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
@@ -28,6 +23,7 @@ from ghostyolo.benchmark.ultralytics_peer import export_peer, peer_costs
 from ghostyolo.models import build_model
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold
+from latency import median_ratio, noise, open_onnx, take_turns
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "family.md"
@@ -57,7 +53,11 @@ def main() -> None:
         for model in arguments.models:
             files[model] = builder.path(Candidate(model, "network", model, "onnxruntime", IMGSZ))
             costs[model] = _costs(model)
-        times = _take_turns(files, arguments.rounds)
+        image = noise(IMGSZ)
+        times = {
+            engine: take_turns({name: open_onnx(engine, path, image) for name, path in files.items()}, arguments.rounds)
+            for engine in ENGINES
+        }
     rows = read_rows(arguments.results)
     for name in files:
         row = _row(name, costs[name], times)
@@ -76,52 +76,15 @@ def _costs(model: str) -> dict[str, float]:
     return {"params_m": count_parameters(folded) / 1e6, "flops_g": 2 * macs / 1e9}
 
 
-def _take_turns(files: dict[str, Path], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each network in each engine, round by round, after one warm-up."""
-    image = np.random.default_rng(0).random((1, 3, IMGSZ, IMGSZ), dtype=np.float32)
-    calls = {(engine, name): _open(engine, path, image) for name, path in files.items() for engine in ENGINES}
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for number in range(rounds + 1):
-        for key, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if number:
-                times[key].append(time.perf_counter() - start)
-    return times
-
-
-def _open(engine: str, path: Path, image: Any) -> Callable[[], Any]:
-    if engine == "openvino":
-        import openvino
-
-        options = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
-        return lambda: request.infer({0: image})
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: image}
-    return lambda: session.run(None, feed)
-
-
-def _row(name: str, costs: dict[str, float], times: dict[tuple[str, str], list[float]]) -> Row:
-    ratios = {
-        engine: statistics.median(
-            mine / theirs for mine, theirs in zip(times[engine, name], times[engine, REFERENCE], strict=True)
-        )
-        for engine in ENGINES
-    }
-    milliseconds = {f"{engine}_ms": round(1000 * statistics.median(times[engine, name]), 2) for engine in ENGINES}
+def _row(name: str, costs: dict[str, float], times: dict[str, dict[str, list[float]]]) -> Row:
+    ratios = {engine: median_ratio(found, name, REFERENCE) for engine, found in times.items()}
     return {
         "model": name,
         "params, M": round(costs["params_m"], 3),
         "FLOPs, G": round(costs["flops_g"], 3),
         **{engine: round(ratio, 4) for engine, ratio in ratios.items()},
         "FLOPs a ratio": round(costs["flops_g"] / statistics.mean(ratios.values()), 2),
-        **milliseconds,
+        **{f"{engine}_ms": round(statistics.median(found[name]), 2) for engine, found in times.items()},
     }
 
 

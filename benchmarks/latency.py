@@ -1,4 +1,4 @@
-"""Time folded networks side by side in ONNX Runtime: one process, interleaved rounds, medians of paired ratios."""
+"""Time networks side by side: one process, interleaved rounds, medians of paired ratios."""
 
 from __future__ import annotations
 
@@ -8,41 +8,83 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+Call = Callable[[], object]
+
 
 def session_of(network: Any, imgsz: int, threads: int) -> Any:
-    """An ONNX Runtime session of a folded network (a torch module) at one static size, batch 1, all optimisations on.
+    """An ONNX Runtime session of a folded network (a torch module), see :func:`write_onnx`; all optimisations on."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _session(write_onnx(network, Path(folder) / "network.onnx", imgsz), threads)
 
-    Written by torch's older exporter: only the graph's speed is of interest, and it takes seconds instead of a minute.
+
+def write_onnx(network: Any, path: Path, imgsz: int) -> Path:
+    """Write a network at one static size, batch 1, by torch's older exporter.
+
+    Only the graph's speed is of interest, and it takes seconds instead of a minute.
     """
-    import onnxruntime
     import torch
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            example = torch.zeros(1, 3, imgsz, imgsz)
-            torch.onnx.export(network, (example,), str(path), dynamo=False, opset_version=17, input_names=["images"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        example = torch.zeros(1, 3, imgsz, imgsz)
+        torch.onnx.export(network, (example,), str(path), dynamo=False, opset_version=18, input_names=["images"])
+    return path
+
+
+def open_onnx(engine: str, path: Path, image: Any, threads: int = 1) -> Call:
+    """A call of an ONNX file on one picture (1, 3, H, W), in float32, by ``"onnxruntime"`` or ``"openvino"``."""
+    if engine == "openvino":
+        import openvino
+
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
+        return lambda: request.infer({0: image})
+    session = _session(path, threads)
+    feed = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, feed)
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def noise(imgsz: int) -> Any:
+    """A picture (1, 3, imgsz, imgsz) of noise, float32 in 0..1."""
+    return np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
 
 
 def interleaved(sessions: Mapping[str, Any], imgsz: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each session in each round; every round runs each session once, after one warm-up."""
-    image = np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
-    times: dict[str, list[float]] = {name: [] for name in sessions}
+    """Milliseconds of each ONNX Runtime session in each round, see :func:`take_turns`."""
+    image = noise(imgsz)
+
+    def call(session: Any) -> Call:
+        return lambda: session.run(None, {"images": image})
+
+    return take_turns({name: call(session) for name, session in sessions.items()}, rounds)
+
+
+def take_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each call in each round; every round makes each call once, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
-        for name, session in sessions.items():
+        for name, call in calls.items():
             start = time.perf_counter()
-            session.run(None, {"images": image})
+            call()
             if number:
                 times[name].append((time.perf_counter() - start) * 1000)
     return times

@@ -12,28 +12,23 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnxruntime
 import onnxslim
-import openvino
 import torch
 
 from ghostyolo.export.deployed import DeployedModel, fold_for_device
 from ghostyolo.export.formats import find_format
-from ghostyolo.export.onnx import quiet
 from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.run import PASSES, run_passes
 from ghostyolo.models.detector import build_model
+from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
 from report import RESULTS, Row, markdown, write_results
 
 LEFT_OUT = ("hypergraph", *(name for name in PASSES if name != "plain"))
-Run = Callable[[], object]
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}  # format -> what runs its graph here
 
 
 def folded(name: str) -> DeployedModel:
@@ -42,52 +37,18 @@ def folded(name: str) -> DeployedModel:
 
 
 def written(network: torch.nn.Module, path: Path, imgsz: int) -> Path:
-    """By torch's older exporter: only the graph's speed is of interest, and it takes a tenth of the time."""
-    with quiet():
-        torch.onnx.export(network, (torch.zeros(1, 3, imgsz, imgsz),), path, dynamo=False, opset_version=18)
+    write_onnx(network, path, imgsz)
     onnx.save(onnxslim.slim(onnx.load(path)), path)
     return path
 
 
-def onnx_runtime(path: Path, images: np.ndarray) -> Run:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: images}
-    return lambda: session.run(None, feed)
-
-
-def open_vino(path: Path, images: np.ndarray) -> Run:
-    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
-    return lambda: request.infer({0: images})
-
-
-ENGINES = {"onnx": onnx_runtime, "openvino": open_vino}
-
-
-def interleaved(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each in each round; a call before each is not timed, since the others filled the caches."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            run()
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1000)
-    return times
-
-
 def rows_of(engine: str, times: dict[str, list[float]], reference: str, naive: str) -> list[Row]:
-    def ratio(name: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
-
     return [
         {
             "engine": engine,
             "form": name,
-            "to_reference": round(ratio(name, reference), 3),
-            "to_naive": round(ratio(name, naive), 3),
+            "to_reference": round(median_ratio(times, name, reference), 3),
+            "to_naive": round(median_ratio(times, name, naive), 3),
             "median_ms": round(statistics.median(found), 1),
             "rounds": len(found),
         }
@@ -106,7 +67,7 @@ def main() -> None:
     parser.add_argument("--no-ablation", action="store_true", help="leave no pass out")
     parser.add_argument("--results", type=Path, default=RESULTS / "rewrite.json")
     options = parser.parse_args()
-    images = np.random.default_rng(0).random((1, 3, options.imgsz, options.imgsz), dtype=np.float32)
+    images = noise(options.imgsz)
     example = torch.from_numpy(images)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
@@ -129,8 +90,8 @@ def main() -> None:
                     print(engine, form, "written", flush=True)
             if options.peer:
                 forms[options.peer.stem] = options.peer
-            runs = {form: ENGINES[engine](path, images) for form, path in forms.items()}
-            rows += rows_of(engine, interleaved(runs, options.rounds), options.reference, options.model)
+            calls = {form: open_onnx(ENGINES[engine], path, images) for form, path in forms.items()}
+            rows += rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model)
             write_results(
                 options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"
             )

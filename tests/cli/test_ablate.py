@@ -114,7 +114,8 @@ def test_detectors_a_failure_and_a_teacher_that_cannot_be_had(run_cli, tmp_path)
     small = ["--base=epochs=1", "--base=imgsz=64", "--base=batch=2", "--base=threads=1", "--base=plots=false"]
     command = ["ablate", "--task", "detection", "--data", data, "--model", "yolov8p-ghostnetv3", *small]
     command += ["--base=branches=1", "--base=device=cpu", "--seeds", 1, "--out", tmp_path / "out"]
-    # A learning rate that no float holds the results of: its run ends with an error of its own.
+    # A learning rate that no float holds the results of: without warm-up the second step ends its run with an error.
+    command += ["--base=warmup_epochs=0", "--base=nominal_batch=2"]
     done = run_cli(*command, "--vary", "pointwise_branch=false", "--vary", "lr=1e30")
     assert done.returncode == 2
     assert "1 of the runs failed" in done.stderr

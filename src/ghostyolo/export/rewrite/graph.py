@@ -64,9 +64,23 @@ class Writer:
         node.meta["val"] = self._value(target, args, kwargs)
         return node
 
-    def copy(self, node: Node, argument: Callable[[Node], Argument]) -> Node:
-        """A node of another graph, reading what ``argument`` gives for what it read."""
-        copied = self.graph.node_copy(node, argument)
+    def conv(self, conv: Node, source: Any, kernel: Tensor, bias: Tensor | None, name: str, groups: int) -> Node:
+        """A convolution of ``source`` with the geometry of another one.
+
+        Args:
+            conv: stands for it; its layer's name, with ``name`` behind, is that of the weights.
+            kernel, bias: (out, in / groups, kh, kw) and (out,).
+        """
+        base = f"{str(conv.args[1].target).removesuffix('.weight')}.{name}"  # type: ignore[union-attr]
+        weight = self.constant(f"{base}.weight", kernel)
+        offset = None if bias is None else self.constant(f"{base}.bias", bias)
+        places = ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
+        rest = [list(pair(argument(conv, place, key, usual))) for place, key, usual in places]
+        return self.call(ATEN.conv2d.default, source, weight, offset, *rest, groups, like=conv)
+
+    def copy(self, node: Node, replaced: Callable[[Node], Argument]) -> Node:
+        """A node of another graph, reading what ``replaced`` gives for what it read."""
+        copied = self.graph.node_copy(node, replaced)
         copied.meta = dict(node.meta)
         return copied
 
@@ -116,6 +130,14 @@ def set_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
 def constant_of(module: nn.Module, value: Any) -> Tensor | None:
     """The tensor behind a node that reads one of the module's."""
     return find_tensor(module, str(value.target)) if isinstance(value, Node) and value.op == "get_attr" else None
+
+
+def weights_of(module: nn.Module, conv: Node) -> tuple[Tensor, Tensor | None]:
+    """Kernel and bias of a convolution whose weights are known (:func:`operators.is_conv`)."""
+    kernel = constant_of(module, conv.args[1])
+    assert kernel is not None
+    bias = argument(conv, 2, "bias")
+    return kernel, None if bias is None else constant_of(module, bias)
 
 
 def with_graph(module: GraphModule, graph: Graph) -> GraphModule:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, constant_of, pair, with_graph
+from ghostyolo.export.rewrite.graph import ATEN, Writer, channels_of, constant_of, weights_of, with_graph
 from ghostyolo.export.rewrite.layout import Keep, Layout, lay_out
 from ghostyolo.export.rewrite.operators import (
     UPSAMPLE,
@@ -175,12 +175,12 @@ class _Rewriter:
 
     def _term(self, conv: Node, part: Part, span: tuple[int, int], width: int, name: str, bias: bool) -> Node:
         """The share of one part of the input in one part of the output."""
-        kernel = self._tensor(conv.args[1])[span[0] : span[1], part.start : part.stop]
-        kernel = padded(padded(kernel, 0, width), 1, part.width)
+        kernel, own = weights_of(self.module, conv)
+        kernel = padded(padded(kernel[span[0] : span[1], part.start : part.stop], 0, width), 1, part.width)
         low = self._low(conv, part, width)
-        own = self._bias(conv) if bias else None
-        offset = None if own is None else padded(own[span[0] : span[1]], 0, width)
-        made = self._conv(conv, part.node if low is None else low.args[0], kernel, offset, name, 1)
+        offset = padded(own[span[0] : span[1]], 0, width) if bias and own is not None else None
+        source = part.node if low is None else low.args[0]
+        made = self.writer.conv(conv, source, kernel, offset, f"part_{name}", 1)
         if low is None:
             return made
         self.report.did("1x1 moved ahead of an upsampling", "1x1 moved ahead of upsamplings")
@@ -193,26 +193,17 @@ class _Rewriter:
             return made
         return None
 
-    def _conv(self, conv: Node, source: object, kernel: Tensor, bias: Tensor | None, name: str, groups: int) -> Node:
-        base = str(conv.args[1].target).removesuffix(".weight")  # type: ignore[union-attr]
-        weight = self.writer.constant(f"{base}.part_{name}.weight", kernel)
-        offset = None if bias is None else self.writer.constant(f"{base}.part_{name}.bias", bias)
-        rest = [list(pair(argument(conv, position, what, default))) for position, what, default in
-                ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))]  # fmt: skip
-        return self.writer.call(ATEN.conv2d.default, source, weight, offset, *rest, groups, like=conv)
-
     def _depthwise(self, node: Node) -> None:
         inputs = self._get(node.args[0])  # type: ignore[arg-type]
         if len(inputs) == 1 and inputs[0].width == channels_of(node):
             self.wholes[node] = self.writer.copy(node, self._whole)
             return
-        kernel = self._tensor(node.args[1])
-        bias = self._bias(node)
+        kernel, bias = weights_of(self.module, node)
         found = []
         for index, part in enumerate(inputs):
             share = padded(kernel[part.start : part.stop], 0, part.width)
             offset = None if bias is None else padded(bias[part.start : part.stop], 0, part.width)
-            made = self._conv(node, part.node, share, offset, str(index), part.width)
+            made = self.writer.conv(node, part.node, share, offset, f"part_{index}", part.width)
             found.append(Part(made, part.start, part.stop, part.width))
         self.parts[node] = found
 
@@ -238,15 +229,6 @@ class _Rewriter:
             return self._whole(node)
         share = padded(values.narrow(-3, part.start, part.channels), values.ndim - 3, part.width)
         return self.writer.constant(f"{node.target}_{part.start}", share)
-
-    def _bias(self, conv: Node) -> Tensor | None:
-        bias = argument(conv, 2, "bias")
-        return None if bias is None else self._tensor(bias)
-
-    def _tensor(self, node: object) -> Tensor:
-        values = constant_of(self.module, node)
-        assert values is not None
-        return values
 
 
 def padded(values: Tensor, axis: int, size: int) -> Tensor:

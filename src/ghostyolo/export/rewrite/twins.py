@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, constant_of, pair, shape_of, with_graph
+from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, pair, shape_of, weights_of, with_graph
 from ghostyolo.export.rewrite.operators import is_channel_cat, is_dense, is_depthwise
 from ghostyolo.export.rewrite.report import PassReport
 
@@ -45,30 +44,19 @@ def with_twins(module: GraphModule, block: int) -> tuple[GraphModule, PassReport
 
 def _replace(node: Node, ghost: _Ghost, module: GraphModule, writer: Writer) -> None:
     primary, cheap = ghost.primary, ghost.cheap
-    kernel = _tensor(module, cheap.args[1])
+    kernel, bias = weights_of(module, cheap)
     keep = torch.zeros_like(kernel)
     keep[:, :, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
-    twice = [None if one is None else torch.cat((one, one)) for one in _weights(module, primary)]
-    bias = _weights(module, cheap)[1]
-    second = [torch.cat((keep, kernel)), None if bias is None else torch.cat((torch.zeros_like(bias), bias))]
-    first = _conv(primary, primary.args[0], twice, 1, writer)
+    twice = [None if one is None else torch.cat((one, one)) for one in weights_of(module, primary)]
+    assert twice[0] is not None
+    first = writer.conv(primary, primary.args[0], twice[0], twice[1], "twins", 1)
     if ghost.active:
         first = writer.call(ATEN.relu.default, first, like=primary)
-    last = _conv(cheap, first, second, 2 * channels_of(primary), writer)
+    offset = None if bias is None else torch.cat((torch.zeros_like(bias), bias))
+    last = writer.conv(cheap, first, torch.cat((keep, kernel)), offset, "twins", 2 * channels_of(primary))
     if ghost.active:
         last = writer.call(ATEN.relu.default, last, like=cheap)
     node.replace_all_uses_with(last)
-
-
-def _conv(conv: Node, source: Any, weights: list[Tensor | None], groups: int, writer: Writer) -> Node:
-    base = str(conv.args[1].target).removesuffix(".weight")  # type: ignore[union-attr]
-    weight, bias = weights
-    assert weight is not None
-    nodes = [writer.constant(f"{base}.twins.weight", weight)]
-    nodes.append(None if bias is None else writer.constant(f"{base}.twins.bias", bias))  # type: ignore[arg-type]
-    places = ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
-    rest = [list(pair(argument(conv, place, name, usual))) for place, name, usual in places]
-    return writer.call(ATEN.conv2d.default, source, *nodes, *rest, groups, like=conv)
 
 
 def _ghost(cat: Node) -> _Ghost | None:
@@ -89,14 +77,3 @@ def _ghost(cat: Node) -> _Ghost | None:
     # Whoever else reads a half would have it computed once more.
     alone = len(first.users) == 2 and len(second.users) == 1 and (not active or len(primary.users) == 1)
     return _Ghost(primary, cheap, active) if same and odd and still and alone else None
-
-
-def _weights(module: GraphModule, conv: Node) -> list[Tensor | None]:
-    bias = argument(conv, 2, "bias")
-    return [_tensor(module, conv.args[1]), None if bias is None else _tensor(module, bias)]
-
-
-def _tensor(module: GraphModule, node: Any) -> Tensor:
-    values = constant_of(module, node)
-    assert values is not None
-    return values

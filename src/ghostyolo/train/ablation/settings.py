@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.models.registry import describe_part, list_parts
+from ghostyolo.train.folder import file_digest
 from ghostyolo.train.recipe import RESUMABLE_WITH_OTHER, Recipe
 
 Settings = dict[str, Any]
@@ -53,7 +54,7 @@ def file_identity(path: str) -> str:
     """A file's name and a hash of what it holds; a name that is no file as it is."""
     if not Path(path).is_file():
         return path
-    return f"{Path(path).name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
+    return f"{Path(path).name} {file_digest(path)}"
 
 
 def first_difference(mine: Any, theirs: Any, place: str = "") -> tuple[str, Any, Any] | None:
