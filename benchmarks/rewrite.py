@@ -4,7 +4,8 @@
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
 All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
-the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes ``results/rewrite.json``.
+the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes
+``results/rewrite.json`` and the table of docs/design/rewrite.md.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.run import PASSES, run_passes
 from ghostyolo.models.detector import build_model
 from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
-from report import RESULTS, Row, markdown, write_results
+from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
+PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
 LEFT_OUT = ("hypergraph", *(name for name in PASSES if name != "plain"))
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}  # format -> what runs its graph here
 
@@ -95,8 +97,15 @@ def main() -> None:
             write_results(
                 options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"
             )
-    columns = ("engine", "form", "to_reference", "to_naive", "median_ms")
-    print(markdown(rows, {one: "" for one in columns}))
+    columns = {"form": "", **{f"{engine}, {of}": ".2f" for engine in options.engines for of in ("reference", "naive")}}
+    forms = dict.fromkeys(row["form"] for row in rows)
+    table = [{"form": form, **_ratios(rows, form)} for form in forms]
+    write_between(PAGE, "passes", markdown(table, columns))
+
+
+def _ratios(rows: list[Row], form: str) -> dict[str, float]:
+    found = [row for row in rows if row["form"] == form]
+    return {f"{row['engine']}, {of}": row[f"to_{of}"] for row in found for of in ("reference", "naive")}
 
 
 if __name__ == "__main__":
