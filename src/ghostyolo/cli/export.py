@@ -35,8 +35,11 @@ def export(
     iou: float = typer.Option(0.7, help="With --output nms: overlap above which the weaker box of a class is dropped."),
     max_detections: int = typer.Option(300, help="With --output nms: of each class and picture."),
     opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
-    rewrite: bool = typer.Option(
-        True, "--rewrite/--no-rewrite", help="Write an equal graph that engines run faster (INT8 files never are)."
+    rewrite: bool | None = typer.Option(
+        None,
+        "--rewrite/--no-rewrite",
+        help="Write an equal graph that is faster in ONNX Runtime and OpenVINO [in these, but for INT8 files].",
+        show_default=False,
     ),
     images: Path | None = typer.Option(
         None, help="Pictures to compare file and network on; default: built-in ones.", show_default=False

@@ -89,10 +89,13 @@ class ExportJob:
             dynamic_shapes: of ``torch.export``; None: the example's size only.
         """
         export = self.metadata.export
-        if not self.options.rewrite or export is None or export.precision == "int8":
+        if export is None or export.precision == "int8":
             return None
-        block = find_format(export.format).channel_block
-        made = rewrite(self.model, self.example() if example is None else example, dynamic_shapes, block)
+        kind = find_format(export.format)
+        if not (kind.rewritten if self.options.rewrite is None else self.options.rewrite):
+            return None
+        example = self.example() if example is None else example
+        made = rewrite(self.model, example, dynamic_shapes, kind.channel_block)
         self.reports[:] = made.reports
         return made
 

@@ -31,6 +31,7 @@ class ExportFormat:
         precisions: that can be written; where there is a quantiser, int8 too.
         outputs: that can be written.
         opsets: ONNX operator sets it can be written through.
+        rewritten: whether a rewritten graph (:mod:`ghostyolo.export.rewrite`) was measured to be faster in its engine.
         channel_block: channels that its engine keeps together in memory, and pads to in private where a layer has not a
             multiple of it; 1: it does not care.
         engine: name of what runs it here (:data:`ghostyolo.runtime.engine.ENGINE_KINDS`).
@@ -47,6 +48,7 @@ class ExportFormat:
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
     outputs: tuple[Output, ...] = ("decoded", "raw")
     opsets: range = range(0)
+    rewritten: bool = False
     channel_block: int = 1
     engine: str = ""
 
@@ -65,6 +67,7 @@ FORMATS = (
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
+        rewritten=True,
         channel_block=16,  # of AVX-512 and ARM; AVX2 has 8, of which it is a multiple
         engine="onnxruntime",
     ),
@@ -78,6 +81,7 @@ FORMATS = (
         dynamic=True,
         outputs=("decoded", "raw", "nms"),
         opsets=ONNX_OPSETS,
+        rewritten=True,
         engine="openvino",
     ),
     ExportFormat(

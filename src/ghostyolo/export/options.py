@@ -44,8 +44,8 @@ class ExportOptions:
         output: ``"decoded"``, ``"raw"`` or ``"nms"``.
         nms: settings of ``output="nms"``.
         opset: ONNX operator set; None: the format's own.
-        rewrite: write an equal graph that engines run faster (:mod:`ghostyolo.export.rewrite`). INT8 files never are:
-            their ranges are those of the network's own layers.
+        rewrite: write an equal graph in another form (:mod:`ghostyolo.export.rewrite`); None: where the format's engine
+            is faster with it. INT8 files never are: their ranges are those of the network's own layers.
     """
 
     imgsz: int | tuple[int, int] | None = None
@@ -55,7 +55,7 @@ class ExportOptions:
     output: Output = "decoded"
     nms: NmsOptions = NmsOptions()
     opset: int | None = None
-    rewrite: bool = True
+    rewrite: bool | None = None
 
     def info(self, kind: ExportFormat, metadata: ModelMetadata) -> ExportInfo:
         """The file's own description, outputs not yet named.

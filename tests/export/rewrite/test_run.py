@@ -116,6 +116,20 @@ def test_int8_files_are_written_from_the_layers_of_the_network():
     assert job.traceable() is job.model
 
 
+def test_only_formats_that_gain_are_rewritten_unless_it_is_asked_for():
+    model, metadata = confident_model()
+    deployed = DeployedModel(fold_for_device(model), "decoded")
+
+    def is_rewritten(format: str, rewrite: bool | None) -> bool:
+        info = ExportInfo(format=format, precision="fp32", batch=1, height=64, width=64)
+        options = ExportOptions(dynamic=False, rewrite=rewrite)
+        return ExportJob(deployed, metadata.model_copy(update={"export": info}), options).rewritten() is not None
+
+    assert [is_rewritten(name, None) for name in ("onnx", "openvino", "mnn", "ncnn")] == [True, True, False, False]
+    assert is_rewritten("ncnn", True)
+    assert not is_rewritten("onnx", False)
+
+
 def test_each_pass_can_be_left_out():
     network, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval(), torch.rand(1, 3, 4, 4)
     for name in ("hypergraph", *PASSES):
