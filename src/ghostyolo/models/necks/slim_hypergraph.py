@@ -22,7 +22,7 @@ from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.slim import AddDown, AddUp, DenseNode, GhostNode, relu
 
 _SCALES: dict[str, dict[str, Any]] = {
-    "p": {"widths": (48, 64, 96), "depth": 0, "hyperedges": 4},
+    "p": {"widths": (32, 64, 96), "depth": 0, "hyperedges": 4},
     "n": {"widths": (64, 96, 128), "depth": 1, "hyperedges": 8},
     "s": {"widths": (80, 128, 224), "depth": 1, "hyperedges": 8},
     "m": {"widths": (112, 192, 320), "depth": 2, "hyperedges": 8},
