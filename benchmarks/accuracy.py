@@ -36,15 +36,29 @@ def ghostyolo(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "ghostyolo.cli.main", *map(str, arguments)], check=True)
 
 
-def train(model: str, data: str, branches: int | None, seed: int, runs: Path, root: Path, more: list[str]) -> Path:
-    """Train a cell, go on with it, or do nothing where it is finished; return its folder."""
-    folder = runs / f"{data}-{model}-{'default' if branches is None else branches}-seed{seed}"
+def train(
+    model: str,
+    data: str,
+    branches: int | None,
+    seed: int,
+    runs: Path,
+    root: Path,
+    more: list[str],
+    recipe: str | None = None,
+) -> Path:
+    """Train a cell, go on with it, or do nothing where it is finished; return its folder.
+
+    Args:
+        model: a name, or a YAML file.
+        recipe: in ``recipes``; default: the data set's own.
+    """
+    folder = runs / f"{data}-{Path(model).stem}-{'default' if branches is None else branches}-seed{seed}"
     if (folder / "results.json").is_file():
         return folder
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
     count = ["--branches", branches] if branches is not None else []
     ghostyolo(
-        *("train", "--data", root / data, "--model", model, "--recipe", RECIPES / f"{data}.yaml"),
+        *("train", "--data", root / data, "--model", model, "--recipe", RECIPES / f"{recipe or data}.yaml"),
         *("--seed", seed, "--out", folder, *count, *resume, *more),
     )
     return folder

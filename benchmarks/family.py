@@ -52,7 +52,7 @@ def main() -> None:
         builder = Builder(place)
         for model in arguments.models:
             files[model] = builder.path(Candidate(model, "network", model, "onnxruntime", IMGSZ))
-            costs[model] = _costs(model)
+            costs[model] = costs_of(model)
         image = noise(IMGSZ)
         times = {
             engine: take_turns({name: open_onnx(engine, path, image) for name, path in files.items()}, arguments.rounds)
@@ -70,7 +70,8 @@ def main() -> None:
     write_between(PAGE, "latency", markdown(rows, COLUMNS))
 
 
-def _costs(model: str) -> dict[str, float]:
+def costs_of(model: str) -> dict[str, float]:
+    """Millions of deployed parameters and GFLOPs (2 x MACs) of a detector of 80 classes at 640 px, by name or YAML."""
     folded = fold(build_model(model, num_classes=80))
     macs = count_macs(folded, IMGSZ)
     return {"params_m": count_parameters(folded) / 1e6, "flops_g": 2 * macs / 1e9}

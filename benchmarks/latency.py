@@ -23,7 +23,7 @@ def session_of(network: Any, imgsz: int, threads: int) -> Any:
         return _session(write_onnx(network, Path(folder) / "network.onnx", imgsz), threads)
 
 
-def write_onnx(network: Any, path: Path, imgsz: int) -> Path:
+def write_onnx(network: Any, path: Path, imgsz: int, channels: int = 3) -> Path:
     """Write a network at one static size, batch 1, by torch's older exporter.
 
     Only the graph's speed is of interest, and it takes seconds instead of a minute.
@@ -32,13 +32,13 @@ def write_onnx(network: Any, path: Path, imgsz: int) -> Path:
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        example = torch.zeros(1, 3, imgsz, imgsz)
+        example = torch.zeros(1, channels, imgsz, imgsz)
         torch.onnx.export(network, (example,), str(path), dynamo=False, opset_version=18, input_names=["images"])
     return path
 
 
 def open_onnx(engine: str, path: Path, image: Any, threads: int = 1) -> Call:
-    """A call of an ONNX file on one picture (1, 3, H, W), in float32, by ``"onnxruntime"`` or ``"openvino"``."""
+    """A call of an ONNX file on one picture or map (1, C, H, W), in float32, by ``"onnxruntime"`` or ``"openvino"``."""
     if engine == "openvino":
         import openvino
 
@@ -63,9 +63,9 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def noise(imgsz: int) -> Any:
-    """A picture (1, 3, imgsz, imgsz) of noise, float32 in 0..1."""
-    return np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
+def noise(imgsz: int, channels: int = 3) -> Any:
+    """A picture (1, channels, imgsz, imgsz) of noise, float32 in 0..1."""
+    return np.random.default_rng(0).random((1, channels, imgsz, imgsz), dtype=np.float32)
 
 
 def interleaved(sessions: Mapping[str, Any], imgsz: int, rounds: int) -> dict[str, list[float]]:

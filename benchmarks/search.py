@@ -1,0 +1,179 @@
+"""The search that the ghostyolo family comes from: candidates of each scale, their time, their size, their accuracy.
+
+    python benchmarks/search.py                                      # both steps; the second takes an hour and more
+    python benchmarks/search.py --steps latency                      # minutes
+    python benchmarks/search.py --steps accuracy --scales p n --seeds 0 1
+    python benchmarks/search.py --candidates mine.yaml --results mine.json
+
+1. Latency: every candidate of ``candidates.yaml`` beside YOLO26-n, as family.py measures (640 px, 80 classes, one
+   thread, ONNX Runtime and OpenVINO, medians of paired ratios).
+2. Accuracy: candidates within their scale's limit in both engines are trained from scratch on BCCD by
+   ``recipes/bccd_search.yaml``, with one branch, as accuracy.py does; finished runs are kept.
+
+The choice of a scale is the candidate of highest mean AP among those within the limit; candidates that are lower by
+less than twice the standard error of the difference (noise pooled over the scale's candidates, from two seeds on) are
+marked, since the search does not tell them from it. Writes ``results/search.json`` and the table of
+docs/design/search.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from accuracy import score, train
+from family import ENGINES, IMGSZ, REFERENCE, costs_of
+from ghostyolo.benchmark.build import Builder
+from ghostyolo.benchmark.candidates import Candidate
+from ghostyolo.benchmark.ultralytics_peer import export_peer
+from ghostyolo.models.names import zoo_config
+from ghostyolo.models.sizing import fill_in
+from latency import median_ratio, noise, open_onnx, take_turns
+from report import REPOSITORY, RESULTS, Row, data_root, markdown, read_rows, write_between, write_results
+
+PAGE = REPOSITORY / "docs" / "design" / "search.md"
+CANDIDATES = Path(__file__).resolve().parent / "candidates.yaml"
+DATA, RECIPE, BRANCHES = "bccd", "bccd_search", 1
+COLUMNS = {
+    "scale": "", "candidate": "", "params, M": ".2f", "FLOPs, G": ".2f", "onnxruntime": ".3f", "openvino": ".3f",
+    "FLOPs a ratio": ".1f", "AP": ".1f", "seeds": "", "AP a ratio": ".0f", "": "",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", nargs="+", choices=["latency", "accuracy"], default=["latency", "accuracy"])
+    parser.add_argument("--scales", nargs="+", help="default: all of the candidates' file")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--candidates", type=Path, default=CANDIDATES)
+    parser.add_argument("--data-root", type=Path, default=data_root())
+    parser.add_argument("--runs", type=Path, default=Path("runs/search"))
+    parser.add_argument("--results", type=Path, default=RESULTS / "search.json")
+    parser.add_argument("more", nargs="*", help="after --: options for ghostyolo train")
+    arguments = parser.parse_args()
+    declared = yaml.safe_load(arguments.candidates.read_text(encoding="utf-8"))
+    scales = {scale: declared[scale] for scale in arguments.scales or declared}
+    rows = read_rows(arguments.results)
+    files = {
+        (scale, name): _declare(scale, name, change, arguments.runs / "models")
+        for scale, group in scales.items()
+        for name, change in group["candidates"].items()
+    }
+
+    def keep(changed: list[Row]) -> list[Row]:
+        """The rows in the order of the candidates' file, with these in the places of their like; written at once."""
+        order = [(scale, name) for scale, group in declared.items() for name in group["candidates"]]
+        known = {(row["scale"], row["candidate"]): row for row in [*rows, *changed]}
+        kept = [known[key] for key in order if key in known]
+        _choose(kept)
+        write_results(
+            arguments.results, kept, "onnxruntime", "openvino", "torch", "ultralytics-opencv-headless",
+            threads=1, batch=1, imgsz=IMGSZ, rounds=arguments.rounds, reference=REFERENCE, data=DATA, recipe=RECIPE,
+        )  # fmt: skip
+        return kept
+
+    if "latency" in arguments.steps:
+        rows = keep(_latencies(files, scales, arguments.rounds))
+    if "accuracy" in arguments.steps:
+        # Seed by seed, so that every candidate has one before any has two.
+        for seed in arguments.seeds:
+            for row in [row for row in rows if row["scale"] in scales and row["within"]]:
+                model = files[row["scale"], row["candidate"]]
+                folder = train(
+                    str(model), DATA, BRANCHES, seed, arguments.runs, arguments.data_root, arguments.more, RECIPE
+                )
+                row["APs"] = {**row.get("APs", {}), str(seed): score(folder, arguments.data_root)["AP"]}
+                rows = keep([row])
+                print(row, flush=True)
+    table = [_shown(row) for row in rows]
+    print(markdown(table, COLUMNS))
+    if arguments.results == RESULTS / "search.json":
+        write_between(PAGE, "candidates", markdown(table, COLUMNS))
+
+
+def _declare(scale: str, name: str, change: dict[str, dict[str, Any]], folder: Path) -> Path:
+    """The YAML file of a candidate: ghostyolo-SCALE with its changes."""
+    config = fill_in(zoo_config(f"ghostyolo-{scale}"))
+    parts = {}
+    for kind in ("backbone", "neck", "head"):
+        part = getattr(config, kind)
+        own = {key: list(value) if isinstance(value, tuple) else value for key, value in part.params.items()}
+        parts[kind] = {"type": part.type, **own, **change.get(kind, {})}
+    path = folder / f"{scale} {name}.yaml".replace(" ", "_").replace("/", "-").replace(",", "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(parts), encoding="utf-8")
+    return path
+
+
+def _latencies(files: dict[tuple[str, str], Path], scales: dict[str, Any], rounds: int) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        builder = Builder(place)
+        exported = {
+            str(key): builder.path(Candidate(path.stem, "network", str(path), "onnxruntime", IMGSZ))
+            for key, path in files.items()
+        }
+        exported[REFERENCE] = export_peer(REFERENCE, IMGSZ, 1, place)
+        image = noise(IMGSZ)
+        times = {
+            engine: take_turns({name: open_onnx(engine, path, image) for name, path in exported.items()}, rounds)
+            for engine in ENGINES
+        }
+    rows = []
+    for (scale, name), path in files.items():
+        ratios = {engine: median_ratio(found, str((scale, name)), REFERENCE) for engine, found in times.items()}
+        costs = costs_of(str(path))
+        rows.append(
+            {
+                "scale": scale,
+                "candidate": name,
+                "params, M": round(costs["params_m"], 3),
+                "FLOPs, G": round(costs["flops_g"], 3),
+                **{engine: round(ratio, 4) for engine, ratio in ratios.items()},
+                "within": max(ratios.values()) <= scales[scale]["limit"],
+            }
+        )
+    return rows
+
+
+def _choose(rows: list[Row]) -> None:
+    """Mark each scale's choice, and what noise does not tell from it."""
+    for scale in dict.fromkeys(row["scale"] for row in rows):
+        mine = [row for row in rows if row["scale"] == scale]
+        tried = [row for row in mine if row["within"] and row.get("APs")]
+        best = max(tried, key=_mean_ap, default=None)
+        spreads = [statistics.variance(row["APs"].values()) for row in tried if len(row["APs"]) > 1]
+        noise_variance = statistics.mean(spreads) if spreads else None
+        for row in mine:
+            row["verdict"] = ""
+            if not row["within"]:
+                row["verdict"] = "over the limit"
+            elif row is best:
+                row["verdict"] = "highest"
+            elif row in tried and best is not None and noise_variance is not None:
+                error = math.sqrt(noise_variance * (1 / len(row["APs"]) + 1 / len(best["APs"])))
+                row["verdict"] = "not told apart" if _mean_ap(best) - _mean_ap(row) < 2 * error else "lower"
+
+
+def _mean_ap(row: Row) -> float:
+    return statistics.mean(row["APs"].values())
+
+
+def _shown(row: Row) -> Row:
+    ratio = statistics.mean(row[engine] for engine in ENGINES)
+    shown = {**row, "FLOPs a ratio": row["FLOPs, G"] / ratio, "": row["verdict"]}
+    if row.get("APs"):
+        ap = 100 * _mean_ap(row)
+        shown |= {"AP": ap, "seeds": len(row["APs"]), "AP a ratio": ap / ratio}
+    return shown
+
+
+if __name__ == "__main__":
+    main()
