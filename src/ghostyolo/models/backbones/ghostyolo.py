@@ -17,12 +17,12 @@ from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.slim import DenseStage, GhostStage, relu
 
 _SCALES: dict[str, dict[str, Any]] = {
-    "p": {"stem": (16, 16), "widths": (32, 64, 128), "depths": (1, 2, 2)},
-    "n": {"stem": (16, 32), "widths": (48, 112, 224), "depths": (1, 3, 3)},
-    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3)},
-    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4)},
-    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5)},
-    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6)},
+    "p": {"stem": (16, 16), "widths": (32, 64, 160), "depths": (1, 2, 1), "attention": "none"},
+    "n": {"stem": (16, 32), "widths": (48, 112, 224), "depths": (1, 3, 3), "attention": "dfc"},
+    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3), "attention": "dfc"},
+    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4), "attention": "dfc"},
+    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5), "attention": "dfc"},
+    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6), "attention": "dfc"},
 }
 
 
