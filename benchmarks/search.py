@@ -60,7 +60,9 @@ def main() -> None:
     arguments = parser.parse_args()
     declared = yaml.safe_load(arguments.candidates.read_text(encoding="utf-8"))
     scales = {scale: declared[scale] for scale in arguments.scales or declared}
-    rows = read_rows(arguments.results)
+    order = [(scale, name) for scale, group in declared.items() for name in group["candidates"]]
+    # Rows of candidates that are declared no more are dropped; a changed one must be measured again under its name.
+    rows = [row for row in read_rows(arguments.results) if (row["scale"], row["candidate"]) in order]
     files = {
         (scale, name): _declare(scale, name, change, arguments.runs / "models")
         for scale, group in scales.items()
@@ -69,7 +71,6 @@ def main() -> None:
 
     def keep(changed: list[Row]) -> list[Row]:
         """The rows in the order of the candidates' file, with these in the places of their like; written at once."""
-        order = [(scale, name) for scale, group in declared.items() for name in group["candidates"]]
         known = {(row["scale"], row["candidate"]): row for row in [*rows, *changed]}
         kept = [known[key] for key in order if key in known]
         _choose(kept)
