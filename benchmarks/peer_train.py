@@ -6,7 +6,7 @@ Runs in that package's environment, through its public interface, and imports no
 package's own settings but for those above; pictures are read in the training process, and nothing is plotted. Given
 again after an interruption it goes on after the last epoch that the package saved. Writes into OUT:
 
-- ``epochs.json``: of each epoch its seconds in batches, its seconds with validation, the process's peak memory (MB);
+- ``epochs.json``: of each epoch its seconds in batches, its seconds with validation, the process's peak MB (with both);
 - ``detections.json``: what the package's ``predict`` finds with its own best checkpoint in each picture of the val
   split (confidence 0.001, IoU of the suppression 0.7, at most 300 a picture; one class a box, as ``predict`` answers),
   and versions. It is written last: where it stands, the run is finished.
@@ -79,7 +79,10 @@ def train(args: argparse.Namespace, log: EpochLog) -> Path:
     if str(args.epochs - 1) in log.epochs:
         return best
     going_on = last.is_file()
-    detector = YOLO(str(last) if going_on else args.model)
+    try:
+        detector = YOLO(str(last) if going_on else args.model)
+    except FileNotFoundError:
+        sys.exit(f"the ultralytics package of {sys.executable} has no {args.model}")
     log.attach(detector)
     if not going_on:
         detector.train(
