@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,11 @@ from typing import Any
 from ghostyolo.evaluate.plots.style import FAINT, INK, PALETTE, figure_file
 
 OURS, PEERS = PALETTE[0], PALETTE[1]
-# Where a name may stand, in points from its marker, best first: (right, up, horizontal and vertical alignment).
-PLACES = [
-    (7, 0, "left", "center"), (-7, 0, "right", "center"), (0, 7, "center", "bottom"), (0, -7, "center", "top"),
-    (6, 6, "left", "bottom"), (6, -6, "left", "top"), (-6, 6, "right", "bottom"), (-6, -6, "right", "top"),
-    (0, 18, "center", "bottom"), (0, -18, "center", "top"), (14, 18, "left", "bottom"), (14, -18, "left", "top"),
-    (-14, 18, "right", "bottom"), (-14, -18, "right", "top"), (0, 30, "center", "bottom"), (0, -30, "center", "top"),
-]  # fmt: skip
+# Where a name may stand, in points from its marker (right, up): close by first, then further off, where a thin line
+# ties it to its marker.
+DIRECTIONS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+PLACES = [(7 * right, 7 * up) for right, up in DIRECTIONS]
+PLACES += [(far * right, far * up) for far in (18, 30, 44, 60) for right, up in DIRECTIONS if up]
 MARKER = 5  # half a marker's side in points, with a margin
 
 
@@ -72,7 +72,7 @@ def draw(points: list[Point], path: Path) -> None:
         axes.grid(True)
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.13), ncols=2, borderaxespad=0)
         figure.draw_without_rendering()  # the layout is settled before places are looked for
-        _name(axes, points)
+        _name(axes, points, line)
 
 
 def _scale(axes: Any, points: list[Point]) -> None:
@@ -91,23 +91,23 @@ def _scale(axes: Any, points: list[Point]) -> None:
     axes.set_ylim(min(scores) - room, max(scores) + room)
 
 
-def _name(axes: Any, points: list[Point]) -> None:
-    """Write each name at the first place where it overlaps nothing and stays inside; else at the one that overlaps
-    least."""
-    from matplotlib.transforms import Bbox
+def _name(axes: Any, points: list[Point], line: list[tuple[float, float]]) -> None:
+    """Write each name at the first place where it overlaps no marker, name or line and stays inside; else at the one
+    that overlaps least."""
+    from matplotlib.text import Text
 
-    scale = axes.figure.dpi / 72  # pixels a point
-    middles = [axes.transData.transform((point.latency, point.AP)) for point in points]
-    taken = [
-        Bbox.from_extents(x - MARKER * scale, y - MARKER * scale, x + MARKER * scale, y + MARKER * scale)
-        for x, y in middles
-    ]
+    half = MARKER * axes.figure.dpi / 72  # in pixels
+    middles = [(point.latency, point.AP) for point in points]
+    taken = [_square(x, y, half) for x, y in axes.transData.transform(middles)]
+    if len(line) > 1:
+        taken += [_square(x, y, 2) for x, y in _along(axes.transData.transform(line))]
     inside = axes.get_window_extent()
     for point in sorted(points, key=lambda one: one.latency):
         best: tuple[float, Any, Any] | None = None
         for place in PLACES:
             text = _write(axes, point, place)
-            box = text.get_window_extent()
+            text.get_window_extent()  # puts it into its place, but has the thin line in it
+            box = Text.get_window_extent(text)
             text.remove()
             covered = sum(_common(box, other) for other in taken) + _area(box) - _common(box, inside)
             if best is None or covered < best[0] - 1:  # a pixel is rounding
@@ -117,14 +117,31 @@ def _name(axes: Any, points: list[Point]) -> None:
             taken.append(best[2])
 
 
-def _write(axes: Any, point: Point, place: tuple[int, int, str, str]) -> Any:
+def _write(axes: Any, point: Point, place: tuple[int, int]) -> Any:
     """A name at one of the places, tied to its marker by a thin line where it stands further off."""
-    right, up, across, along = place
-    far = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6}
+    right, up = place
+    tie = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
     return axes.annotate(
-        point.name, (point.latency, point.AP), xytext=(right, up), textcoords="offset points",
-        ha=across, va=along, fontsize=9, color=INK, arrowprops=far if abs(up) > 7 else None,
+        point.name, (point.latency, point.AP), xytext=place, textcoords="offset points", fontsize=9, color=INK,
+        ha="center" if not right else "left" if right > 0 else "right",
+        va="center" if not up else "bottom" if up > 0 else "top",
+        arrowprops=tie if abs(up) > 7 else None,
     )  # fmt: skip
+
+
+def _along(corners: Any, step: float = 4) -> list[tuple[float, float]]:
+    """Points of a broken line, about ``step`` pixels apart."""
+    found: list[tuple[float, float]] = []
+    for (x1, y1), (x2, y2) in itertools.pairwise(corners):
+        count = max(1, int(math.hypot(x2 - x1, y2 - y1) / step))
+        found += [(x1 + (x2 - x1) * part / count, y1 + (y2 - y1) * part / count) for part in range(count + 1)]
+    return found
+
+
+def _square(x: float, y: float, half: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
 
 
 def _area(box: Any) -> float:

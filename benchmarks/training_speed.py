@@ -53,7 +53,9 @@ class Contestant:
         return f"ultralytics {self.name}" if self.peer else self.name
 
     def __str__(self) -> str:
-        return self.model if self.branches is None else f"{self.model}, {self.branches} branches"
+        if self.branches is None:
+            return self.model
+        return f"{self.model}, {self.branches} branch{'es' if self.branches > 1 else ''}"
 
 
 def model_of_ours(text: str) -> Contestant:
