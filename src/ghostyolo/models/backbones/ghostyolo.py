@@ -1,7 +1,8 @@
 """The backbone of the ghostyolo family: GhostNetV3's modules where they pay (docs/design/family.md).
 
 Two dense convolutions down to 1/4, since Ghost modules move more memory than they save there; then stages of Ghost
-bottlenecks at 1/8, 1/16 and 1/32. Squeeze-excite and the DFC gate only at 1/32, where they cost next to nothing.
+bottlenecks at 1/8, 1/16 and 1/32. Squeeze-excite and the DFC gate only at 1/32, where they cost next to nothing; no
+gate in ``p``, where even that is felt.
 Sources: GhostNetV3 (arXiv 2404.11202), GhostNetV2's gate (2211.12905).
 """
 
