@@ -1,11 +1,14 @@
-"""What exact rewriting of the folded graph brings: each form side by side, and each pass left out in turn.
+"""What exact rewriting of the folded graph brings: each form side by side, each pass left out in turn, and how much
+faster a detector becomes where neck or head change as well.
 
     python benchmarks/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
+    python benchmarks/rewrite.py --no-ablation --others mine.yaml --results mine.json
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
 All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
-the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes
-``results/rewrite.json`` and the table of docs/design/rewrite.md.
+the reference's in the same round. ``--others`` adds detectors in their rewritten form alone, by default those in
+``front``; ``--peer`` a file that somebody else exported. Writes ``results/rewrite.json`` and the table of
+docs/design/rewrite.md.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
+OTHERS = [*sorted(str(path) for path in (Path(__file__).parent / "front").glob("*.yaml")), "ghostyolo-n"]
 LEFT_OUT = ("hypergraph", *(name for name in PASSES if name != "plain"))
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}  # format -> what runs its graph here
 
@@ -62,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="yolov13n-ghostnetv3")
     parser.add_argument("--reference", default="yolov13n")
+    parser.add_argument("--others", nargs="*", default=OTHERS, help="names or YAML files of detectors")
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=15)
@@ -78,6 +83,10 @@ def main() -> None:
         paths = {one: written(network, folder / f"{one}.onnx", options.imgsz) for one, network in plain.items()}
         # Captured once each, since that takes longest: with the hypergraph simplified, and as it is.
         captured = {(what, True): capture(with_deployed_hypergraphs(one)[0], example) for what, one in plain.items()}
+        others = {f"{Path(one).stem} rewritten": folded(one) for one in options.others}
+        captured_others = {
+            form: capture(with_deployed_hypergraphs(network)[0], example) for form, network in others.items()
+        }
         if not options.no_ablation:
             captured[options.model, False] = capture(plain[options.model], example)
         for engine in options.engines:
@@ -90,6 +99,9 @@ def main() -> None:
                     module = run_passes(captured[what, "hypergraph" not in out], block, out).module
                     forms[form] = written(module, folder / f"{engine} {form}.onnx", options.imgsz)
                     print(engine, form, "written", flush=True)
+            for form, program in captured_others.items():
+                module = run_passes(program, block).module
+                forms[form] = written(module, folder / f"{engine} {form}.onnx", options.imgsz)
             if options.peer:
                 forms[options.peer.stem] = options.peer
             calls = {form: open_onnx(ENGINES[engine], path, images) for form, path in forms.items()}
