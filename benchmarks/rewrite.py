@@ -1,14 +1,14 @@
 """What exact rewriting of the folded graph brings: each form side by side, each pass left out in turn, and how much
-faster a detector becomes where neck or head change as well.
+faster it becomes where neck or head change as well.
 
     python benchmarks/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
-    python benchmarks/rewrite.py --no-ablation --others mine.yaml --results mine.json
+    python benchmarks/rewrite.py --no-ablation --others mine.yaml ghostyolo-n
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
 All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
 the reference's in the same round. ``--others`` adds detectors in their rewritten form alone, by default those in
-``front``; ``--peer`` a file that somebody else exported. Writes ``results/rewrite.json`` and the table of
-docs/design/rewrite.md.
+``front``; ``--peer`` a file that somebody else exported. Writes ``results/rewrite.json`` and two tables of
+docs/design/rewrite.md: the passes (unless ``--no-ablation``), and the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -29,7 +30,7 @@ from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.run import PASSES, run_passes
 from ghostyolo.models.detector import build_model
 from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
-from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
+from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
 OTHERS = [*sorted(str(path) for path in (Path(__file__).parent / "front").glob("*.yaml")), "ghostyolo-n"]
@@ -76,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     images = noise(options.imgsz)
     example = torch.from_numpy(images)
-    rows: list[Row] = []
+    rows = read_rows(options.results)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = {one: folded(one) for one in (options.reference, options.model)}
@@ -105,14 +106,20 @@ def main() -> None:
             if options.peer:
                 forms[options.peer.stem] = options.peer
             calls = {form: open_onnx(ENGINES[engine], path, images) for form, path in forms.items()}
-            rows += rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model)
+            for row in rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model):
+                rows = replace_row(rows, row, ("engine", "form"))
             write_results(
                 options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"
             )
-    columns = {"form": "", **{f"{engine}, {of}": ".2f" for engine in options.engines for of in ("reference", "naive")}}
-    forms = dict.fromkeys(row["form"] for row in rows)
-    table = [{"form": form, **_ratios(rows, form)} for form in forms]
-    write_between(PAGE, "passes", markdown(table, columns))
+    if not options.no_ablation:
+        _table(rows, "passes", [form for form in dict.fromkeys(row["form"] for row in rows) if form not in others])
+    if others:
+        _table(rows, "others", [options.reference, f"{options.model} rewritten", *others], ("reference",))
+
+
+def _table(rows: list[Row], name: str, forms: Sequence[str], to: Sequence[str] = ("reference", "naive")) -> None:
+    columns = {"form": "", **{f"{engine}, {of}": ".2f" for engine in ENGINES for of in to}}
+    write_between(PAGE, name, markdown([{"form": form, **_ratios(rows, form)} for form in forms], columns))
 
 
 def _ratios(rows: list[Row], form: str) -> dict[str, float]:
