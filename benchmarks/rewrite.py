@@ -1,14 +1,13 @@
-"""What exact rewriting of the folded graph brings: each form side by side, each pass left out in turn, and how much
-faster it becomes where neck or head change as well.
+"""What exact rewriting of the folded graph brings: each form side by side, each pass left out in turn.
 
     python benchmarks/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
-    python benchmarks/rewrite.py --no-ablation --others mine.yaml ghostyolo-n
+    python benchmarks/rewrite.py --front [mine.yaml ghostyolo-n]
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
 All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
-the reference's in the same round. ``--others`` adds detectors in their rewritten form alone, by default those in
-``front``; ``--peer`` a file that somebody else exported. Writes ``results/rewrite.json`` and two tables of
-docs/design/rewrite.md: the passes (unless ``--no-ablation``), and the others.
+the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes ``results/rewrite.json``
+and the table of passes in docs/design/rewrite.md. ``--front`` leaves no pass out and adds other detectors in their
+rewritten form, by default those in ``front`` and ghostyolo-n: ``results/rewrite_front.json`` and the other table.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.run import PASSES, run_passes
 from ghostyolo.models.detector import build_model
 from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
-from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
+from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
 OTHERS = [*sorted(str(path) for path in (Path(__file__).parent / "front").glob("*.yaml")), "ghostyolo-n"]
@@ -67,24 +66,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="yolov13n-ghostnetv3")
     parser.add_argument("--reference", default="yolov13n")
-    parser.add_argument("--others", nargs="*", default=OTHERS, help="names or YAML files of detectors")
+    parser.add_argument("--front", nargs="*", metavar="MODEL", help="names or YAML files of detectors")
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
     parser.add_argument("--no-ablation", action="store_true", help="leave no pass out")
-    parser.add_argument("--results", type=Path, default=RESULTS / "rewrite.json")
+    parser.add_argument("--results", type=Path, help="default: rewrite.json or rewrite_front.json in results")
     options = parser.parse_args()
+    front = options.front is not None
+    options.no_ablation |= front
+    options.results = options.results or RESULTS / ("rewrite_front.json" if front else "rewrite.json")
     images = noise(options.imgsz)
     example = torch.from_numpy(images)
-    rows = read_rows(options.results)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = {one: folded(one) for one in (options.reference, options.model)}
         paths = {one: written(network, folder / f"{one}.onnx", options.imgsz) for one, network in plain.items()}
         # Captured once each, since that takes longest: with the hypergraph simplified, and as it is.
         captured = {(what, True): capture(with_deployed_hypergraphs(one)[0], example) for what, one in plain.items()}
-        others = {f"{Path(one).stem} rewritten": folded(one) for one in options.others}
+        others = {f"{Path(one).stem} rewritten": folded(one) for one in (options.front or OTHERS if front else ())}
         captured_others = {
             form: capture(with_deployed_hypergraphs(network)[0], example) for form, network in others.items()
         }
@@ -106,15 +108,14 @@ def main() -> None:
             if options.peer:
                 forms[options.peer.stem] = options.peer
             calls = {form: open_onnx(ENGINES[engine], path, images) for form, path in forms.items()}
-            for row in rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model):
-                rows = replace_row(rows, row, ("engine", "form"))
+            rows += rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model)
             write_results(
                 options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"
             )
-    if not options.no_ablation:
-        _table(rows, "passes", [form for form in dict.fromkeys(row["form"] for row in rows) if form not in others])
-    if others:
+    if front:
         _table(rows, "others", [options.reference, f"{options.model} rewritten", *others], ("reference",))
+    else:
+        _table(rows, "passes", list(dict.fromkeys(row["form"] for row in rows)))
 
 
 def _table(rows: list[Row], name: str, forms: Sequence[str], to: Sequence[str] = ("reference", "naive")) -> None:

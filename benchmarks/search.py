@@ -10,10 +10,10 @@
 2. Accuracy: candidates within their scale's limit in both engines are trained from scratch on BCCD by
    ``recipes/bccd_search.yaml``, with one branch, as accuracy.py does; finished runs are kept.
 
-The choice of a scale is the candidate of highest mean AP among those within the limit; candidates that are lower by
-less than twice the standard error of the difference (noise pooled over the scale's candidates, from two seeds on) are
-marked, since the search does not tell them from it. Writes ``results/search.json`` and the table of
-docs/design/search.md.
+Marked is the candidate of highest mean AP among those within the limit of its scale, and those lower by less than twice
+the standard error of the difference (noise pooled over the scale's candidates, from two seeds on), which the search
+does not tell from it. ghostyolo-SCALE changes only where "as it is" is told apart from the highest. Writes
+``results/search.json`` and the table of docs/design/search.md.
 """
 
 from __future__ import annotations
