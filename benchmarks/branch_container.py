@@ -36,8 +36,10 @@ CONTESTANTS: dict[str, tuple[int | None, bool]] = {
     "n3_at_once": (3, False),
 }
 OF_LAYERS = ("plain", "n3_one_by_one", "n3_at_once")
-# input channels, output channels, side of the map, kernel, stride; depthwise where the kernel is not 1.
+# input channels, output channels, side of the map, kernel, stride; depthwise where channels are equal and the kernel is
+# not 1. Three channels are those of pictures, which have no gradient.
 LAYERS = [
+    (3, 16, 320, 3, 2),
     (8, 12, 160, 1, 1),
     (24, 36, 80, 1, 1),
     (40, 60, 40, 1, 1),
@@ -71,7 +73,7 @@ def in_its_way(name: str) -> contextlib.AbstractContextManager[None]:
 def build_layer(name: str, given: int, made: int, kernel: int, stride: int) -> Any:
     from ghostyolo.nn.reparam import ConvNorm, RepConv
 
-    branches, groups = CONTESTANTS[name][0], given if kernel > 1 else 1
+    branches, groups = CONTESTANTS[name][0], given if given == made and kernel > 1 else 1
     if branches is None:
         return ConvNorm(given, made, kernel, stride, groups).train()
     return RepConv(given, made, kernel, stride, groups, branches=branches, identity=groups > 1).train()
@@ -112,7 +114,7 @@ def layer_step(layer: Any, x: Any) -> Callable[[], Any]:
     import torch
 
     grad = torch.randn_like(layer(x))
-    wanted = (x, *layer.parameters())
+    wanted = [value for value in (x, *layer.parameters()) if value.requires_grad]
     return lambda: torch.autograd.grad(layer(x), wanted, grad)
 
 
@@ -170,15 +172,19 @@ def measure_layers(batch: int, layout: str, rounds: int) -> Iterator[Row]:
     import torch
 
     for given, made, side, kernel, stride in LAYERS:
-        x = torch.randn(batch, given, side, side).relu()
-        x = x.contiguous(memory_format=getattr(torch, layout)).requires_grad_()
+        if given == 3:
+            x = pictures(batch, layout)
+        else:
+            x = torch.randn(batch, given, side, side).relu()
+            x = x.contiguous(memory_format=getattr(torch, layout)).requires_grad_()
         built = {name: build_layer(name, given, made, kernel, stride) for name in OF_LAYERS}
         megabytes = {}
         for name, layer in built.items():
             with in_its_way(name):
                 megabytes[name] = kept_mb(lambda layer=layer, x=x: layer(x))
         ms = cpu_ms({name: layer_step(layer, x) for name, layer in built.items()}, rounds)
-        what = f"{kernel}x{kernel}" + (" depthwise" if kernel > 1 else "") + (", stride 2" if stride == 2 else "")
+        depthwise = given == made and kernel > 1
+        what = f"{kernel}x{kernel}" + (" depthwise" if depthwise else "") + (", stride 2" if stride == 2 else "")
         conditions = {"what": what, "channels": f"{given} to {made}", "side": side, "batch": batch, "layout": layout}
         yield as_row(conditions, ms, megabytes)
 

@@ -109,6 +109,11 @@ CASES = {
     ),
     "depthwise, bands of rows": (RepConv(2, 2, 3, groups=2), (2, 2, 90, 70), "merged"),
     "depthwise, one channel": (RepConv(1, 1, 3, identity=False), (3, 1, 9, 8), "merged"),
+    "dense": (RepConv(2, 10, 3), (3, 2, 9, 8), "merged"),
+    "dense with identity, act": (RepConv(2, 2, 3, act=nn.ReLU, branches=20), (3, 2, 9, 8), "merged"),
+    "dense of stride 2, odd": (RepConv(3, 16, 3, 2), (3, 3, 9, 7), "merged"),
+    "dense of stride 2, even, many pixels": (RepConv(3, 16, 3, 2), (2, 3, 150, 162), "merged"),
+    "dense 5x5 without 1x1": (RepConv(2, 40, 5, pointwise=False, identity=False), (2, 2, 9, 8), "merged"),
     "strided": (RepConv(8, 8, 3, 2, groups=8), (3, 8, 9, 8), "strided"),
     "strided 5x5, even": (RepConv(8, 8, 5, 2, groups=8), (3, 8, 10, 8), "strided"),
     "strided 5x5, odd": (RepConv(8, 8, 5, 2, groups=8), (3, 8, 9, 7), "strided"),
@@ -119,7 +124,8 @@ CASES = {
 def _is_left(container: RepConv, layout: torch.memory_format) -> bool:
     """Strided 3x3 are as fast one by one where channels are last."""
     conv = container.branches[0].conv
-    return layout == torch.channels_last and (conv.stride, conv.kernel_size) == ((2, 2), (3, 3))
+    strided = conv.groups > 1 and (conv.stride, conv.kernel_size) == ((2, 2), (3, 3))
+    return strided and layout == torch.channels_last
 
 
 @FORMATS
@@ -199,6 +205,27 @@ def test_nearly_constant_maps_keep_their_digits(ways):
     container = trained(RepConv(8, 8, 3, groups=8), torch.float32)
     expected = copy.deepcopy(container).sum_one_by_one(x.float())
     assert torch.equal(container(x.float()), expected)
+    assert ways == ["one by one"]
+
+
+def test_edges_of_a_smooth_picture_keep_their_digits(ways):
+    """A kernel that sees differences of neighbours: its variance is a small rest of what is added and subtracted."""
+    slope = torch.linspace(0, 1, 200, dtype=torch.float64)
+    x = (slope.sin() + (3 * slope).cos().unsqueeze(1)).expand(2, 3, 200, 200).contiguous()
+    container = trained(RepConv(3, 16, 3, 2, pointwise=False))
+    for branch in container.branches:
+        branch.conv.weight.data -= branch.conv.weight.data.mean((1, 2, 3), keepdim=True)
+    x = torch.nn.functional.pad(x, [30] * 4)
+    assert_as_one_by_one(container, x)
+    assert_as_one_by_one(container.float(), x.float(), 1e-4)
+    assert set(ways) == {"merged"}
+
+
+def test_a_blank_picture_is_summed_one_by_one(ways):
+    x = torch.zeros(2, 3, 12, 12)
+    container = trained(RepConv(3, 16, 3, 2), torch.float32)
+    expected = copy.deepcopy(container).sum_one_by_one(x)
+    assert torch.equal(container(x), expected)
     assert ways == ["one by one"]
 
 

@@ -11,8 +11,9 @@ goes back through K, the means and the covariance. Values, gradients and running
 one by one.
 
 A :class:`Form` says what a patch is: :mod:`~ghostyolo.nn.reparam.merged_pointwise`, a pixel's channels;
-:mod:`~ghostyolo.nn.reparam.merged_depthwise`, a channel's 3x3 neighbourhood. Letters: J branches, O output channels,
-T numbers of a patch, n pixels of the batch.
+:mod:`~ghostyolo.nn.reparam.merged_depthwise`, a channel's 3x3 neighbourhood; :mod:`~ghostyolo.nn.reparam.merged_dense`,
+the neighbourhood in all channels. Letters: J branches, O output channels, T numbers of a patch, n output pixels of the
+batch.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from torch.autograd.function import once_differentiable
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Whether a map has its channels last in memory, or its pixels."""
-    last = x.is_contiguous(memory_format=torch.channels_last)
+    """Whether a map has its channels last in memory, or its pixels; pixels where that is the same."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
 
 
@@ -52,12 +53,16 @@ class Form(Protocol):
 
     mean: Tensor
     """(T,), or (O, T) where each output channel has patches of its own."""
+    pixels: int
+    """n."""
+    reliable: float
+    """A variance below this part of :meth:`terms` has lost too many digits."""
 
     def times_covariance(self, kernels: Tensor) -> Tensor:
         """Covariance of the patches times each kernel: (J, O, T)."""
 
     def make_exact(self, x: Tensor) -> bool:
-        """Sum the second moments again with more digits, which takes longer; whether there is such a way."""
+        """Sum the second moments again with more digits, which takes longer; whether there is such a way left."""
 
     def terms(self, kernels: Tensor) -> Tensor:
         """Size of what was added and subtracted to get each variance, (J, O): far above it, digits are lost."""

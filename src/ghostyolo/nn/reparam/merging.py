@@ -9,6 +9,7 @@ the merged and the strided one cannot be differentiated twice.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.nn.reparam.merged import Form, Laid, MergedSum, Statistics, memory_format
+from ghostyolo.nn.reparam.merged_dense import DenseForm
 from ghostyolo.nn.reparam.merged_depthwise import DepthwiseForm
 from ghostyolo.nn.reparam.merged_pointwise import PointwiseForm
 from ghostyolo.nn.reparam.strided_depthwise import StridedSum
@@ -25,8 +27,6 @@ from ghostyolo.nn.reparam.strided_depthwise import StridedSum
 if TYPE_CHECKING:
     from ghostyolo.nn.reparam.container import ConvNorm, RepConv
 
-# A variance below this part of the terms that it is the rest of has lost too many digits of float32, or of exact sums.
-_RELIABLE, _RELIABLE_IF_EXACT = 0.02, 0.004
 # What the passes over a branch's output cost, in multiply-accumulates a value.
 _PASSES = 40
 # What the many small steps of the merged depthwise form cost, in gains of one branch a value: in all, and a channel.
@@ -61,7 +61,7 @@ def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
     if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and len(container.norms()) > 1:
         return _pointwise(container, x, convs)
     if not depthwise:
-        return None
+        return _dense(container, x, convs) if conv.groups == 1 and conv.kernel_size[0] > 1 else None
     channels_first = memory_format(x) == torch.contiguous_format
     if conv.stride == (2, 2) and (conv.kernel_size == (5, 5) or (conv.kernel_size == (3, 3) and channels_first)):
         return _strided(container, x, convs)
@@ -146,6 +146,26 @@ def _depthwise(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor 
     return _merged(container, x, torch.stack(kernels), DepthwiseForm)
 
 
+def _dense(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
+    conv, count = convs[0], len(container.norms())
+    side, stride = conv.kernel_size[0], conv.stride[0]
+    square = conv.kernel_size == (side, side) and side % 2 == 1 and conv.stride == (stride, stride)
+    if not square or count == 1:
+        return None
+    taps, made, directions = conv.weight[0].numel(), conv.out_channels, 3 if x.requires_grad else 2
+    merged = directions * taps * made + (2 + 3 * x.requires_grad) * taps**2  # sums of float64 count twice
+    if merged > directions * count * taps * made + _PASSES * count * made:
+        return None
+    around = [side // 2] * 4
+    kernels = [conv.weight.flatten(1) for conv in convs]
+    if container.pointwise is not None:
+        kernels.append(F.pad(container.pointwise.conv.weight, around).flatten(1))
+    if container.identity is not None:
+        points = torch.eye(x.shape[1], dtype=x.dtype)[:, :, None, None]
+        kernels.append(F.pad(points, around).flatten(1))
+    return _merged(container, x, torch.stack(kernels), functools.partial(DenseForm, side=side, stride=stride))
+
+
 def _strided(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | None:
     pixels = len(x) * ((x.shape[2] + 1) // 2) * ((x.shape[3] + 1) // 2)
     if pixels < 2:
@@ -160,25 +180,27 @@ def _strided(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor | 
 
 
 def _merged(container: RepConv, x: Tensor, kernels: Tensor, form: Callable[[Tensor], Form]) -> Tensor | None:
-    maps = x.contiguous(memory_format=torch.channels_last if form is DepthwiseForm else memory_format(x))
+    maps = x.contiguous(memory_format=memory_format(x) if form is PointwiseForm else torch.channels_last)
     with torch.no_grad():
         statistics = _reliable_statistics(form(maps), maps, kernels)
     if statistics is None:
         return None
     total = MergedSum.apply(maps, kernels, *_affine(container), statistics, memory_format(x))
-    _update(container, statistics.mean, statistics.variance, x.numel() // x.shape[1])
+    _update(container, statistics.mean, statistics.variance, statistics.form.pixels)
     return cast(Tensor, total)
 
 
 def _reliable_statistics(moments: Form, maps: Tensor, kernels: Tensor) -> Statistics | None:
     """Means and variances with as many digits as they need, or None if a variance is next to nothing."""
-    statistics = Statistics(moments, kernels.to(moments.mean.dtype))
-    least = float((statistics.variance / moments.terms(statistics.kernels)).min())
-    if least >= _RELIABLE:
-        return statistics
-    if not least >= _RELIABLE_IF_EXACT or not moments.make_exact(maps):
-        return None
-    return Statistics(moments, statistics.kernels)
+    kernels = kernels.to(moments.mean.dtype)
+    while moments.pixels > 1:  # the batch norms have words for a single value
+        statistics = Statistics(moments, kernels)
+        least = float((statistics.variance / moments.terms(kernels)).min())
+        if least >= moments.reliable:
+            return statistics
+        if not moments.make_exact(maps):
+            break
+    return None
 
 
 def _stacked(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor:
