@@ -61,7 +61,7 @@ def main() -> None:
     declared = yaml.safe_load(arguments.candidates.read_text(encoding="utf-8"))
     scales = {scale: declared[scale] for scale in arguments.scales or declared}
     order = [(scale, name) for scale, group in declared.items() for name in group["candidates"]]
-    # Rows of candidates that are declared no more are dropped; a changed one must be measured again under its name.
+    # Rows of candidates that are declared no more are dropped.
     rows = [row for row in read_rows(arguments.results) if (row["scale"], row["candidate"]) in order]
     files = {
         (scale, name): _declare(scale, name, change, arguments.runs / "models")
@@ -81,7 +81,7 @@ def main() -> None:
         return kept
 
     if "latency" in arguments.steps:
-        rows = keep(_latencies(files, scales, arguments.rounds))
+        rows = keep([_with_ap(row, rows) for row in _latencies(files, scales, arguments.rounds)])
     if "accuracy" in arguments.steps:
         # Seed by seed, so that every candidate has one before any has two.
         for seed in arguments.seeds:
@@ -142,6 +142,15 @@ def _latencies(files: dict[tuple[str, str], Path], scales: dict[str, Any], round
             }
         )
     return rows
+
+
+def _with_ap(row: Row, before: list[Row]) -> Row:
+    """The row with the AP that it had before, unless its name stands for another network now."""
+    same = ("scale", "candidate", "params, M", "FLOPs, G")
+    for old in before:
+        if "APs" in old and all(old[key] == row[key] for key in same):
+            return {**row, "APs": old["APs"]}
+    return row
 
 
 def _choose(rows: list[Row]) -> None:

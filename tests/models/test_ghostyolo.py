@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ghostyolo.errors import ConfigError
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.losses.targets import Targets
 from ghostyolo.models import build_model
@@ -48,7 +49,7 @@ def test_decodes_one_box_for_each_cell_of_three_levels(height, width):
     assert torch.isfinite(boxes).all()
 
 
-@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-p-e2e"])
+@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-n", "ghostyolo-p-e2e"])
 def test_folded_it_gives_the_same_answers_without_a_container(name):
     model = small(name).double()
     scramble_norms(model)
@@ -60,6 +61,23 @@ def test_folded_it_gives_the_same_answers_without_a_container(name):
     for ours, theirs in zip(given, expected, strict=True):
         assert (ours - theirs).abs().max() <= 1e-9 * max(1, theirs.abs().max())
     assert not any(isinstance(module, (RepConv, nn.BatchNorm2d)) for module in folded.modules())
+
+
+@pytest.mark.parametrize(("downsample", "dense"), [("dense", True), ("ghost", False)])
+def test_maps_are_halved_densely_or_by_ghosts(downsample, dense):
+    model = small(downsample=downsample)
+    halving = [
+        module.branches[0].conv
+        for stage in model.backbone.stages
+        for module in stage.modules()
+        if isinstance(module, RepConv) and module.branches[0].conv.stride == (2, 2)
+    ]
+    assert [conv.groups == 1 for conv in halving] == [dense] * 3
+
+
+def test_another_way_of_halving_is_refused():
+    with pytest.raises(ConfigError, match="backbone downsample 'pool': choose ghost or dense"):
+        small(downsample="pool")
 
 
 def test_branches_are_set_in_backbone_neck_and_head():

@@ -33,7 +33,7 @@ class GhostDownsample(nn.Sequential):
 
 
 class GhostStage(nn.Sequential):
-    """A downsampling and ``depth`` Ghost bottlenecks, the first of which may be gated."""
+    """A downsampling, by a Ghost module or one dense 3x3, and ``depth`` Ghost bottlenecks, the first perhaps gated."""
 
     def __init__(
         self,
@@ -44,11 +44,14 @@ class GhostStage(nn.Sequential):
         expansion: float = 2.0,
         squeeze_excite: bool,
         attention: str,
+        dense_downsample: bool,
         branches: int,
     ) -> None:
         expanded = round(out_channels * expansion / 16) * 16
         super().__init__(
-            GhostDownsample(in_channels, out_channels, branches),
+            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=branches)
+            if dense_downsample
+            else GhostDownsample(in_channels, out_channels, branches),
             *(
                 GhostBottleneck(
                     out_channels,

@@ -13,10 +13,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ghostyolo.errors import ConfigError
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.slim import DenseStage, GhostStage, relu
 
+DOWNSAMPLINGS = ("ghost", "dense")
 _SCALES: dict[str, dict[str, Any]] = {
     "p": {"stem": (16, 16), "widths": (32, 64, 160), "depths": (1, 2, 1), "attention": "none"},
     "n": {"stem": (16, 32), "widths": (48, 112, 224), "depths": (1, 3, 3), "attention": "dfc"},
@@ -36,9 +38,13 @@ class GhostYoloBackbone(nn.Module):
         widths: channels at 1/8, 1/16, 1/32; multiples of 16 are fastest.
         depths: Ghost bottlenecks of each stage.
         expansions: of the Ghost bottlenecks of each stage.
+        downsample: how stages halve the map: ``"ghost"``, a depthwise 3x3 and a Ghost module, or ``"dense"``, one 3x3.
         attention: gate of the first bottleneck at 1/32: ``"dfc"``, ``"psa"`` or ``"none"``.
         dense: stages of dense 3x3 convolutions instead, the control that Ghost modules are measured against.
         branches: of every convolution in training.
+
+    Raises:
+        ConfigError: another ``downsample``.
     """
 
     strides = (8, 16, 32)
@@ -51,11 +57,14 @@ class GhostYoloBackbone(nn.Module):
         widths: Sequence[int] = (48, 112, 224),
         depths: Sequence[int] = (1, 3, 3),
         expansions: Sequence[float] = (2.0, 2.0, 3.0),
+        downsample: str = "ghost",
         attention: str = "dfc",
         dense: bool = False,
         branches: int = 3,
     ) -> None:
         super().__init__()
+        if downsample not in DOWNSAMPLINGS:
+            raise ConfigError(f"backbone downsample '{downsample}': choose {' or '.join(DOWNSAMPLINGS)}")
         self.channels = tuple(widths)
         self.stem = nn.Sequential(
             RepConv(in_channels, stem[0], 3, 2, act=relu, branches=branches),
@@ -75,6 +84,7 @@ class GhostYoloBackbone(nn.Module):
                     expansion=expansion,
                     squeeze_excite=last,
                     attention=attention if last else "none",
+                    dense_downsample=downsample == "dense",
                     branches=branches,
                 )
             )
