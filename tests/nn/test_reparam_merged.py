@@ -208,6 +208,16 @@ def test_nearly_constant_maps_keep_their_digits(ways):
     assert ways == ["one by one"]
 
 
+@FORMATS
+def test_a_single_channel_keeps_its_layout(layout, ways):
+    """Grey pictures are contiguous either way: strides alone say which was meant."""
+    x = torch.empty(3, 1, 9, 8, dtype=torch.float64, memory_format=layout).copy_(batch(3, 1, 9, 8))
+    container = trained(RepConv(1, 16, 3, 2))
+    assert_as_one_by_one(container, x)
+    assert container(x).is_contiguous(memory_format=layout)
+    assert set(ways) == {"merged"}
+
+
 def test_edges_of_a_smooth_picture_keep_their_digits(ways):
     """A kernel that sees differences of neighbours: its variance is a small rest of what is added and subtracted."""
     slope = torch.linspace(0, 1, 200, dtype=torch.float64)

@@ -26,8 +26,8 @@ from torch.autograd.function import once_differentiable
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Whether a map has its channels last in memory, or its pixels; pixels where that is the same."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    """Whether a map has its channels last in memory, or its pixels. Of one channel, where both hold, strides tell."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and x.stride(1) == 1
     return torch.channels_last if last else torch.contiguous_format
 
 
@@ -57,12 +57,14 @@ class Form(Protocol):
     """n."""
     reliable: float
     """A variance below this part of :meth:`terms` has lost too many digits."""
+    reliable_if_exact: float
+    """The same after :meth:`make_exact`."""
 
     def times_covariance(self, kernels: Tensor) -> Tensor:
         """Covariance of the patches times each kernel: (J, O, T)."""
 
     def make_exact(self, x: Tensor) -> bool:
-        """Sum the second moments again with more digits, which takes longer; whether there is such a way left."""
+        """Sum the second moments again with more digits, which takes longer; whether there is such a way."""
 
     def terms(self, kernels: Tensor) -> Tensor:
         """Size of what was added and subtracted to get each variance, (J, O): far above it, digits are lost."""

@@ -24,7 +24,7 @@ class DenseForm:
     Moments are sums of float64, so that differences of neighbours, which vary little in pictures, keep their digits.
     """
 
-    reliable = 1e-8
+    reliable = reliable_if_exact = 1e-8
 
     def __init__(self, x: Tensor, side: int, stride: int) -> None:
         self.side, self.stride = side, stride

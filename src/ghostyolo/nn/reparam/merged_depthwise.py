@@ -41,8 +41,7 @@ class DepthwiseForm:
     Moments are float64.
     """
 
-    reliable = 0.02  # sums of float32
-    _reliable_if_exact = 0.004
+    reliable, reliable_if_exact = 0.02, 0.004  # sums of float32 first
 
     def __init__(self, x: Tensor) -> None:
         batch, _, height, width = x.shape
@@ -68,9 +67,6 @@ class DepthwiseForm:
 
     def make_exact(self, x: Tensor) -> bool:
         """Numbers of 8 binary digits first, whose products and short sums have no error, then what they lack."""
-        if self.reliable == self._reliable_if_exact:
-            return False
-        self.reliable = self._reliable_if_exact
         both = _side_by_side(x)
         high = both.bfloat16().to(x.dtype)
         low = both - high

@@ -18,7 +18,7 @@ _ROWS = 4096  # pixels of one block: few enough that a centred block stays in th
 class PointwiseForm:
     """See :class:`~ghostyolo.nn.reparam.merged.Form`. Input (B, T, H, W)."""
 
-    reliable = 0.02
+    reliable = reliable_if_exact = 0.02
 
     def __init__(self, x: Tensor) -> None:
         self.channels_last = x.is_contiguous(memory_format=torch.channels_last)

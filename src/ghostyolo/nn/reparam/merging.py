@@ -192,15 +192,15 @@ def _merged(container: RepConv, x: Tensor, kernels: Tensor, form: Callable[[Tens
 
 def _reliable_statistics(moments: Form, maps: Tensor, kernels: Tensor) -> Statistics | None:
     """Means and variances with as many digits as they need, or None if a variance is next to nothing."""
-    kernels = kernels.to(moments.mean.dtype)
-    while moments.pixels > 1:  # the batch norms have words for a single value
-        statistics = Statistics(moments, kernels)
-        least = float((statistics.variance / moments.terms(kernels)).min())
-        if least >= moments.reliable:
-            return statistics
-        if not moments.make_exact(maps):
-            break
-    return None
+    if moments.pixels < 2:
+        return None  # the batch norms have words for it
+    statistics = Statistics(moments, kernels.to(moments.mean.dtype))
+    least = float((statistics.variance / moments.terms(statistics.kernels)).min())
+    if least >= moments.reliable:
+        return statistics
+    if not least >= moments.reliable_if_exact or not moments.make_exact(maps):
+        return None
+    return Statistics(moments, statistics.kernels)
 
 
 def _stacked(container: RepConv, x: Tensor, convs: list[nn.Conv2d]) -> Tensor:
