@@ -24,9 +24,9 @@ import yaml
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-KEYS = ("model", "data", "imgsz", "epochs", "seed", "branches")
+KEYS = ("model", "data", "imgsz", "epochs", "seed", "branches", "lr")
 COLUMNS = {
-    "model": "", "data": "", "imgsz": "d", "epochs": "d", "seed": "d", "branches": "",
+    "model": "", "data": "", "imgsz": "d", "epochs": "d", "seed": "d", "branches": "", "lr": ".4f",
     "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
 }  # fmt: skip
 
@@ -83,6 +83,7 @@ def score(folder: Path, root: Path) -> Row:
         "epochs": recipe["epochs"],
         "seed": recipe["seed"],
         "branches": params.get("branches"),
+        "lr": recipe["lr"],
         "AP": round(metrics["AP"], 4),
         "AP50": round(metrics["AP50"], 4),
         "minutes": round(results["training_seconds"] / 60, 1),

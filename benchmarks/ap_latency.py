@@ -5,9 +5,9 @@
 
 Nothing is measured: results of four other scripts are joined by model. family.json: parameters, FLOPs, and latency as
 a multiple of YOLO26-n's. accuracy.json (ours) and peer_accuracy.json: AP, mean over the seeds, at the data set's
-recipe's size and epochs alone; ours at the number of branches with the highest mean, since branches are folded before
-deployment and cost nothing there. training_speed.json: seconds and memory of training as multiples of YOLO26-n's, at
-the number of branches whose AP is shown (BCCD's where both are). A dash where nothing was measured.
+recipe's size and epochs alone; ours at the number of branches and the learning rate with the highest mean, since
+neither costs anything after deployment. training_speed.json: seconds and memory of training as multiples of
+YOLO26-n's, at the number of branches whose AP is shown (BCCD's where both are). A dash where nothing was measured.
 
 YOLOv13-N's row has the cost and latency of our exact copy, and the accuracy of the released package.
 Writes the table into README.md and README.zh-CN.md, and docs/images/ap-latency.png.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -63,6 +63,7 @@ def peer(title: str, name: str, accuracy: str | None = None) -> Detector:
 
 DETECTORS = [
     *(ours(name) for name in ("ghostyolo-p", "ghostyolo-n", "ghostyolo-s", "ghostyolo-m", "yolov13n-ghostnetv3")),
+    replace(ours("ghostyolo-n-dense"), title="dense control of n"),
     peer("YOLO26-n", REFERENCE),
     peer("YOLO11-n", "yolo11n"),
     peer("YOLO26-s", "yolo26s"),
@@ -95,14 +96,14 @@ class Accuracy:
 
 
 def best_accuracy(rows: list[Row], model: str, data: str) -> Accuracy | None:
-    """The highest mean AP over the numbers of branches, at the size and epochs of the data set's recipe."""
+    """The highest mean AP over branches and learning rates, at the size and epochs of the data set's recipe."""
     recipe = yaml.safe_load((RECIPES / f"{data}.yaml").read_text(encoding="utf-8"))
     wanted = {"model": model, "data": data, "imgsz": recipe["imgsz"], "epochs": recipe["epochs"]}
-    found: dict[int | None, list[float]] = defaultdict(list)
+    found: dict[tuple[int | None, float | None], list[float]] = defaultdict(list)
     for row in rows:
         if all(row.get(key) == value for key, value in wanted.items()):
-            found[row.get("branches")].append(row["AP"])
-    means = [Accuracy(statistics.mean(values), len(values), branches) for branches, values in found.items()]
+            found[row.get("branches"), row.get("lr")].append(row["AP"])
+    means = [Accuracy(statistics.mean(values), len(values), branches) for (branches, _), values in found.items()]
     return max(means, key=lambda one: one.AP, default=None)
 
 

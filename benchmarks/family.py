@@ -5,9 +5,10 @@
 
 Each network is untrained, of 80 classes, folded and exported as ONNX at 640 px, batch 1; both engines run the same
 file in float32 on one thread. Every round runs each network once, one engine after the other, and a network's figure
-is the median over the rounds of its time to YOLO26-n's in the same round and engine. A YAML declares a detector,
-so that a candidate can be measured before it has a name. Peers are of the released ``ultralytics`` package
-(``ghostyolo[ultralytics,openvino]``). Writes ``results/family.json`` and the table of docs/design/family.md.
+is the median over the rounds of its time to YOLO26-n's in the same round and engine. A YAML declares a detector, so
+that a candidate can be measured before it has a name; here it is called by its file's stem. Peers are of the released
+``ultralytics`` package (``ghostyolo[ultralytics,openvino]``). Writes ``results/family.json`` and the table of
+docs/design/family.md.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, w
 PAGE = REPOSITORY / "docs" / "design" / "family.md"
 REFERENCE = "yolo26n"
 IMGSZ = 640
-MODELS = ["ghostyolo-p", "ghostyolo-n", "ghostyolo-s", "ghostyolo-m", "yolov13n-ghostnetv3", "yolov13n"]
+CONTROL = str(Path(__file__).resolve().parent / "controls" / "ghostyolo-n-dense.yaml")
+MODELS = ["ghostyolo-p", "ghostyolo-n", CONTROL, "ghostyolo-s", "ghostyolo-m", "yolov13n-ghostnetv3", "yolov13n"]
 PEERS = [REFERENCE, "yolo11n", "yolo26s"]
 ENGINES = ("onnxruntime", "openvino")
 COLUMNS = {
@@ -51,8 +53,9 @@ def main() -> None:
         costs = {peer: peer_costs(path) for peer, path in files.items()}
         builder = Builder(place)
         for model in arguments.models:
-            files[model] = builder.path(Candidate(model, "network", model, "onnxruntime", IMGSZ))
-            costs[model] = costs_of(model)
+            name = Path(model).stem if model.endswith((".yaml", ".yml")) else model
+            files[name] = builder.path(Candidate(name, "network", model, "onnxruntime", IMGSZ))
+            costs[name] = costs_of(model)
         image = noise(IMGSZ)
         times = {
             engine: take_turns({name: open_onnx(engine, path, image) for name, path in files.items()}, arguments.rounds)

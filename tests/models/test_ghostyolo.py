@@ -10,6 +10,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.losses.targets import Targets
 from ghostyolo.models import build_model
+from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.count import count_parameters
 from ghostyolo.models.describe import describe_model
 from ghostyolo.models.names import list_models, zoo_config
@@ -75,6 +76,18 @@ def test_maps_are_halved_densely_or_by_ghosts(downsample, dense):
     assert [conv.groups == 1 for conv in halving] == [dense] * 3
 
 
+def test_a_declaration_that_does_not_say_dense_is_all_ghost():
+    # Weights files that were written before there was a choice rely on it.
+    parts = {"backbone": {"type": "ghostyolo"}, "neck": {"type": "slim_hypergraph"}, "head": {"type": "light"}}
+    model = build_model(DetectorConfig.from_dict(parts, "tests"), num_classes=3)
+    dense = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.kernel_size == (3, 3)
+    ]
+    assert {name.split(".branches")[0] for name in dense} == {"backbone.stem.0", "backbone.stem.1"}
+
+
 def test_another_way_of_halving_is_refused():
     with pytest.raises(ConfigError, match="backbone downsample 'pool': choose ghost or dense"):
         small(downsample="pool")
@@ -85,6 +98,19 @@ def test_branches_are_set_in_backbone_neck_and_head():
     for part in (model.backbone, model.neck, model.head):
         counts = {len(module.branches) for module in part.modules() if isinstance(module, RepConv)}
         assert counts == {2}
+
+
+@pytest.mark.parametrize(("asked", "dense"), [(1, 1), (2, 2), (3, 2)])
+def test_dense_convolutions_after_the_first_have_so_many_branches_at_most(asked, dense):
+    model = small("ghostyolo-n", branches=asked, dense_branches=2)
+    first = model.backbone.stem[0]
+    counts: dict[bool, set[int]] = {True: set(), False: set()}
+    for module in model.modules():
+        if isinstance(module, RepConv) and module is not first:
+            conv = module.branches[0].conv
+            counts[conv.groups == 1 and conv.kernel_size == (3, 3)].add(len(module.branches))
+    assert counts == {True: {dense}, False: {asked}}
+    assert len(first.branches) == asked
 
 
 def test_number_of_branches_does_not_change_what_is_deployed():

@@ -8,20 +8,31 @@ from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.schedule import plan_schedule
 
 
-def plan(steps_per_epoch: int = 10, num_classes: int = 3, world_size: int = 1, **changes):
+def plan(steps_per_epoch: int = 10, num_classes: int = 3, world_size: int = 1, from_scratch: bool = True, **changes):
     recipe = TrainRecipe.from_dict({"epochs": 100, **changes})
-    return plan_schedule(recipe, num_classes=num_classes, steps_per_epoch=steps_per_epoch, world_size=world_size)
+    return plan_schedule(
+        recipe,
+        num_classes=num_classes,
+        steps_per_epoch=steps_per_epoch,
+        world_size=world_size,
+        from_scratch=from_scratch,
+    )
 
 
 def test_auto_is_adamw_for_short_runs_with_a_rate_that_falls_with_classes() -> None:
     short = plan(num_classes=3)
     assert (short.optimizer, short.peak_lr, short.momentum, short.warmup_bias_lr) == (
         "adamw",
-        0.001429,
+        0.004286,
         0.9,
         0,
     )
-    assert plan(num_classes=80).peak_lr == 0.000119
+    assert plan(num_classes=80).peak_lr == 0.000357
+
+
+def test_auto_takes_a_third_of_the_rate_for_trained_weights() -> None:
+    assert plan(num_classes=3, from_scratch=False).peak_lr == 0.001429
+    assert plan(num_classes=80, from_scratch=False).peak_lr == 0.000119
 
 
 def test_auto_is_sgd_beyond_ten_thousand_optimizer_steps() -> None:

@@ -4,7 +4,8 @@ A Ghost module makes the cheap half of its maps with a depthwise convolution. Th
 moves memory for nothing at 1/2 and 1/4 (docs/design/family.md has the measurements). All widths are multiples of 16,
 so that both halves fill whole vectors, and all activations are ReLU, which engines fuse into convolutions.
 
-Shapes: (B, C, H, W) in and out. ``branches`` is the number of re-parameterized branches in training.
+Shapes: (B, C, H, W) in and out. ``branches`` is the number of re-parameterized branches in training, ``dense_branches``
+that of dense 3x3 convolutions, each of which costs a training step as much as the convolution itself.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class GhostStage(nn.Sequential):
         attention: str,
         dense_downsample: bool,
         branches: int,
+        dense_branches: int,
     ) -> None:
         expanded = round(out_channels * expansion / 16) * 16
         super().__init__(
-            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=branches)
+            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=dense_branches)
             if dense_downsample
             else GhostDownsample(in_channels, out_channels, branches),
             *(
@@ -79,11 +81,11 @@ class GhostNode(nn.Sequential):
 class DenseBottleneck(nn.Module):
     """Two dense 3x3 convolutions through half of the channels, with a shortcut (the bottleneck of YOLOv5 and later)."""
 
-    def __init__(self, channels: int, branches: int) -> None:
+    def __init__(self, channels: int, dense_branches: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            RepConv(channels, channels // 2, 3, act=relu, branches=branches),
-            RepConv(channels // 2, channels, 3, act=relu, branches=branches),
+            RepConv(channels, channels // 2, 3, act=relu, branches=dense_branches),
+            RepConv(channels // 2, channels, 3, act=relu, branches=dense_branches),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,20 +95,20 @@ class DenseBottleneck(nn.Module):
 class DenseStage(nn.Sequential):
     """The control of :class:`GhostStage`: a dense 3x3 of stride 2 and ``depth`` dense bottlenecks."""
 
-    def __init__(self, in_channels: int, out_channels: int, depth: int, branches: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, depth: int, dense_branches: int) -> None:
         super().__init__(
-            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=branches),
-            *(DenseBottleneck(out_channels, branches) for _ in range(depth)),
+            RepConv(in_channels, out_channels, 3, 2, act=relu, branches=dense_branches),
+            *(DenseBottleneck(out_channels, dense_branches) for _ in range(depth)),
         )
 
 
 class DenseNode(nn.Sequential):
-    """The control of :class:`GhostNode`: a 1x1 convolution and ``depth`` dense bottlenecks."""
+    """What a neck does at one level, with dense convolutions: a 1x1 and ``depth`` dense bottlenecks."""
 
-    def __init__(self, channels: int, depth: int, branches: int) -> None:
+    def __init__(self, channels: int, depth: int, branches: int, dense_branches: int) -> None:
         super().__init__(
             RepConv(channels, channels, act=relu, branches=branches),
-            *(DenseBottleneck(channels, branches) for _ in range(depth)),
+            *(DenseBottleneck(channels, dense_branches) for _ in range(depth)),
         )
 
 

@@ -93,8 +93,8 @@ class TrainRecipe(Recipe):
         imgsz: side of the square training pictures, in pixels; a multiple of the model's stride.
         batch: pictures in one step of one device.
         nominal_batch: gradients are accumulated until all devices together saw about so many pictures.
-        optimizer: "auto" is AdamW with lr 0.002 x 5 / (4 + classes) for runs of up to 10000 optimiser steps,
-            else SGD.
+        optimizer: "auto" is AdamW for runs of up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) from
+            scratch and a third of it from trained weights, else SGD.
         lr: peak learning rate; None: "auto"'s rule, 0.01 for SGD, 0.001 for AdamW.
         final_lr: the last learning rate as a fraction of the peak; cosine in between.
         momentum: of SGD (Nesterov) and beta1 of AdamW; None: 0.937 for SGD, 0.9 for AdamW.

@@ -130,6 +130,7 @@ def fit(
             num_classes=len(data.class_names),
             steps_per_epoch=len(loader),
             world_size=trainer.world_size,
+            from_scratch=_from_scratch(metadata, origin),
         )
         validator = None
         if data.splits.get("val"):
@@ -167,6 +168,12 @@ def fit(
         seconds=state.seconds,
         stopped_early=state.epochs_done < recipe.epochs,
     )
+
+
+def _from_scratch(metadata: ModelMetadata, origin: Mapping[str, str | None] | None) -> bool:
+    """Whether all weights are random: none were given, and the backbone did not fetch its own."""
+    backbone = metadata.config.get("backbone", {})
+    return not any((origin or {}).values()) and not backbone.get("params", {}).get("pretrained")
 
 
 def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from ghostyolo.train.recipe import TrainRecipe
 
 _MANY_STEPS = 10_000
+# AdamW's rate times (4 + classes) / 5, for trained and for random weights: docs/train.md says what was compared.
+_TUNING_RATE, _FRESH_RATE = 0.002, 0.006
 _LEAST_WARMUP_STEPS = 100
 
 
@@ -62,13 +64,16 @@ class Schedule:
         return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
 
 
-def plan_schedule(recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int, world_size: int = 1) -> Schedule:
+def plan_schedule(
+    recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int, world_size: int = 1, from_scratch: bool = True
+) -> Schedule:
     """Resolve "auto" and everything that depends on the data.
 
     Args:
         num_classes: of the data set; "auto" lowers the learning rate with it.
         steps_per_epoch: batches of one device in an epoch.
         world_size: devices that train together.
+        from_scratch: no part of the network starts from trained weights; "auto" is bolder then.
     """
     total = recipe.epochs * steps_per_epoch
     batch = recipe.batch * world_size
@@ -77,7 +82,8 @@ def plan_schedule(recipe: TrainRecipe, *, num_classes: int, steps_per_epoch: int
     if optimizer == "auto":
         few = total / accumulation <= _MANY_STEPS
         optimizer = "adamw" if few else "sgd"
-        lr = lr or (round(0.002 * 5 / (4 + num_classes), 6) if few else None)
+        base = _FRESH_RATE if from_scratch else _TUNING_RATE
+        lr = lr or (round(base * 5 / (4 + num_classes), 6) if few else None)
     sgd = optimizer == "sgd"
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
     if warmup:

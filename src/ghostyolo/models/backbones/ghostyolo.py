@@ -1,8 +1,8 @@
 """The backbone of the ghostyolo family: GhostNetV3's modules where they pay (docs/design/family.md).
 
-Two dense convolutions down to 1/4, since Ghost modules move more memory than they save there; then stages of Ghost
-bottlenecks at 1/8, 1/16 and 1/32. Squeeze-excite and the DFC gate only at 1/32, where they cost next to nothing; no
-gate in ``p``, where even that is felt.
+Two dense convolutions down to 1/4, since Ghost modules move more memory than they save there; then stages that halve
+the map, by a Ghost module or densely, and Ghost bottlenecks, most of them at 1/16 and 1/32. Squeeze-excite and the DFC
+gate only at 1/32, where they cost next to nothing; no gate in ``p``, where even that is felt.
 Sources: GhostNetV3 (arXiv 2404.11202), GhostNetV2's gate (2211.12905).
 """
 
@@ -20,12 +20,12 @@ from ghostyolo.nn.slim import DenseStage, GhostStage, relu
 
 DOWNSAMPLINGS = ("ghost", "dense")
 _SCALES: dict[str, dict[str, Any]] = {
-    "p": {"stem": (16, 16), "widths": (32, 64, 160), "depths": (1, 2, 1), "attention": "none"},
-    "n": {"stem": (16, 32), "widths": (48, 112, 224), "depths": (1, 3, 3), "attention": "dfc"},
-    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3), "attention": "dfc"},
-    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4), "attention": "dfc"},
-    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5), "attention": "dfc"},
-    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6), "attention": "dfc"},
+    "p": {"stem": (16, 16), "widths": (32, 64, 160), "depths": (1, 2, 1), "downsample": "ghost", "attention": "none"},
+    "n": {"stem": (16, 32), "widths": (48, 80, 160), "depths": (0, 2, 1), "downsample": "dense", "attention": "dfc"},
+    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3), "downsample": "ghost", "attention": "dfc"},
+    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4), "downsample": "ghost", "attention": "dfc"},
+    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5), "downsample": "ghost", "attention": "dfc"},
+    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6), "downsample": "ghost", "attention": "dfc"},
 }
 
 
@@ -42,6 +42,7 @@ class GhostYoloBackbone(nn.Module):
         attention: gate of the first bottleneck at 1/32: ``"dfc"``, ``"psa"`` or ``"none"``.
         dense: stages of dense 3x3 convolutions instead, the control that Ghost modules are measured against.
         branches: of every convolution in training.
+        dense_branches: the most that dense 3x3 convolutions after the first one have; default: as many as the others.
 
     Raises:
         ConfigError: another ``downsample``.
@@ -61,21 +62,23 @@ class GhostYoloBackbone(nn.Module):
         attention: str = "dfc",
         dense: bool = False,
         branches: int = 3,
+        dense_branches: int | None = None,
     ) -> None:
         super().__init__()
         if downsample not in DOWNSAMPLINGS:
             raise ConfigError(f"backbone downsample '{downsample}': choose {' or '.join(DOWNSAMPLINGS)}")
         self.channels = tuple(widths)
+        dense_branches = branches if dense_branches is None else min(branches, dense_branches)
         self.stem = nn.Sequential(
             RepConv(in_channels, stem[0], 3, 2, act=relu, branches=branches),
-            RepConv(stem[0], stem[1], 3, 2, act=relu, branches=branches),
+            RepConv(stem[0], stem[1], 3, 2, act=relu, branches=dense_branches),
         )
         stages: list[nn.Module] = []
         have = stem[1]
         for level, (width, depth, expansion) in enumerate(zip(widths, depths, expansions, strict=True)):
             last = level == len(widths) - 1
             stages.append(
-                DenseStage(have, width, depth, branches)
+                DenseStage(have, width, depth, dense_branches)
                 if dense
                 else GhostStage(
                     have,
@@ -86,6 +89,7 @@ class GhostYoloBackbone(nn.Module):
                     attention=attention if last else "none",
                     dense_downsample=downsample == "dense",
                     branches=branches,
+                    dense_branches=dense_branches,
                 )
             )
             have = width

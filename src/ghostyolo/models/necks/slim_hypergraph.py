@@ -2,8 +2,8 @@
 
 Three levels meet at 1/16 by 1x1 convolutions and addition. Half of the channels go through an adaptive hypergraph,
 which relates all positions to a few learned hyperedges, the other half through a depthwise convolution, which sees
-neighbours. Gated tunnels hand the result to all levels; then one way down and one way up, of Ghost nodes that are
-joined by addition. Source of the correlation and the tunnels: YOLOv13 (arXiv 2506.17733, section 3). Why this form:
+neighbours. Gated tunnels hand the result to all levels; then one way down and one way up, of nodes that are joined by
+addition. Source of the correlation and the tunnels: YOLOv13 (arXiv 2506.17733, section 3). Why this form:
 docs/design/family.md.
 """
 
@@ -22,12 +22,12 @@ from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.slim import AddDown, AddUp, DenseNode, GhostNode, relu
 
 _SCALES: dict[str, dict[str, Any]] = {
-    "p": {"widths": (32, 64, 96), "depth": 0, "hyperedges": 4},
-    "n": {"widths": (64, 96, 128), "depth": 1, "hyperedges": 8},
-    "s": {"widths": (80, 128, 224), "depth": 1, "hyperedges": 8},
-    "m": {"widths": (112, 192, 320), "depth": 2, "hyperedges": 8},
-    "l": {"widths": (160, 256, 448), "depth": 2, "hyperedges": 8},
-    "x": {"widths": (208, 352, 576), "depth": 3, "hyperedges": 12},
+    "p": {"widths": (32, 64, 96), "depth": 0, "hyperedges": 4, "dense": False},
+    "n": {"widths": (48, 80, 128), "depth": 1, "hyperedges": 8, "dense": True},
+    "s": {"widths": (80, 128, 224), "depth": 1, "hyperedges": 8, "dense": False},
+    "m": {"widths": (112, 192, 320), "depth": 2, "hyperedges": 8, "dense": False},
+    "l": {"widths": (160, 256, 448), "depth": 2, "hyperedges": 8, "dense": False},
+    "x": {"widths": (208, 352, 576), "depth": 3, "hyperedges": 12, "dense": False},
 }
 
 
@@ -61,8 +61,9 @@ class SlimHypergraphNeck(nn.Module):
         widths: of the neck's maps.
         depth: bottlenecks of each node.
         hyperedges: 0 leaves correlation and tunnels out.
-        dense: nodes of dense 3x3 convolutions instead of Ghost modules, the control.
+        dense: nodes of a 1x1 convolution and dense 3x3 bottlenecks, instead of Ghost modules and bottlenecks.
         branches: of every convolution in training.
+        dense_branches: the most that dense 3x3 convolutions have; default: as many as the others.
     """
 
     def __init__(
@@ -74,11 +75,18 @@ class SlimHypergraphNeck(nn.Module):
         hyperedges: int = 8,
         dense: bool = False,
         branches: int = 3,
+        dense_branches: int | None = None,
     ) -> None:
         super().__init__()
         self.channels = tuple(widths)
-        node = DenseNode if dense else GhostNode
         w3, w4, w5 = widths
+        dense_branches = branches if dense_branches is None else min(branches, dense_branches)
+
+        def node(channels: int) -> nn.Module:
+            if dense:
+                return DenseNode(channels, depth, branches, dense_branches)
+            return GhostNode(channels, depth, branches)
+
         self.laterals = nn.ModuleList(
             RepConv(have, want, act=relu, branches=branches, identity=False)
             for have, want in zip(in_channels, widths, strict=True)
@@ -88,9 +96,9 @@ class SlimHypergraphNeck(nn.Module):
         self.to5 = RepConv(w4, w5, branches=branches, identity=False) if hyperedges else None
         self.tunnels = nn.ModuleList(Tunnel() for _ in range(3 if hyperedges else 0))
         self.add4, self.add3 = AddUp(w5, w4, branches), AddUp(w4, w3, branches)
-        self.down4, self.down3 = node(w4, depth, branches), node(w3, depth, branches)
+        self.down4, self.down3 = node(w4), node(w3)
         self.join4, self.join5 = AddDown(w3, w4, branches), AddDown(w4, w5, branches)
-        self.up4, self.up5 = node(w4, depth, branches), node(w5, depth, branches)
+        self.up4, self.up5 = node(w4), node(w5)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         p3, p4, p5 = (lateral(feature) for lateral, feature in zip(self.laterals, features, strict=True))
