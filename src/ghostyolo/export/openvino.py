@@ -14,14 +14,14 @@ from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.onnx import first_line, to_onnx
 from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.runtime.openvino_cpu import load_openvino
 
 XML = "model.xml"
 
 
 def write(job: ExportJob, path: Path) -> None:
     """Write ``path``, see :mod:`ghostyolo.export.formats`."""
-    import openvino
-
+    openvino = load_openvino()
     proto = to_onnx(job)
     with tempfile.TemporaryDirectory() as room:
         source = Path(room) / "model.onnx"

@@ -16,6 +16,7 @@ from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
+from ghostyolo.runtime.openvino_cpu import load_openvino
 
 
 class OpenVinoEngine(ExportedEngine):
@@ -34,8 +35,7 @@ class OpenVinoEngine(ExportedEngine):
     name = "openvino"
 
     def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
-        import openvino
-
+        openvino = load_openvino()
         self.path = Path(path)
         require_cpu(device, "OpenVINO")
         if not self.path.with_suffix(".bin").is_file():

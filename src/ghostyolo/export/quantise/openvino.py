@@ -25,6 +25,7 @@ from ghostyolo.export.openvino import XML
 from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.export.quantise.onnx import convolutions
 from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.runtime.openvino_cpu import load_openvino
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
 _NEEDLESS = ("Constant", "Result", "Parameter")
@@ -38,8 +39,8 @@ def quantise(
     Raises:
         ExportError: NNCF cannot quantise the graph.
     """
+    openvino = load_openvino()
     import nncf
-    import openvino
 
     proto = to_onnx(job)
     calls = in_batches(calibration, job)
