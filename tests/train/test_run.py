@@ -89,6 +89,18 @@ def test_trained_weights_learn_at_a_third_of_the_usual_rate(tmp_path) -> None:
         assert all(low == pytest.approx(high / 3, rel=1e-3) for low, high in rates)
 
 
+def test_a_backbone_that_fetched_its_weights_learns_at_that_rate_too(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data")
+    rates = []
+    for pretrained in (False, True):
+        model, metadata = tiny.model_and_metadata()
+        backbone = {"type": "timm", "params": {"pretrained": pretrained}}
+        metadata = metadata.model_copy(update={"config": {"backbone": backbone}})
+        run = fit(model, metadata, data, tiny.recipe(), tmp_path / str(pretrained), console=Console(quiet=True))
+        rates.append(run.rows[-1]["lr"])
+    assert rates[1] == pytest.approx(rates[0] / 3, rel=1e-3)
+
+
 def test_training_lowers_the_loss_and_finds_the_squares(tmp_path) -> None:
     data = tiny.squares(tmp_path / "data", train=8, val=8)
     calm = dict.fromkeys(("mosaic", "scale", "translate", "fliplr", "hsv_h", "hsv_s", "hsv_v"), 0.0)
