@@ -62,7 +62,7 @@ def peer(title: str, name: str, accuracy: str | None = None) -> Detector:
 
 
 DETECTORS = [
-    *(ours(name) for name in ("ghostyolo-p", "ghostyolo-n", "ghostyolo-s", "ghostyolo-m", "yolov13n-ghostnetv3")),
+    *(ours(name) for name in ("ghostyolo-p", "ghostyolo-n", "ghostyolo-s", "ghostyolo-m", "ghostyolo-l", "yolov13n-ghostnetv3")),
     replace(ours("ghostyolo-n-dense"), title="dense control of n"),
     peer("YOLO26-n", REFERENCE),
     peer("YOLO11-n", "yolo11n"),

@@ -29,7 +29,7 @@ from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.ghost import GhostBottleneck, GhostModule
 from ghostyolo.nn.reparam import ConvNorm, fold
 from ghostyolo.nn.slim import DenseBottleneck, relu
-from latency import Call, noise, open_onnx, take_turns, write_onnx
+from latency import Call, noise, open_file, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "search.md"
@@ -74,8 +74,8 @@ def main() -> None:
             }
             times = {}
             for engine in ENGINES:
-                chains = {f"{key}": open_onnx(engine, path, noise(side, channels)) for key, path in files.items()}
-                calls: dict[str, Call] = {REFERENCE: open_onnx(engine, peer, noise(640)), **chains}
+                chains = {f"{key}": open_file(engine, path, noise(side, channels)) for key, path in files.items()}
+                calls: dict[str, Call] = {REFERENCE: open_file(engine, peer, noise(640)), **chains}
                 times[engine] = take_turns(calls, arguments.rounds)
             rows += [_row(place, block, channels, side, times) for block in BLOCKS]
             print(markdown([row for row in rows if row["place"] == place], dict.fromkeys(rows[-1], "")), flush=True)

@@ -3,12 +3,12 @@
     python benchmarks/family.py
     python benchmarks/family.py --models ghostyolo-n mine.yaml --peers yolo26n --rounds 40
 
-Each network is untrained, of 80 classes, folded and exported as ONNX at 640 px, batch 1; both engines run the same
-file in float32 on one thread. Every round runs each network once, one engine after the other, and a network's figure
-is the median over the rounds of its time to YOLO26-n's in the same round and engine. A YAML declares a detector, so
-that a candidate can be measured before it has a name; here it is called by its file's stem. Peers are of the released
-``ultralytics`` package (``ghostyolo[ultralytics,openvino]``). Writes ``results/family.json`` and the table of
-docs/design/family.md.
+Each network is untrained, of 80 classes, folded and exported for each engine at 640 px, batch 1 (peers as ONNX for
+both), and runs in float32 on one thread. In every round each network has its turn, one engine after the other, and a
+network's figure is the median over the rounds of its time to YOLO26-n's in the same round and engine. A YAML declares a
+detector, so that a candidate can be measured before it has a name; here it is called by its file's stem. Peers are of
+the released ``ultralytics`` package (``ghostyolo[ultralytics,openvino]``). Writes ``results/family.json`` and the table
+of docs/design/family.md.
 """
 
 from __future__ import annotations
@@ -19,19 +19,27 @@ import tempfile
 from pathlib import Path
 
 from ghostyolo.benchmark.build import Builder
-from ghostyolo.benchmark.candidates import Candidate
 from ghostyolo.benchmark.ultralytics_peer import export_peer, peer_costs
 from ghostyolo.models import build_model
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold
-from latency import median_ratio, noise, open_onnx, take_turns
+from latency import exported, median_ratio, noise, open_file, take_turns
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "family.md"
 REFERENCE = "yolo26n"
 IMGSZ = 640
 CONTROL = str(Path(__file__).resolve().parent / "controls" / "ghostyolo-n-dense.yaml")
-MODELS = ["ghostyolo-p", "ghostyolo-n", CONTROL, "ghostyolo-s", "ghostyolo-m", "yolov13n-ghostnetv3", "yolov13n"]
+MODELS = [
+    "ghostyolo-p",
+    "ghostyolo-n",
+    CONTROL,
+    "ghostyolo-s",
+    "ghostyolo-m",
+    "ghostyolo-l",
+    "yolov13n-ghostnetv3",
+    "yolov13n",
+]
 PEERS = [REFERENCE, "yolo11n", "yolo26s"]
 ENGINES = ("onnxruntime", "openvino")
 COLUMNS = {
@@ -49,20 +57,22 @@ def main() -> None:
     peers = [REFERENCE, *(peer for peer in arguments.peers if peer != REFERENCE)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        files = {peer: export_peer(peer, IMGSZ, 1, place) for peer in peers}
-        costs = {peer: peer_costs(path) for peer, path in files.items()}
+        onnx = {peer: export_peer(peer, IMGSZ, 1, place) for peer in peers}
+        costs = {peer: peer_costs(path) for peer, path in onnx.items()}
+        files = {engine: dict(onnx) for engine in ENGINES}
         builder = Builder(place)
         for model in arguments.models:
             name = Path(model).stem if model.endswith((".yaml", ".yml")) else model
-            files[name] = builder.path(Candidate(name, "network", model, "onnxruntime", IMGSZ))
+            for engine in ENGINES:
+                files[engine][name] = exported(builder, name, model, engine, IMGSZ)
             costs[name] = costs_of(model)
         image = noise(IMGSZ)
         times = {
-            engine: take_turns({name: open_onnx(engine, path, image) for name, path in files.items()}, arguments.rounds)
-            for engine in ENGINES
+            engine: take_turns({name: open_file(engine, path, image) for name, path in own.items()}, arguments.rounds)
+            for engine, own in files.items()
         }
     rows = read_rows(arguments.results)
-    for name in files:
+    for name in costs:
         row = _row(name, costs[name], times)
         print(row, flush=True)
         rows = replace_row(rows, row, ("model",))

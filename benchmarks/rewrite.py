@@ -28,7 +28,7 @@ from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.run import PASSES, run_passes
 from ghostyolo.models.detector import build_model
-from latency import median_ratio, noise, open_onnx, take_turns, write_onnx
+from latency import median_ratio, noise, open_file, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
@@ -107,7 +107,7 @@ def main() -> None:
                 forms[form] = written(module, folder / f"{engine} {form}.onnx", options.imgsz)
             if options.peer:
                 forms[options.peer.stem] = options.peer
-            calls = {form: open_onnx(ENGINES[engine], path, images) for form, path in forms.items()}
+            calls = {form: open_file(ENGINES[engine], path, images) for form, path in forms.items()}
             rows += rows_of(engine, take_turns(calls, options.rounds), options.reference, options.model)
             write_results(
                 options.results, rows, "onnxruntime", "openvino", imgsz=options.imgsz, threads=1, precision="fp32"

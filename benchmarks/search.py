@@ -30,11 +30,10 @@ import yaml
 from accuracy import score, train
 from family import ENGINES, IMGSZ, REFERENCE, costs_of
 from ghostyolo.benchmark.build import Builder
-from ghostyolo.benchmark.candidates import Candidate
 from ghostyolo.benchmark.ultralytics_peer import export_peer
 from ghostyolo.models.names import zoo_config
 from ghostyolo.models.sizing import fill_in
-from latency import median_ratio, noise, open_onnx, take_turns
+from latency import exported, median_ratio, noise, open_file, take_turns
 from report import REPOSITORY, RESULTS, Row, data_root, markdown, read_rows, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "search.md"
@@ -117,16 +116,15 @@ def _latencies(files: dict[tuple[str, str], Path], scales: dict[str, Any], round
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         builder = Builder(place)
-        exported = {
-            str(key): builder.path(Candidate(path.stem, "network", str(path), "onnxruntime", IMGSZ))
-            for key, path in files.items()
-        }
-        exported[REFERENCE] = export_peer(REFERENCE, IMGSZ, 1, place)
+        peer = export_peer(REFERENCE, IMGSZ, 1, place)
         image = noise(IMGSZ)
-        times = {
-            engine: take_turns({name: open_onnx(engine, path, image) for name, path in exported.items()}, rounds)
-            for engine in ENGINES
-        }
+        times = {}
+        for engine in ENGINES:
+            calls = {
+                str(key): open_file(engine, exported(builder, path.stem, str(path), engine, IMGSZ), image)
+                for key, path in files.items()
+            }
+            times[engine] = take_turns({**calls, REFERENCE: open_file(engine, peer, image)}, rounds)
     rows = []
     for (scale, name), path in files.items():
         ratios = {engine: median_ratio(found, str((scale, name)), REFERENCE) for engine, found in times.items()}

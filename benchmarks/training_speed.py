@@ -31,7 +31,7 @@ import yaml
 from processes import run_measured
 from report import RESULTS, Row, data_root, markdown, write_results
 
-MODELS = ["ghostyolo-n:1", "ghostyolo-n:3", "ghostyolo-p:3", "yolov13n-ghostnetv3:1"]
+MODELS = ["ghostyolo-p:1", "ghostyolo-n:1", "ghostyolo-n:3", "ghostyolo-s:1", "ghostyolo-m:1", "yolov13n-ghostnetv3:1"]
 PEERS = ["yolo26n", "yolo11n"]
 COLUMNS = {
     "model": "", "branches": "", "images_per_second": ".1f", "peak_mb": ".0f", "speed_ratio": ".2f",

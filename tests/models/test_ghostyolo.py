@@ -118,7 +118,7 @@ def test_number_of_branches_does_not_change_what_is_deployed():
     assert one == three
 
 
-@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-p-e2e"])
+@pytest.mark.parametrize("name", ["ghostyolo-p", "ghostyolo-n", "ghostyolo-p-e2e"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_one_step_reaches_every_parameter(name, memory_format):
     model = small(name, branches=1).train().to(memory_format=memory_format)
@@ -148,7 +148,8 @@ def test_one_step_reaches_every_parameter(name, memory_format):
 
 
 def test_without_hyperedges_the_neck_has_no_correlation_and_no_tunnel():
-    config = fill_in(zoo_config("ghostyolo-p"))
+    config = fill_in(zoo_config("ghostyolo-n"))
+    assert config.neck.params["hyperedges"] > 0
     neck = config.neck.model_copy(update={"params": {**config.neck.params, "hyperedges": 0}})
     model = build_model(config.model_copy(update={"neck": neck}), num_classes=3)
     assert not any("correlate" in name or "tunnel" in name for name, _ in model.named_parameters())

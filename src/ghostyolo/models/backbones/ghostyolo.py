@@ -1,8 +1,8 @@
 """The backbone of the ghostyolo family: GhostNetV3's modules where they pay (docs/design/family.md).
 
 Two dense convolutions down to 1/4, since Ghost modules move more memory than they save there; then stages that halve
-the map, by a Ghost module or densely, and Ghost bottlenecks, most of them at 1/16 and 1/32. Squeeze-excite and the DFC
-gate only at 1/32, where they cost next to nothing; no gate in ``p``, where even that is felt.
+the map densely (or by a Ghost module), and Ghost bottlenecks, at every scale all at 1/16 and 1/32. Squeeze-excite and
+the DFC gate only at 1/32, where they cost next to nothing; no gate in ``p``, where even that is felt.
 Sources: GhostNetV3 (arXiv 2404.11202), GhostNetV2's gate (2211.12905).
 """
 
@@ -20,12 +20,12 @@ from ghostyolo.nn.slim import DenseStage, GhostStage, relu
 
 DOWNSAMPLINGS = ("ghost", "dense")
 _SCALES: dict[str, dict[str, Any]] = {
-    "p": {"stem": (16, 16), "widths": (32, 64, 160), "depths": (1, 2, 1), "downsample": "ghost", "attention": "none"},
+    "p": {"stem": (8, 16), "widths": (32, 64, 96), "depths": (0, 1, 1), "downsample": "dense", "attention": "none"},
     "n": {"stem": (16, 32), "widths": (48, 80, 160), "depths": (0, 2, 1), "downsample": "dense", "attention": "dfc"},
-    "s": {"stem": (16, 48), "widths": (80, 176, 320), "depths": (2, 4, 3), "downsample": "ghost", "attention": "dfc"},
-    "m": {"stem": (24, 64), "widths": (112, 256, 448), "depths": (2, 5, 4), "downsample": "ghost", "attention": "dfc"},
-    "l": {"stem": (32, 96), "widths": (160, 352, 576), "depths": (3, 6, 5), "downsample": "ghost", "attention": "dfc"},
-    "x": {"stem": (48, 128), "widths": (208, 448, 704), "depths": (4, 8, 6), "downsample": "ghost", "attention": "dfc"},
+    "s": {"stem": (16, 48), "widths": (64, 128, 256), "depths": (0, 3, 3), "downsample": "dense", "attention": "dfc"},
+    "m": {"stem": (24, 64), "widths": (96, 192, 384), "depths": (0, 4, 4), "downsample": "dense", "attention": "dfc"},
+    "l": {"stem": (32, 96), "widths": (144, 288, 512), "depths": (0, 5, 5), "downsample": "dense", "attention": "dfc"},
+    "x": {"stem": (48, 128), "widths": (192, 384, 704), "depths": (0, 6, 6), "downsample": "dense", "attention": "dfc"},
 }
 
 
