@@ -62,7 +62,8 @@ def peer(title: str, name: str, accuracy: str | None = None) -> Detector:
 
 
 DETECTORS = [
-    *(ours(name) for name in ("ghostyolo-p", "ghostyolo-n", "ghostyolo-s", "ghostyolo-m", "ghostyolo-l", "yolov13n-ghostnetv3")),
+    *(ours(f"ghostyolo-{scale}") for scale in ("p", "n", "s", "m", "l")),
+    ours("yolov13n-ghostnetv3"),
     replace(ours("ghostyolo-n-dense"), title="dense control of n"),
     peer("YOLO26-n", REFERENCE),
     peer("YOLO11-n", "yolo11n"),
