@@ -11,8 +11,6 @@ import pytest
 
 from ghostyolo.benchmark import energy
 from ghostyolo.benchmark.machine import describe_machine, machine_line, usable_cores
-from ghostyolo.benchmark.memory import PeakMemory
-
 
 _HELD = """
 import numpy as np
