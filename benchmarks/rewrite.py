@@ -4,7 +4,7 @@
     python benchmarks/rewrite.py --front [mine.yaml ghostyolo-n]
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
-All forms run once a round, round after round, in one process; ratios are medians over the rounds of one form's time to
+All forms take turns, round after round, in one process; ratios are medians over the rounds of one form's time to
 the reference's in the same round. ``--peer`` adds a file that somebody else exported. Writes ``results/rewrite.json``
 and the table of passes in docs/design/rewrite.md. ``--front`` leaves no pass out and adds other detectors in their
 rewritten form, by default those in ``front`` and ghostyolo-n: ``results/rewrite_front.json`` and the other table.
