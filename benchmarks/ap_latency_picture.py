@@ -81,7 +81,7 @@ def _scale(axes: Any, points: list[Point]) -> None:
 
     latencies, scores = [point.latency for point in points], [point.AP for point in points]
     axes.set_xscale("log")
-    axes.set_xlim(min(latencies) / 1.5, max(latencies) * 1.5)
+    axes.set_xlim(min(latencies) / 1.5, max(latencies) * 1.7)
     ticks = [tick for tick in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if axes.get_xlim()[0] <= tick]
     ticks = [tick for tick in ticks if tick <= axes.get_xlim()[1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
