@@ -1,8 +1,9 @@
 """The blocks of the ghostyolo family: Ghost modules where they pay, and none where they do not.
 
 A Ghost module makes the cheap half of its maps with a depthwise convolution. That buys channels at 1/16 and 1/32, and
-moves memory for nothing at 1/2 and 1/4 (docs/design/family.md has the measurements). All widths are multiples of 16,
-so that both halves fill whole vectors, and all activations are ReLU, which engines fuse into convolutions.
+moves memory for nothing at 1/2 and 1/4 (docs/design/family.md has the measurements). All widths are multiples of 16
+(but the 8 channels of ``p`` at 1/2), so that both halves fill whole vectors, and all activations are ReLU, which
+engines fuse into convolutions.
 
 Shapes: (B, C, H, W) in and out. ``branches`` is the number of re-parameterized branches in training, ``dense_branches``
 that of dense 3x3 convolutions, each of which costs a training step as much as the convolution itself.
