@@ -30,11 +30,12 @@ from ghostyolo.errors import GhostYoloError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.files import write_text
-from processes import run_measured
+from processes import run_measured, side_by_side
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 KEYS = ("model", "data", "imgsz", "epochs", "seed")
+DESCRIBED = "peer.yaml"
 COLUMNS = {
     "model": "", "data": "", "imgsz": "d", "epochs": "d", "seed": "d", "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
 }  # fmt: skip
@@ -70,9 +71,9 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     ]
 
 
-def copy_in_yolo_layout(source: Path, folder: Path) -> Path:
-    """Copy train and val once, whole; return the YAML that the peer reads. An unfinished copy is made again."""
-    described = folder / "peer.yaml"
+def copy_in_yolo_layout(source: Path, folder: Path) -> None:
+    """Copy train and val once, whole, with the YAML that the peer reads. An unfinished copy is made again."""
+    described = folder / DESCRIBED
     if not described.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         data = load_dataset(source)
@@ -84,12 +85,22 @@ def copy_in_yolo_layout(source: Path, folder: Path) -> Path:
             "names": dict(enumerate(data.class_names)),
         }
         write_text(described, yaml.safe_dump(content, sort_keys=False))
-    return described
+
+
+def finished(cell: Cell, args: argparse.Namespace) -> bool:
+    """Train a cell, or go on with it, where that is asked for; return whether there are detections to score."""
+    detections = cell.folder(args.runs) / "detections.json"
+    if not detections.is_file():
+        if args.score_only:
+            print(f"{detections.parent} is not finished: left out", flush=True)
+            return False
+        train(cell, args)
+    return True
 
 
 def train(cell: Cell, args: argparse.Namespace) -> None:
     """Train a cell, or go on with it, and detect, in the peers' environment."""
-    described = copy_in_yolo_layout(args.data_root / cell.data, args.runs / "data" / cell.data)
+    described = args.runs / "data" / cell.data / DESCRIBED
     folder = cell.folder(args.runs)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"training {folder}", flush=True)
@@ -98,7 +109,7 @@ def train(cell: Cell, args: argparse.Namespace) -> None:
     script = Path(__file__).with_name("peer_train.py")
     run_measured(
         [args.peer_python, str(script), f"{cell.model}.yaml", str(described), str(folder), *options,
-         "--device", args.device],
+         "--device", args.device, "--workers", str(args.workers)],
         folder / "log.txt",
         args.threads,
     )  # fmt: skip
@@ -159,6 +170,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, help="default: the recipe's")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="as the package calls it: cpu, 0, ...")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures; 0: the training one")
+    parser.add_argument("--jobs", type=int, default=1, help="cells that train at the same time")
     parser.add_argument("--data-root", type=Path, default=data_root())
     parser.add_argument("--runs", type=Path, default=Path("runs/peer_accuracy"))
     parser.add_argument("--results", type=Path, default=RESULTS / "peer_accuracy.json")
@@ -173,16 +186,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    rows = read_rows(args.results)
-    for cell in cells(args):
-        folder = cell.folder(args.runs)
-        if not (folder / "detections.json").is_file():
-            if args.score_only:
-                print(f"{folder} is not finished: left out", flush=True)
-                continue
-            train(cell, args)
-        rows = replace_row(rows, row_of(cell, folder, load_dataset(args.data_root / cell.data)), KEYS)
-        write_results(args.results, rows, "faster-coco-eval")
+    rows, wanted = read_rows(args.results), cells(args)
+    if not args.score_only:
+        for data in args.data:
+            copy_in_yolo_layout(args.data_root / data, args.runs / "data" / data)
+    for cell, there in zip(wanted, side_by_side(lambda cell: finished(cell, args), wanted, args.jobs), strict=True):
+        if there:
+            row = row_of(cell, cell.folder(args.runs), load_dataset(args.data_root / cell.data))
+            rows = replace_row(rows, row, KEYS)
+            write_results(args.results, rows, "faster-coco-eval")
     print(markdown(rows, COLUMNS))
 
 

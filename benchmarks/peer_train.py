@@ -3,8 +3,8 @@
     PEER_PYTHON peer_train.py MODEL.yaml DATA.yaml OUT --imgsz 320 --epochs 100 --batch 16 --seed 0 --threads 1
 
 Runs in that package's environment, through its public interface, and imports nothing of ours. From scratch, with the
-package's own settings but for those above; pictures are read in the training process, and nothing is plotted. Given
-again after an interruption it goes on after the last epoch that the package saved. Writes into OUT:
+package's own settings but for those above; in float32 on a GPU too, as on a CPU and as ours, and nothing is plotted.
+Given again after an interruption it goes on after the last epoch that the package saved. Writes into OUT:
 
 - ``epochs.json``: of each epoch its seconds in batches, its seconds with validation, the process's peak MB (with both);
 - ``detections.json``: what the package's ``predict`` finds with its own best checkpoint in each picture of the val
@@ -87,7 +87,7 @@ def train(args: argparse.Namespace, log: EpochLog) -> Path:
     if not going_on:
         detector.train(
             data=str(args.data.resolve()), imgsz=args.imgsz, epochs=args.epochs, batch=args.batch, seed=args.seed,
-            device=args.device, pretrained=False, workers=0, plots=False,
+            device=args.device, pretrained=False, workers=args.workers, amp=False, plots=False,
             project=str(args.out.resolve()), name="train", exist_ok=True,
         )  # fmt: skip
     elif detector.ckpt["epoch"] >= 0:  # the package writes -1 when it ends, which may be before the last epoch
@@ -122,6 +122,7 @@ def main() -> None:
     for name in ("imgsz", "epochs", "batch", "seed", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures; 0: this one")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.update(YOLO_CONFIG_DIR=str(args.out.resolve()), YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")

@@ -1,11 +1,40 @@
-"""Run a command as a process of its own and see how much memory it took at most."""
+"""Run commands as processes of their own: several at once, or one with a look at how much memory it took at most."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """``work`` of each item in their order, ``jobs`` of them at the same time; it starts processes and waits for them.
+
+    At the first failure, or Ctrl-C, no further item begins; those that run are waited for.
+    """
+    pool, failed = ThreadPoolExecutor(jobs), Event()
+
+    def unless_failed(item: Item) -> Result:
+        if failed.is_set():
+            raise CancelledError
+        try:
+            return work(item)
+        except BaseException:
+            failed.set()
+            raise
+
+    try:
+        yield from pool.map(unless_failed, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_measured(command: list[str], log: Path, threads: int) -> float:
