@@ -64,6 +64,7 @@ def peer(title: str, name: str, accuracy: str | None = None) -> Detector:
 DETECTORS = [
     *(ours(f"ghostyolo-{scale}") for scale in ("p", "n", "s", "m", "l")),
     ours("yolov13n-ghostnetv3"),
+    replace(ours("yolov13n"), title="YOLOv13-N, our training"),
     replace(ours("ghostyolo-n-dense"), title="dense control of n"),
     peer("YOLO26-n", REFERENCE),
     peer("YOLO11-n", "yolo11n"),
