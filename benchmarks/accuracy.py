@@ -26,10 +26,10 @@ from processes import side_by_side
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-KEYS = ("model", "data", "imgsz", "epochs", "seed", "branches", "lr")
+KEYS = ("model", "data", "imgsz", "epochs", "seed", "branches", "lr", "close_mosaic")
 COLUMNS = {
     "model": "", "data": "", "imgsz": "d", "epochs": "d", "seed": "d", "branches": "", "lr": ".4f",
-    "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
+    "close_mosaic": "d", "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
 }  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def score(folder: Path, root: Path) -> Row:
         "seed": recipe["seed"],
         "branches": params.get("branches"),
         "lr": recipe["lr"],
+        "close_mosaic": recipe["close_mosaic"],
         "AP": round(metrics["AP"], 4),
         "AP50": round(metrics["AP50"], 4),
         "minutes": round(results["training_seconds"] / 60, 1),
