@@ -7,8 +7,8 @@ A cell is one model, data set, number of branches and seed. Finished cells are k
 its last epoch, so the same command may be given again and again. ``--score`` adds runs that were trained by hand.
 Scores are of best.safetensors on the val split; the best epoch was chosen on that split too, as is usual, so they
 flatter a little, all models alike. Recipes: benchmarks/recipes/NAME.yaml. Options after ``--`` go to ``ghostyolo
-train``: ``-- --threads 1 --device cuda``. Small networks leave most of a GPU idle: ``--jobs 12`` trains as many cells
-at a time (16 cores and an H200 took 11 to 16).
+train``: ``-- --threads 1 --device cuda``. Small networks leave most of a GPU idle: ``--jobs 12`` trains twelve
+cells at a time (11 to 16 ran well on an H200 with 16 cores).
 """
 
 from __future__ import annotations

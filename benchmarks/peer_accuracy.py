@@ -87,8 +87,8 @@ def copy_in_yolo_layout(source: Path, folder: Path) -> None:
         write_text(described, yaml.safe_dump(content, sort_keys=False))
 
 
-def finished(cell: Cell, args: argparse.Namespace) -> bool:
-    """Train a cell, or go on with it, where that is asked for; return whether there are detections to score."""
+def complete(cell: Cell, args: argparse.Namespace) -> bool:
+    """Train a cell that is not finished, unless ``--score-only``; return whether there are detections to score."""
     detections = cell.folder(args.runs) / "detections.json"
     if not detections.is_file():
         if args.score_only:
@@ -190,7 +190,7 @@ def main() -> None:
     if not args.score_only:
         for data in args.data:
             copy_in_yolo_layout(args.data_root / data, args.runs / "data" / data)
-    for cell, there in zip(wanted, side_by_side(lambda cell: finished(cell, args), wanted, args.jobs), strict=True):
+    for cell, there in zip(wanted, side_by_side(lambda cell: complete(cell, args), wanted, args.jobs), strict=True):
         if there:
             row = row_of(cell, cell.folder(args.runs), load_dataset(args.data_root / cell.data))
             rows = replace_row(rows, row, KEYS)
