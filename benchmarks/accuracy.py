@@ -4,7 +4,8 @@
     python benchmarks/accuracy.py --score runs/bccd runs/neu-det
 
 A cell is one model, data set, number of branches and seed. Finished cells are kept, an interrupted one goes on after
-its last epoch, so the same command may be given again and again. ``--score`` adds runs that were trained by hand.
+its last epoch, so the same command may be given again and again; one that was trained otherwise (another rate, say)
+is an error. ``--score`` adds runs that were trained by hand.
 Scores are of best.safetensors on the val split; the best epoch was chosen on that split too, as is usual, so they
 flatter a little, all models alike. Recipes: benchmarks/recipes/NAME.yaml. Options after ``--`` go to ``ghostyolo
 train``: ``-- --threads 1 --device cuda``. Small networks leave most of a GPU idle: ``--jobs 12`` trains twelve
@@ -48,15 +49,15 @@ def train(
     more: list[str],
     recipe: str | None = None,
 ) -> Path:
-    """Train a cell, go on with it, or do nothing where it is finished; return its folder.
+    """Train a cell, or go on with it; return its folder.
+
+    A finished one is gone on with too: nothing is left to do, but another recipe, model or data set is an error.
 
     Args:
         model: a name, or a YAML file.
         recipe: in ``recipes``; default: the data set's own.
     """
     folder = runs / f"{data}-{Path(model).stem}-{'default' if branches is None else branches}-seed{seed}"
-    if (folder / "results.json").is_file():
-        return folder
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
     count = ["--branches", branches] if branches is not None else []
     ghostyolo(

@@ -8,7 +8,8 @@
 1. Latency: every candidate of ``candidates.yaml`` beside YOLO26-n, as family.py measures (640 px, 80 classes, one
    thread, ONNX Runtime and OpenVINO, medians of paired ratios).
 2. Accuracy: candidates within their scale's limit in both engines are trained from scratch on BCCD by
-   ``recipes/bccd_search.yaml``, with one branch, as accuracy.py does; finished runs are kept.
+   ``recipes/bccd_search.yaml``, with one branch, as accuracy.py does; finished runs are kept. AP that was reached by
+   another recipe than the file's of today is forgotten.
 
 Marked is the candidate of highest mean AP among those within the limit of its scale, and those lower by less than twice
 the standard error of the difference (noise pooled over the scale's candidates, from two seeds on), which the search
@@ -19,6 +20,7 @@ does not tell from it. ghostyolo-SCALE changes only where "as it is" is told apa
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import tempfile
@@ -27,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from accuracy import score, train
+from accuracy import RECIPES, score, train
 from family import ENGINES, IMGSZ, REFERENCE, costs_of
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.ultralytics_peer import export_peer
@@ -60,8 +62,9 @@ def main() -> None:
     declared = yaml.safe_load(arguments.candidates.read_text(encoding="utf-8"))
     scales = {scale: declared[scale] for scale in arguments.scales or declared}
     order = [(scale, name) for scale, group in declared.items() for name in group["candidates"]]
+    recipe = yaml.safe_load((RECIPES / f"{RECIPE}.yaml").read_text(encoding="utf-8"))
     # Rows of candidates that are declared no more are dropped.
-    rows = [row for row in read_rows(arguments.results) if (row["scale"], row["candidate"]) in order]
+    rows = [row for row in _read(arguments.results, recipe) if (row["scale"], row["candidate"]) in order]
     files = {
         (scale, name): _declare(scale, name, change, arguments.runs / "models")
         for scale, group in scales.items()
@@ -75,7 +78,7 @@ def main() -> None:
         _choose(kept)
         write_results(
             arguments.results, kept, "onnxruntime", "openvino", "torch", "ultralytics-opencv-headless",
-            threads=1, batch=1, imgsz=IMGSZ, rounds=arguments.rounds, reference=REFERENCE, data=DATA, recipe=RECIPE,
+            threads=1, batch=1, imgsz=IMGSZ, rounds=arguments.rounds, reference=REFERENCE, data=DATA, recipe=recipe,
         )  # fmt: skip
         return kept
 
@@ -96,6 +99,15 @@ def main() -> None:
     print(markdown(table, COLUMNS))
     if arguments.results == RESULTS / "search.json":
         write_between(PAGE, "candidates", markdown(table, COLUMNS))
+
+
+def _read(results: Path, recipe: dict[str, Any]) -> list[Row]:
+    """Rows of before, without their AP where another recipe reached it."""
+    rows = read_rows(results)
+    if rows and json.loads(results.read_text(encoding="utf-8")).get("recipe") != recipe:
+        print(f"{results}: its APs are of another recipe than {RECIPE}.yaml, and are left out", flush=True)
+        rows = [{**row, "APs": {}} for row in rows]
+    return rows
 
 
 def _declare(scale: str, name: str, change: dict[str, dict[str, Any]], folder: Path) -> Path:
@@ -146,7 +158,7 @@ def _with_ap(row: Row, before: list[Row]) -> Row:
     """The row with the AP that it had before, unless its name stands for another network now."""
     same = ("scale", "candidate", "params, M", "FLOPs, G")
     for old in before:
-        if "APs" in old and all(old[key] == row[key] for key in same):
+        if old.get("APs") and all(old[key] == row[key] for key in same):
             return {**row, "APs": old["APs"]}
     return row
 
