@@ -27,10 +27,12 @@ from processes import side_by_side
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-KEYS = ("model", "data", "imgsz", "epochs", "seed", "branches", "lr", "close_mosaic")
+# Ways of training a model; rows of different ones are kept beside each other.
+WAYS = ("branches", "lr", "close_mosaic", "scale")
+KEYS = ("model", "data", "imgsz", "epochs", "seed", *WAYS)
 COLUMNS = {
     "model": "", "data": "", "imgsz": "d", "epochs": "d", "seed": "d", "branches": "", "lr": ".4f",
-    "close_mosaic": "d", "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
+    "close_mosaic": "d", "scale": "", "AP": ".3f", "AP50": ".3f", "minutes": ".0f",
 }  # fmt: skip
 
 
@@ -88,6 +90,7 @@ def score(folder: Path, root: Path) -> Row:
         "branches": params.get("branches"),
         "lr": recipe["lr"],
         "close_mosaic": recipe["close_mosaic"],
+        "scale": recipe["augment"]["scale"],
         "AP": round(metrics["AP"], 4),
         "AP50": round(metrics["AP50"], 4),
         "minutes": round(results["training_seconds"] / 60, 1),

@@ -5,10 +5,10 @@
 
 Nothing is measured: results of four other scripts are joined by model. family.json: parameters, FLOPs, and latency as
 a multiple of YOLO26-n's. accuracy.json (ours) and peer_accuracy.json: AP, mean over the seeds, at the data set's
-recipe's size and epochs alone; ours at the number of branches, the learning rate and the epochs without mosaic with
-the highest mean, since none costs anything after deployment. training_speed.json: seconds and memory of training as
-multiples of YOLO26-n's, at the number of branches whose AP is shown (BCCD's where both are). A dash where nothing was
-measured.
+recipe's size and epochs alone; ours trained in the way (branches, learning rate, epochs without mosaic, range of
+scales) that has most seeds, of those the highest mean, since none costs anything after deployment. training_speed.json:
+seconds and memory of training as multiples of YOLO26-n's, at the number of branches whose AP is shown (BCCD's where
+both are). A dash where nothing was measured.
 
 YOLOv13-N's row has the cost and latency of our exact copy, and the accuracy of the released package; the copy's own
 accuracy, trained as ours are, has a row beside it.
@@ -22,14 +22,15 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from accuracy import RECIPES, WAYS
 from ap_latency_picture import Point, draw
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, write_between
 
 PICTURE = REPOSITORY / "docs" / "images" / "ap-latency.png"
-RECIPES = Path(__file__).resolve().parent / "recipes"
 DATA = {"bccd": "BCCD", "neu-det": "NEU-DET"}
 REFERENCE = "yolo26n"
 
@@ -100,15 +101,15 @@ class Accuracy:
 
 
 def best_accuracy(rows: list[Row], model: str, data: str) -> Accuracy | None:
-    """The highest mean AP over the ways it was trained, at the size and epochs of the data set's recipe."""
+    """The highest mean AP over the ways it was trained with most seeds, at the size and epochs of the data's recipe."""
     recipe = yaml.safe_load((RECIPES / f"{data}.yaml").read_text(encoding="utf-8"))
     wanted = {"model": model, "data": data, "imgsz": recipe["imgsz"], "epochs": recipe["epochs"]}
-    found: dict[tuple[int | None, float | None, int | None], list[float]] = defaultdict(list)
+    found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows:
         if all(row.get(key) == value for key, value in wanted.items()):
-            found[row.get("branches"), row.get("lr"), row.get("close_mosaic")].append(row["AP"])
+            found[tuple(row.get(key) for key in WAYS)].append(row["AP"])
     means = [Accuracy(statistics.mean(values), len(values), branches) for (branches, *_), values in found.items()]
-    return max(means, key=lambda one: one.AP, default=None)
+    return max(means, key=lambda one: (one.seeds, one.AP), default=None)
 
 
 def training_cost(rows: list[Row], model: str, branches: int | None) -> tuple[float | None, float | None]:
