@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ghostyolo._version import __version__
+
 __all__ = ["Detector", "GhostYoloError", "__version__", "add_branches", "fold", "list_models", "load"]
 
 if TYPE_CHECKING:

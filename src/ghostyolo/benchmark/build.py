@@ -90,7 +90,7 @@ class Builder:
     def _load(self, candidate: Candidate) -> tuple[DetectionModel, ModelMetadata]:
         import torch
 
-        from ghostyolo import __version__
+        from ghostyolo._version import __version__
         from ghostyolo.metadata import ModelMetadata
         from ghostyolo.models import build_model
         from ghostyolo.models.weights import load_checkpoint

@@ -51,7 +51,7 @@ def _register() -> None:
 
 def _version(show: bool) -> None:
     if show:
-        from ghostyolo import __version__
+        from ghostyolo._version import __version__
 
         typer.echo(f"ghostyolo {__version__}")
         raise typer.Exit()

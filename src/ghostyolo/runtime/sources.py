@@ -205,7 +205,7 @@ def _pil_to_image(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _download(url: str) -> bytes:
-    from ghostyolo import __version__
+    from ghostyolo._version import __version__
 
     try:
         # Some servers refuse Python's own user agent.

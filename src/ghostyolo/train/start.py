@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ghostyolo import __version__
+from ghostyolo._version import __version__
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError

@@ -10,7 +10,7 @@ import timm.optim
 import torch
 from rich.console import Console
 
-from ghostyolo import __version__
+from ghostyolo._version import __version__
 from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata

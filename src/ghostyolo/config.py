@@ -1,0 +1,145 @@
+"""Typed settings, and the YAML and KEY=VALUE texts that fill them.
+
+A setting has one name as a flag, in YAML and in Python. Errors are one line: the key, what was given, what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ghostyolo.errors import ConfigError, suggest
+
+Options = dict[str, Any]
+M = TypeVar("M", bound="StrictModel")
+
+
+class StrictModel(BaseModel):
+    """A frozen model that refuses unknown keys, other types and numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def from_dict(cls: type[M], values: Mapping[str, Any], where: str) -> M:
+        """Validate options by name; None means "as by default".
+
+        Args:
+            values: options, mappings inside for models inside.
+            where: what the error begins with, such as a file's name.
+
+        Raises:
+            ConfigError: a missing or unknown key (with the nearest valid one), or a wrong or impossible value.
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first_error(error, cls)}") from error
+
+
+def read_yaml(path: str | Path, what: str) -> Options:
+    """Read a YAML file of ``key: value`` lines; an empty file has none.
+
+    Args:
+        path: the file.
+        what: the file's part in the error, such as ``"recipe"``.
+
+    Raises:
+        ConfigError: missing, not YAML, no mapping, or a key that stands there twice.
+    """
+    try:
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the {what} {path} is not YAML: {str(error).splitlines()[0]}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"the {what} {path} must be 'key: value' lines, not {type(values).__name__}")
+    return {str(key): value for key, value in values.items()}
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML text in which 1e-3 is a number and a key stands once.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+        ConfigError: a key stands there twice.
+    """
+    return yaml.load(text, _Loader)
+
+
+def parse_assignment(text: str, flag: str, several: bool = False) -> tuple[str, Any]:
+    """Split ``key=value``, or ``key=value,value`` into a key and a list.
+
+    Raises:
+        ConfigError: a text of another form.
+    """
+    key, equals, value = text.partition("=")
+    form = "KEY=VALUE,VALUE,..." if several else "KEY=VALUE"
+    if not equals or not key or (several and not value):
+        raise ConfigError(f"{flag} {text}: write {form}")
+    try:
+        return key, parse_yaml(f"[{value}]" if several else value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag} {text}: write {form}") from error
+
+
+def merge_options(options: Mapping[str, Any], changes: Mapping[str, Any]) -> Options:
+    """Return options with changes in their place; mappings inside are merged key by key."""
+    result = dict(options)
+    for key, value in changes.items():
+        held = result.get(key)
+        result[key] = merge_options(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return result
+
+
+def spread_dots(options: Mapping[str, Any]) -> Options:
+    """Return ``{"augment.scale": 1}`` as ``{"augment": {"scale": 1}}``."""
+    result: Options = {}
+    for key, value in options.items():
+        head, dot, rest = key.partition(".")
+        result = merge_options(result, {head: spread_dots({rest: value})} if dot else {key: value})
+    return result
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML readers keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        doubled = next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None)
+        if doubled is not None:
+            raise ConfigError(f"'{doubled}' is there twice, line {node.start_mark.line + 1} and after: rename one")
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where 1e-3 without a dot is text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _first_error(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        holder = model
+        for part in place[:-1]:
+            inner = holder.model_fields[part].annotation if part in holder.model_fields else None
+            holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
+        return f"unknown key '{key}': {suggest(place[-1], holder.model_fields)}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not key:  # of the whole, not of one key
+        return message
+    return f"'{key}' is {first['input']!r}: {message}"
