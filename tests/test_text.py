@@ -109,7 +109,7 @@ def test_yaml_of_names_keeps_them_as_text():
 def test_yaml_in_utf_16_is_read_and_in_gbk_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes("lr: 0.1".encode("utf-16"))
     assert read_yaml(tmp_path / "a.yaml", "recipe") == {"lr": 0.1}
-    (tmp_path / "a.yaml").write_bytes("name: 猫".encode("gbk"))
+    (tmp_path / "a.yaml").write_bytes("name: 猫狗".encode("gbk"))
     with pytest.raises(ConfigError, match=r"the recipe .*a\.yaml is not UTF-8 text \(it looks like GBK\)"):
         read_yaml(tmp_path / "a.yaml", "recipe")
 
