@@ -14,6 +14,7 @@ import unicodedata
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def decode(data: bytes, where: str | PathLike[str]) -> str:
     if encoding == "utf-8" and len(data) > 1 and b"\x00" in data[:2]:
         encoding = "utf-16-le" if data[1] == 0 else "utf-16-be"  # without a mark, but text begins with no NUL
     try:
-        return data.decode(encoding)
+        # Where marked files were joined, marks stand inside the text too; they show nothing and mean nothing.
+        return data.decode(encoding).replace("\ufeff", "")
     except UnicodeDecodeError as error:
         likely = _likely(data) if encoding == "utf-8" else f"{encoding}, but damaged"
         raise TextError(where, f"is not UTF-8 text (it looks like {likely}): save it as UTF-8") from error
@@ -133,9 +135,6 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._exact = frozenset(names)
-        self._alike: dict[str, list[str]] = {}
-        for name in sorted(self._exact):
-            self._alike.setdefault(name_key(name), []).append(name)
 
     def find(self, name: str) -> str | None:
         """Return this very name, else the only one that is spelled alike, else None."""
@@ -143,6 +142,13 @@ class Names:
             return name
         alike = self._alike.get(name_key(name), [])
         return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _alike(self) -> dict[str, list[str]]:
+        alike: dict[str, list[str]] = {}
+        for name in sorted(self._exact):
+            alike.setdefault(name_key(name), []).append(name)
+        return alike
 
     def __len__(self) -> int:
         return len(self._exact)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,8 +67,36 @@ def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pix
     return _fit_channels(pixels, channels, where)
 
 
-def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (width, height) in pixels after EXIF rotation, from the header alone.
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a picture's header says.
+
+    Attributes:
+        width, height: pixels after EXIF rotation.
+        orientation: EXIF value 1 to 8; from 5 on the file stores the sides the other way round.
+        deep: whether a value has more than 8 bits.
+        frames: pictures in the file, of which the first is read.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+    deep: bool = False
+    frames: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) after EXIF rotation."""
+        return self.width, self.height
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) as the file stores them."""
+        return (self.height, self.width) if self.orientation >= 5 else self.size
+
+
+def read_image_info(path: str | os.PathLike[str]) -> ImageInfo:
+    """Read the header alone.
 
     Raises:
         DataError: the file is missing or is no picture.
@@ -77,31 +106,40 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         with open(path, "rb") as file:
             header = read_header(file)
             if header is not None:
-                return header.upright_size
+                return ImageInfo(*header.upright_size, header.orientation, header.bit_depth > 8)
             file.seek(0)
-            return _size_of_other(file, where)
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
+            return _info_of_other(file, where)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _size_of_other(file: BinaryIO, where: str) -> tuple[int, int]:
+def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) in pixels after EXIF rotation, as :func:`read_image_info`."""
+    return read_image_info(path).size
+
+
+def _info_of_other(file: BinaryIO, where: str) -> ImageInfo:
     if file.read(6) == b"\x93NUMPY":
         file.seek(0)
-        height, width = _decode_npy(file.read(), where).shape[:2]
-        return int(width), int(height)
+        pixels = _decode_npy(file.read(), where)
+        return ImageInfo(int(pixels.shape[1]), int(pixels.shape[0]), deep=pixels.dtype != np.uint8)
     file.seek(0)
     try:
         _refuse_unread(where)
         with Image.open(file) as image:
-            if image.getexif().get(0x0112, 1) == 1:
-                return image.size
+            orientation = image.getexif().get(0x0112, 1)
+            width, height = image.size
+            info = ImageInfo(width, height, 1, image.mode.startswith(("I", "F")), getattr(image, "n_frames", 1))
     except Exception as error:  # Pillow's readers raise nearly any kind on a broken file
         raise _undecodable(where, error) from error
+    if orientation == 1:
+        return info
     # Pillow's versions differ in whether a rotated TIFF's header size is already turned, so these few are
     # decoded.
     file.seek(0)
     height, width = _decode_pillow(file.read(), where).shape[:2]
-    return int(width), int(height)
+    turned = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+    return replace(info, width=int(width), height=int(height), orientation=turned)
 
 
 def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
@@ -111,8 +149,8 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
         where = str(source)
         try:
             data = Path(source).read_bytes()
-        except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not data:
         raise DataError(f"{where} cannot be decoded: the file is empty")
     return where, data

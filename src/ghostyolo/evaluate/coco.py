@@ -160,9 +160,7 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def _annotations(
-    boxes_xyxy: np.ndarray, areas: np.ndarray, labels: np.ndarray, image_id: int
-) -> list[dict[str, Any]]:
+def _annotations(boxes_xyxy: np.ndarray, areas: np.ndarray, labels: np.ndarray, image_id: int) -> list[dict[str, Any]]:
     """COCO's dictionaries, in float64 so that areas and overlaps are those of pycocotools."""
     boxes = boxes_xyxy.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
@@ -189,9 +187,7 @@ def _accumulate(added: list[tuple[ImageRecord, ImageDetections]], class_count: i
         for annotation, ignored in zip(objects, record.ignore.tolist(), strict=True):
             annotation["iscrowd"] = int(ignored)
         truth += objects
-        results = _annotations(
-            detections.boxes_xyxy, box_areas(detections.boxes_xyxy), detections.labels, image_id
-        )
+        results = _annotations(detections.boxes_xyxy, box_areas(detections.boxes_xyxy), detections.labels, image_id)
         for annotation, score in zip(results, detections.scores.tolist(), strict=True):
             annotation["score"] = score
         found += results
