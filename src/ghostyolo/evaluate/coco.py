@@ -2,10 +2,10 @@
 
 Conventions, as in https://cocodataset.org/#detection-eval: AP is the mean over IoU thresholds 0.50:0.05:0.95
 of the precision at 101 recall points, averaged over the classes that have objects; at most 100 detections a
-class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is the stated one (COCO's is the
-mask's), else its box's. An object of ``ImageRecord.ignore`` is neither demanded nor are detections on it punished:
-in a crowd (COCO) those that lie in it by the threshold's share of their own area, on a difficult object (VOC)
-those that reach the threshold as IoU.
+class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is the stated one
+(COCO's is the mask's), else its box's. An object of ``ImageRecord.ignore`` is neither demanded nor are detections
+on it punished: in a crowd (COCO) those that lie in it by the threshold's share of their own area, on a difficult
+object (VOC) those that reach the threshold as IoU.
 
 A figure that is undefined, such as the AP of small objects where there are none, is None (pycocotools: -1).
 """
@@ -160,9 +160,7 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def _annotations(
-    boxes_xyxy: np.ndarray, areas: np.ndarray, labels: np.ndarray, image_id: int
-) -> list[dict[str, Any]]:
+def _annotations(boxes_xyxy: np.ndarray, areas: np.ndarray, labels: np.ndarray, image_id: int) -> list[dict[str, Any]]:
     """COCO's dictionaries, in float64 so that areas and overlaps are those of pycocotools."""
     boxes = boxes_xyxy.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
@@ -189,9 +187,7 @@ def _accumulate(added: list[tuple[ImageRecord, ImageDetections]], class_count: i
         for annotation, ignored in zip(objects, record.ignore.tolist(), strict=True):
             annotation["iscrowd"] = int(ignored)
         truth += objects
-        results = _annotations(
-            detections.boxes_xyxy, box_areas(detections.boxes_xyxy), detections.labels, image_id
-        )
+        results = _annotations(detections.boxes_xyxy, box_areas(detections.boxes_xyxy), detections.labels, image_id)
         for annotation, score in zip(results, detections.scores.tolist(), strict=True):
             annotation["score"] = score
         found += results
