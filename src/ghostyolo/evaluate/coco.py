@@ -2,10 +2,10 @@
 
 Conventions, as in https://cocodataset.org/#detection-eval: AP is the mean over IoU thresholds 0.50:0.05:0.95
 of the precision at 101 recall points, averaged over the classes that have objects; at most 100 detections a
-class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is the stated one (COCO's is the
-mask's), else its box's. An object of ``ImageRecord.ignore`` is neither demanded nor are detections on it punished:
-in a crowd (COCO) those that lie in it by the threshold's share of their own area, on a difficult object (VOC)
-those that reach the threshold as IoU.
+class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is the stated one
+(COCO's is the mask's), else its box's. An object of ``ImageRecord.ignore`` is neither demanded nor are detections
+on it punished: in a crowd (COCO) those that lie in it by the threshold's share of their own area, on a difficult
+object (VOC) those that reach the threshold as IoU.
 
 A figure that is undefined, such as the AP of small objects where there are none, is None (pycocotools: -1).
 """
