@@ -96,6 +96,7 @@ class ModelMetadata(BaseModel):
     in_channels: int = Field(default=3, gt=0)
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
+    pixel_range: tuple[float, float] | None = None
     resize: Literal["area", "bilinear"] = "bilinear"
     deployed: bool = False
     nms: bool = True

@@ -2,10 +2,11 @@
 
 What happens to unusual pictures:
     EXIF orientation is applied. Alpha is dropped (the colours below it are kept), as OpenCV does. CMYK and
-    palettes become RGB. Of animations and multi-page files the first picture is taken. 16-bit pictures are
-    scaled by the smallest range of 8, 10, 12, 14 or 16 bits that holds their largest value, since cameras
-    store 10 to 14 bits in 16-bit files; floating point is taken as 0..1, or stretched from its minimum to
-    its maximum when it goes beyond. More than three channels come from ``.npy`` files of (H, W, C) uint8 or
+    palettes become RGB. Of animations and multi-page files the first picture is taken. Pictures of more than
+    8 bits are scaled by the range that is given, one for a data set and the model that learned from it. Without
+    one, that is the smallest range of 8, 10, 12, 14 or 16 bits that holds nearly all values, since cameras store
+    10 to 14 bits in 16-bit files; floating point is taken as 0..1, or from its least to its largest value when it
+    goes beyond. More than three channels come from ``.npy`` files of (H, W, C) uint8 or
     uint16.
 """
 
@@ -15,6 +16,7 @@ import io
 import os
 import warnings
 from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,15 +38,23 @@ IMAGE_SUFFIXES = UNREAD_SUFFIXES | frozenset(
     )
 )
 
+_JPEG_END = b"\xff\xd9"
+
 Pixels = npt.NDArray[np.uint8]
+PixelRange = tuple[float, float]
+# Of so many values one may lie outside of a range: a few hot pixels must not darken a picture.
+_OUTLIERS = 2000
 
 
-def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pixels:
+def read_image(
+    source: str | os.PathLike[str] | bytes, channels: int = 3, pixel_range: PixelRange | None = None
+) -> Pixels:
     """Decode a picture.
 
     Args:
         source: a file, or the bytes of one.
         channels: 3 for RGB, 1 for grey; other numbers only from ``.npy`` files that have as many.
+        pixel_range: of more than 8 bits, the values that are black and white; see :func:`common_range`.
 
     Returns:
         (H, W, channels) uint8, contiguous.
@@ -53,18 +63,32 @@ def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pix
         DataError: missing, broken, truncated, or with the wrong number of channels.
     """
     where, data = _read_bytes(source)
+    return _fit_channels(to_uint8(_decode(data, channels, where), pixel_range), channels, where)
+
+
+def common_range(paths: Iterable[str | os.PathLike[str]]) -> PixelRange | None:
+    """Return the range that holds nearly all values of all pictures; None where none can be read."""
+    ranges = []
+    for path in paths:
+        try:
+            where, data = _read_bytes(path)
+            ranges.append(_usual_range(_decode(data, 3, where)))
+        except DataError:
+            continue
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
+def _decode(data: bytes, channels: int, where: str) -> npt.NDArray[Any]:
     if data[:6] == b"\x93NUMPY":
-        return _fit_channels(_decode_npy(data, where), channels, where)
+        return _decode_npy(data, where)
     if channels not in (1, 3):
         raise DataError(f"{where}: {channels} channels can only be read from a .npy file of shape (H, W, {channels})")
     header = read_header(io.BytesIO(data), check_whole=True)
     if header is not None and not header.whole:
-        raise DataError(f"{where} cannot be decoded: the file is truncated")
-    if header is not None and _opencv_reads(header):
-        pixels = _decode_opencv(data, header, channels, where)
-    else:
-        pixels = _decode_pillow(data, where)
-    return _fit_channels(pixels, channels, where)
+        data = _with_end(data, header, where)
+    if header is not None and header.whole and _opencv_reads(header):
+        return _decode_opencv(data, header, channels, where)
+    return _decode_pillow(data, where)
 
 
 @dataclass(frozen=True)
@@ -215,6 +239,22 @@ def _undecodable(where: str, error: Exception) -> DataError:
     return DataError(f"{where} cannot be decoded: {reason}")
 
 
+def _with_end(data: bytes, header: Header, where: str) -> bytes:
+    """Return a file that lacks only its end, with one.
+
+    Raises:
+        DataError: pixels are missing, too.
+    """
+    if header.kind == "png":
+        return data  # Pillow reads it without its end, and refuses it where pixels are missing
+    # What follows the last pixel changes nothing; where pixels are missing, it is decoded as some.
+    data = data.rstrip(b"\xff")
+    ends = [_decode_pillow(data + bytes([value]) * 64 + _JPEG_END, where) for value in (0x00, 0x55, 0xAA)]
+    if not all(np.array_equal(end, ends[0]) for end in ends[1:]):
+        raise DataError(f"{where} cannot be decoded: the file is truncated")
+    return data + _JPEG_END
+
+
 def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
@@ -225,10 +265,9 @@ def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     return array
 
 
-def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels:
+def _fit_channels(pixels: Pixels, channels: int, where: str) -> Pixels:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    pixels = to_uint8(pixels)
     stored = pixels.shape[2]
     if channels in (1, 3) and stored in (2, 4):  # the last one is alpha
         pixels = pixels[:, :, : stored - 1]
@@ -242,21 +281,34 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels
     raise DataError(f"{where} has {stored} channels, the model needs {channels}")
 
 
-def to_uint8(pixels: npt.NDArray[Any]) -> Pixels:
+def to_uint8(pixels: npt.NDArray[Any], pixel_range: PixelRange | None = None) -> Pixels:
     """Scale pixels of any number type to uint8 by the rule in the module's docstring; the shape stays.
 
     Not-a-number counts as 0.
     """
     if pixels.dtype == np.uint8:
         return pixels
-    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if pixels.dtype == np.bool_ or (pixels.dtype.kind == "f" and low >= 0 and high <= 1):
-        return np.rint(values * 255).astype(np.uint8)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    low, high = pixel_range or _usual_range(pixels)
+    scaled = (_finite(pixels) - low) * (255 / max(high - low, 1e-12))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def _usual_range(pixels: npt.NDArray[Any]) -> PixelRange:
+    """Return the values that are black and white in one picture of more than 8 bits."""
+    values = np.sort(_finite(pixels), axis=None)
+    outliers = min(len(values) // _OUTLIERS + 1, (len(values) - 1) // 2)
+    low, high = float(values[outliers]), float(values[len(values) - 1 - outliers])
+    if pixels.dtype.kind == "f" and low >= 0 and high <= 1:
+        return 0.0, 1.0
     if pixels.dtype.kind in "iu" and low >= 0 and high < 2**16:
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
-        return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-    return np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+        return 0.0, float(next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits))
+    return low, high
+
+
+def _finite(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def _upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

@@ -26,6 +26,7 @@ class ImageRecord:
         image_id: the id in the source annotations where it has one (COCO), else the position in the split.
         difficult: (M,) bool, those of ``ignore`` that are one object each and not a region of many (VOC difficult);
             None: not one.
+        pixel_range: of a picture of more than 8 bits, the values that are black and white in its data set.
         area: (M,) float64, square pixels of each object where the annotations state it (COCO: the mask's); None: they
             do not, and the boxes' areas stand for it.
     """
@@ -39,6 +40,7 @@ class ImageRecord:
     image_id: int
     difficult: npt.NDArray[np.bool_] | None = None
     area: npt.NDArray[np.float64] | None = None
+    pixel_range: tuple[float, float] | None = None
 
     @property
     def crowd(self) -> npt.NDArray[np.bool_]:
@@ -107,17 +109,15 @@ class DetectionData:
         return [_counts(split, records) for split, records in self.splits.items()] + self.faults.lines()
 
     def require_objects(self, split: str) -> None:
-        """Stop where a split has nothing to learn from or to score.
+        """Stop where the pictures of a split have nothing to learn from or to score.
 
         Raises:
-            DataError: it has no picture, or none with a box.
+            DataError: none has a box that is no crowd; the cause is named.
         """
         records = self.splits.get(split, [])
-        if any(not record.crowd.all() for record in records):
-            return
-        causes = [str(fault) for fault in self.faults if fault.split == split and fault.level != "info"]
-        cause = f": {causes[0]}" if causes else ""
-        raise DataError(f"{self.root}: {split} has no box in {len(records)} pictures{cause}")
+        if records and all(record.crowd.all() for record in records):
+            causes = [str(fault) for fault in self.faults if fault.kind == "no-objects" and fault.split == split]
+            raise DataError(causes[0] if causes else f"{self.root}: {split} has no box in {len(records)} pictures")
 
 
 def _counts(split: str, records: Sequence[ImageRecord]) -> str:

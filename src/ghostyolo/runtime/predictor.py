@@ -274,6 +274,9 @@ class Predictor:
         from ghostyolo.evaluate import evaluate
 
         dataset = load_dataset(data, splits=[split])
+        for line in dataset.faults.lines():
+            logger.warning(line)
+        dataset.require_objects(split)
         return evaluate(
             self,
             dataset.splits[split],

@@ -14,7 +14,7 @@ from ghostyolo.data.formats.raw import RawData, build_data, check_units
 from ghostyolo.data.listing import is_hidden
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
-from ghostyolo.text import TextError
+from ghostyolo.text import TextError, printable
 
 _LOOKED_FOR = "data.yaml (YOLO), annotations/*.json or */_annotations.coco.json (COCO), Annotations/*.xml (Pascal VOC)"
 
@@ -58,6 +58,9 @@ def read_raw(path: Path, splits: Sequence[str] | None, faults: FaultList) -> Raw
         raw = _read_any(path, splits, faults)
     except TextError as error:
         raise DataError(str(error)) from error
+    for name in raw.class_names:
+        if not name.strip() or printable(name) != name:
+            raise DataError(f"{path}: '{printable(name)}' is no name of a class: give it letters that can be shown")
     check_units(raw, faults)
     return raw
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.data.faults import FaultList
-from ghostyolo.data.images import ImageInfo, read_image_info
+from ghostyolo.data.images import ImageInfo, common_range, read_image_info
 from ghostyolo.data.listing import Listing, describe_passed
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import DataError, suggest
@@ -33,6 +33,8 @@ OUTSIDE_TOLERANCE = 1.0
 MIN_SIDE = 1e-3
 # Larger shares than these are out of the ordinary, and their cause is looked for.
 _USUAL_UNLABELLED = 0.5
+# So many pictures of more than 8 bits settle the range of all.
+_SAMPLED_PICTURES = 50
 _USUAL_CLIPPED = 0.1
 
 
@@ -135,16 +137,26 @@ def build_data(raw: RawData, faults: FaultList) -> DetectionData:
     """
     splits = {}
     owner: dict[str, str] = {}
+    deep: list[Path] = []
     for split, images in raw.splits.items():
         tally = _Tally()
         records = [build_record(image, faults, split, tally) for image in images]
+        deep += tally.deep
         splits[split] = [record for record in records if record is not None]
         for record in splits[split]:
             first = owner.setdefault(os.path.abspath(record.path), split)
             if first != split:
                 faults.report("image-in-two-splits", record.path, f"is listed in {first} and in {split}", split)
         _judge(raw, split, splits[split], tally, faults)
-    return DetectionData(raw.root, raw.layout, raw.class_names, splits, faults)
+    pixel_range = None
+    if deep:
+        pixel_range = common_range(deep[:: len(deep) // _SAMPLED_PICTURES + 1])
+        has_range = frozenset(deep)
+        splits = {
+            split: [replace(item, pixel_range=pixel_range) if item.path in has_range else item for item in records]
+            for split, records in splits.items()
+        }
+    return DetectionData(raw.root, raw.layout, raw.class_names, splits, faults, pixel_range)
 
 
 @dataclass
@@ -152,6 +164,7 @@ class _Tally:
     boxes: int = 0
     clipped: int = 0
     corners: int = 0
+    deep: list[Path] = field(default_factory=list)
 
 
 def build_record(raw: RawImage, faults: FaultList, split: str, tally: _Tally | None = None) -> ImageRecord | None:
@@ -170,6 +183,9 @@ def build_record(raw: RawImage, faults: FaultList, split: str, tally: _Tally | N
     if info.frames > 1:
         message = f"has {info.frames} pictures in one file"
         faults.report("further-frames", raw.path, message, split, info.frames - 1)
+    tally = tally or _Tally()
+    if info.deep:
+        tally.deep.append(raw.path)
     boxes = np.array(raw.boxes, np.float64).reshape(-1, 4)
     sides = (info.width, info.height, info.width, info.height)
     scale = 1.0
@@ -183,7 +199,7 @@ def build_record(raw: RawImage, faults: FaultList, split: str, tally: _Tally | N
     clipped = np.clip(boxes, 0, sides)
     keep = np.all(clipped[:, 2:] - clipped[:, :2] > MIN_SIDE, axis=1)
     if len(boxes):
-        _report_boxes(raw, boxes, clipped, keep, faults, split, tally or _Tally())
+        _report_boxes(raw, boxes, clipped, keep, faults, split, tally)
     else:
         faults.report("image-without-objects", raw.path, "has no objects", split)
     difficult = np.array(raw.difficult, np.bool_)
@@ -283,10 +299,10 @@ def _judge(raw: RawData, split: str, records: Sequence[ImageRecord], tally: _Tal
         np.add.at(counts, record.labels[~record.crowd], 1)
     bare = [image for image in images if not image.boxes]
     cause = _cause_of_bare(bare, raw.layout, faults, split)
-    if split == "train" and not counts.any():
+    if not counts.any() and split != "test":
         ignored = f", all {crowd} objects are crowd" if crowd else ""
-        message = f"{split} has no box to learn from in {len(records)} pictures{ignored}{cause}"
-        faults.report("no-objects", raw.root, message, split)
+        message = f"{split} has no box in {len(images)} pictures{ignored}{cause}"
+        faults.report("no-objects", raw.root, message, split, len(images))
     elif len(bare) > _USUAL_UNLABELLED * len(images):
         message = f"{len(bare)} of {len(images)} pictures of {split} have no label{cause}"
         faults.report("many-unlabelled", raw.root, message, split, len(bare))
@@ -296,10 +312,10 @@ def _judge(raw: RawData, split: str, records: Sequence[ImageRecord], tally: _Tal
             message += ": they look like two corners (x1 y1 x2 y2), not like a place and a size"
         faults.report("many-clipped", raw.root, message, split, tally.clipped)
     missing = [name for name, count in zip(raw.class_names, counts, strict=True) if count == 0]
-    if missing:
+    if missing and counts.any():
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         message = f"{split} has no object of {len(missing)} of {len(raw.class_names)} classes: {names}"
-        faults.report("class-without-objects", raw.root, message, split)
+        faults.report("class-without-objects", raw.root, message, split, len(missing))
 
 
 def _cause_of_bare(bare: Sequence[RawImage], layout: str, faults: FaultList, split: str) -> str:

@@ -103,9 +103,7 @@ def read(root: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData
                 if item.name in label_of:
                     raw.add(item.box, label_of[item.name], item.place, difficult=item.difficult)
                 else:
-                    message = (
-                        f"{item.place}: class '{item.name}' is not in the list {listed}"
-                    )
+                    message = f"{item.place}: class '{item.name}' is not in the list {listed}"
                     faults.report("unknown-class", source, message, split)
             images.append(raw)
         read_splits[split] = merge_entries(images, faults, split)
