@@ -111,8 +111,8 @@ class Predictor:
 
         Args:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
-                among several are skipped and reported in one warning at the end; hand over
-                :meth:`open_sources` to read its ``skipped`` instead.
+                among several are skipped and logged as warnings at the end; hand over
+                :meth:`open_sources` to read its ``faults`` instead.
             confidence, iou, max_detections, imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
 
@@ -365,9 +365,9 @@ def _predictions(
         milliseconds = (time.perf_counter() - start) * 1000 / len(group)
         for frame, detections in zip(group, found, strict=True):
             yield Prediction(frame, detections, milliseconds)
-    if report and frames.skipped:
-        names = ", ".join(name for name, _ in frames.skipped[:5])
-        logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
+    if report:
+        for line in frames.missing():
+            logger.warning("%s", line)
 
 
 def plan_batch(
