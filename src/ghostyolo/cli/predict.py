@@ -94,12 +94,14 @@ class Tally:
         from rich.markup import escape
         from rich.table import Table
 
+        from ghostyolo.text import printable
+
         table = Table(title=f"{predictor.metadata.model} on {predictor.engine.name}", title_justify="left")
         table.add_column("image", overflow="fold")
         for header in ("objects", "ms per image", "engine"):
             table.add_column(header, justify="left" if header == "engine" else "right")
         for name, frames, objects, milliseconds in self._rows[:max_rows]:
-            label = str(name) if frames == 1 else f"{name} ({frames} frames)"
+            label = printable(str(name)) + ("" if frames == 1 else f" ({frames} frames)")
             table.add_row(
                 escape(label), str(objects), f"{float(milliseconds) / int(frames):.1f}", predictor.engine.name
             )
