@@ -209,7 +209,13 @@ class Detector:
         labelled = quantisation = None
         if wanted.precision == "int8":
             quantisation = read_quantisation(
-                data, calibration, wanted.canvas(metadata), metadata.in_channels, calibration_images, max_drop
+                data,
+                calibration,
+                wanted.canvas(metadata),
+                metadata.in_channels,
+                calibration_images,
+                max_drop,
+                metadata.resize,
             )
         if data is not None:
             dataset = load_dataset(data, splits=["val"])

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ghostyolo._version import __version__
 from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
@@ -111,6 +112,7 @@ def train_detector(
         class_names=dataset.class_names,
         imgsz=recipe.imgsz,
         stride=network.stride,
+        resize=TRAINED_RESIZE,
         deployed=recipe.qat,
         in_channels=channels,
         mean=_per_channel(network.config.mean, channels),
