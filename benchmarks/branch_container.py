@@ -65,7 +65,7 @@ LAYERS = [
 
 
 def in_its_way(name: str) -> contextlib.AbstractContextManager[None]:
-    from ghostyolo.nn.reparam.merging import one_by_one
+    from ghostyolo.nn.reparam.fast_sum import one_by_one
 
     return one_by_one() if CONTESTANTS[name][1] else contextlib.nullcontext()
 

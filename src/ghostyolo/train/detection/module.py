@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.dataset import Batch
+from ghostyolo.data.targets import Targets
 from ghostyolo.losses.registry import Criterion, FollowsEpochs
-from ghostyolo.losses.targets import Targets
 from ghostyolo.train.distil.distiller import Distiller
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ghostyolo.nn.reparam.merged import Form, Laid, MergedSum, Statistics, memory_format
-from ghostyolo.nn.reparam.merged_dense import DenseForm
-from ghostyolo.nn.reparam.merged_depthwise import DepthwiseForm
-from ghostyolo.nn.reparam.merged_pointwise import PointwiseForm
-from ghostyolo.nn.reparam.strided_depthwise import StridedSum
+from ghostyolo.nn.reparam.fast_sum.dense import DenseForm
+from ghostyolo.nn.reparam.fast_sum.depthwise import DepthwiseForm
+from ghostyolo.nn.reparam.fast_sum.merged import Form, Laid, MergedSum, Statistics, memory_format
+from ghostyolo.nn.reparam.fast_sum.pointwise import PointwiseForm
+from ghostyolo.nn.reparam.fast_sum.strided import StridedSum
 
 if TYPE_CHECKING:
     from ghostyolo.nn.reparam.container import ConvNorm, RepConv

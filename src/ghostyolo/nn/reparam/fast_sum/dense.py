@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ghostyolo.nn.reparam.fast_sum.merged import Backward, Form
+
 _ROWS = 4096  # patches of one block: few enough that it stays in the cache
 # Pixels of one sum of float32 in a kernel's gradient. Whole pictures, at least one.
 _PIXELS_OF_GRADIENT = 25_600
 
 
-class DenseForm:
-    """See :class:`~ghostyolo.nn.reparam.merged.Form`. Input (B, C, H, W), its channels last in memory.
+class DenseForm(Form):
+    """See :class:`~ghostyolo.nn.reparam.fast_sum.merged.Form`. Input (B, C, H, W), its channels last in memory.
 
     Moments are sums of float64, so that differences of neighbours, which vary little in pictures, keep their digits.
     """
@@ -61,9 +63,6 @@ class DenseForm:
         along_mean = (kernels * self.mean).sum(-1, keepdim=True)
         return kernels @ self.second - along_mean * self.mean
 
-    def make_exact(self, x: Tensor) -> bool:
-        return False
-
     def terms(self, kernels: Tensor) -> Tensor:
         return (kernels.abs() @ self.second.diagonal().sqrt()).square()
 
@@ -78,23 +77,14 @@ class DenseForm:
         raw, total = (torch.stack(values).double().sum(0) for values in zip(*found, strict=True))
         return raw.flatten(1), total, None
 
-    def input_gradient(
-        self,
-        x: Tensor,
-        grad: Tensor,
-        kernel: Tensor,
-        through_kernel: Tensor | None,
-        kernels: Tensor,
-        curvature: Tensor,
-        pull: Tensor,
-    ) -> Tensor:
-        flat = kernels.flatten(0, 1)
-        mixing = (2 / self.pixels) * ((curvature.reshape(-1, 1) * flat).t() @ flat)
-        constant = -(pull / self.pixels) @ kernel - self.mean @ mixing
+    def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
+        flat = back.kernels.flatten(0, 1)
+        mixing = (2 / self.pixels) * ((back.curvature.reshape(-1, 1) * flat).t() @ flat)
+        constant = -(back.pull / self.pixels) @ back.kernel - self.mean @ mixing
         by_patch = F.conv2d(x, self._as_kernel(mixing, x), constant.to(x.dtype), self.stride, self.side // 2)
         each_tap = self._as_kernel(torch.eye(len(mixing)), x)
         through_moments, _, _ = self._backward(by_patch, x, each_tap, [True, False, False])
-        result, _, _ = self._backward(grad, x, self._as_kernel(kernel, x), [True, False, False])
+        result, _, _ = self._backward(back.grad, x, self._as_kernel(back.kernel, x), [True, False, False])
         result += through_moments
         return result
 

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ghostyolo.nn.reparam.fast_sum.merged import Backward, Form
+
 # Pixels of one sum of float32. Where a map has plateaus, as a padded picture has, rounding is to one side, so that the
 # error grows with the length: 2e-6 of the sum at this one.
 _PIXELS = 320
@@ -35,8 +37,8 @@ _FAR = tuple(itertools.product(range(-2, 3), range(3)))  # distances of R in row
 _ALONG = tuple(itertools.product(_SIDES, range(3)))  # distances of a rim line's autocorrelation
 
 
-class DepthwiseForm:
-    """See :class:`~ghostyolo.nn.reparam.merged.Form`. Input (B, O, H, W), its channels last in memory.
+class DepthwiseForm(Form):
+    """See :class:`~ghostyolo.nn.reparam.fast_sum.merged.Form`. Input (B, O, H, W), its channels last in memory.
 
     Moments are float64.
     """
@@ -94,26 +96,17 @@ class DepthwiseForm:
         raw, total = (torch.stack(values).double().sum(0) for values in zip(*found, strict=True))
         return raw.flatten(1), total, through_kernel
 
-    def input_gradient(
-        self,
-        x: Tensor,
-        grad: Tensor,
-        kernel: Tensor,
-        through_kernel: Tensor | None,
-        kernels: Tensor,
-        curvature: Tensor,
-        pull: Tensor,
-    ) -> Tensor:
-        by_channel = kernels.transpose(0, 1)
-        by_second = torch.bmm((curvature.t().unsqueeze(2) * by_channel).transpose(1, 2), by_channel)
-        by_mean = -pull.unsqueeze(1) * kernel - 2 * (by_second @ self.mean.unsqueeze(2)).squeeze(2)
+    def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
+        by_channel = back.kernels.transpose(0, 1)
+        by_second = torch.bmm((back.curvature.t().unsqueeze(2) * by_channel).transpose(1, 2), by_channel)
+        by_mean = -back.pull.unsqueeze(1) * back.kernel - 2 * (by_second @ self.mean.unsqueeze(2)).squeeze(2)
         by_products = (by_second.flatten(1) @ self.of_products.t()).to(x.dtype)
         by_sums = (by_mean @ self.of_sums.t()).to(x.dtype)
         by_far, by_along, by_squares = by_products.split((len(_FAR), len(_ALONG), len(_CORNERS)), 1)
         by_all, by_lines, by_corners = by_sums.split((1, len(_SIDES), len(_CORNERS)), 1)
         half = F.pad(by_far.unflatten(1, (5, 3)), (2, 0))
         mirrored = (half + half.flip(1, 2)).unsqueeze(1)
-        result = cast(Tensor, through_kernel)
+        result = cast(Tensor, back.through_kernel)
         result += F.conv2d(x, mirrored, by_all.flatten(), padding=2, groups=x.shape[1])
         self._add_rim(result.permute(0, 2, 3, 1), by_along.unflatten(1, (4, 3)), by_lines, by_squares, by_corners)
         return result

@@ -10,15 +10,17 @@ normalised branches is the convolution with K = sum_j s_j w_j and bias sum_j (be
 goes back through K, the means and the covariance. Values, gradients and running statistics are those of the branches
 one by one.
 
-A :class:`Form` says what a patch is: :mod:`~ghostyolo.nn.reparam.merged_pointwise`, a pixel's channels;
-:mod:`~ghostyolo.nn.reparam.merged_depthwise`, a channel's 3x3 neighbourhood; :mod:`~ghostyolo.nn.reparam.merged_dense`,
+A :class:`Form` says what a patch is: ``pointwise``, a pixel's channels;
+``depthwise``, a channel's 3x3 neighbourhood; ``dense``,
 the neighbourhood in all channels. Letters: J branches, O output channels, T numbers of a patch, n output pixels of the
 batch.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +47,28 @@ class Laid(torch.autograd.Function):
         return grad.contiguous(memory_format=ctx.layout), None
 
 
-class Form(Protocol):
+@dataclass(frozen=True)
+class Backward:
+    """What goes back through a merged sum.
+
+    Attributes:
+        grad: gradient of the output map.
+        kernel: (O, T), the merged kernel.
+        through_kernel: from :meth:`Form.kernel_gradient`; may be written over.
+        kernels: (J, O, T), those of the branches.
+        curvature: (J, O), gradient of each branch's variance.
+        pull: (O,), sum of ``grad``, with which the means pull the other way.
+    """
+
+    grad: Tensor
+    kernel: Tensor
+    through_kernel: Tensor | None
+    kernels: Tensor
+    curvature: Tensor
+    pull: Tensor
+
+
+class Form(ABC):
     """The moments of the patches of one input map ``x``. Kernels are (J, O, T), merged kernels (O, T).
 
     The map itself is handed in again, so that whoever saves memory between forward and backward can.
@@ -60,18 +83,23 @@ class Form(Protocol):
     reliable_if_exact: float
     """The same after :meth:`make_exact`."""
 
+    @abstractmethod
     def times_covariance(self, kernels: Tensor) -> Tensor:
         """Covariance of the patches times each kernel: (J, O, T)."""
 
     def make_exact(self, x: Tensor) -> bool:
         """Sum the second moments again with more digits, which takes longer; whether there is such a way."""
+        return False
 
+    @abstractmethod
     def terms(self, kernels: Tensor) -> Tensor:
         """Size of what was added and subtracted to get each variance, (J, O): far above it, digits are lost."""
 
+    @abstractmethod
     def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """Output map of the merged kernel."""
 
+    @abstractmethod
     def kernel_gradient(self, x: Tensor, grad: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the gradient of the output map gives to the merged kernel.
 
@@ -80,23 +108,9 @@ class Form(Protocol):
             comes with them, what reaches the input map through the merged kernel.
         """
 
-    def input_gradient(
-        self,
-        x: Tensor,
-        grad: Tensor,
-        kernel: Tensor,
-        through_kernel: Tensor | None,
-        kernels: Tensor,
-        curvature: Tensor,
-        pull: Tensor,
-    ) -> Tensor:
-        """Gradient of the input map, through the merged kernel and through the moments.
-
-        Args:
-            through_kernel: from :meth:`kernel_gradient`; written over.
-            curvature: (J, O), gradient of each branch's variance.
-            pull: (O,), sum of ``grad``, with which the means pull the other way.
-        """
+    @abstractmethod
+    def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
+        """Gradient of the input map, through the merged kernel and through the moments."""
 
 
 class Statistics:
@@ -150,7 +164,7 @@ class MergedSum(torch.autograd.Function):
         curvature = -0.5 * weight * along * deviation**3
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = form.input_gradient(x, grad, kernel, through_kernel, kernels, curvature, total)
+            grad_x = form.input_gradient(x, Backward(grad, kernel, through_kernel, kernels, curvature, total))
             grad_x = grad_x.contiguous(memory_format=ctx.layout)
         grad_kernels = (weight * deviation).unsqueeze(-1) * centred
         grad_kernels = grad_kernels + 2 * curvature.unsqueeze(-1) * ctx.statistics.kernels_covariance

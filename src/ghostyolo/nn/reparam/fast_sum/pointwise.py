@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ghostyolo.nn.reparam.fast_sum.merged import Backward, Form
+
 _ROWS = 4096  # pixels of one block: few enough that a centred block stays in the cache
 
 
-class PointwiseForm:
-    """See :class:`~ghostyolo.nn.reparam.merged.Form`. Input (B, T, H, W)."""
+class PointwiseForm(Form):
+    """See :class:`~ghostyolo.nn.reparam.fast_sum.merged.Form`. Input (B, T, H, W)."""
 
     reliable = reliable_if_exact = 0.02
 
@@ -38,9 +40,6 @@ class PointwiseForm:
     def times_covariance(self, kernels: Tensor) -> Tensor:
         return kernels @ self.covariance
 
-    def make_exact(self, x: Tensor) -> bool:
-        return False
-
     def terms(self, kernels: Tensor) -> Tensor:
         return kernels.square() @ self.covariance.diagonal()
 
@@ -55,22 +54,13 @@ class PointwiseForm:
             total += of_grad.sum(0)
         return raw, total, None
 
-    def input_gradient(
-        self,
-        x: Tensor,
-        grad: Tensor,
-        kernel: Tensor,
-        through_kernel: Tensor | None,
-        kernels: Tensor,
-        curvature: Tensor,
-        pull: Tensor,
-    ) -> Tensor:
-        flat = kernels.flatten(0, 1)
-        mixing = (2 / self.pixels) * ((curvature.reshape(-1, 1) * flat).t() @ flat)
-        constant = (pull / self.pixels) @ kernel + self.mean @ mixing
+    def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
+        flat = back.kernels.flatten(0, 1)
+        mixing = (2 / self.pixels) * ((back.curvature.reshape(-1, 1) * flat).t() @ flat)
+        constant = (back.pull / self.pixels) @ back.kernel + self.mean @ mixing
         result = torch.empty_like(x)
-        for block, of_grad, into in zip(self._blocks(x), self._blocks(grad), self._blocks(result), strict=True):
-            torch.addmm(-constant, of_grad, kernel, out=into)
+        for block, of_grad, into in zip(self._blocks(x), self._blocks(back.grad), self._blocks(result), strict=True):
+            torch.addmm(-constant, of_grad, back.kernel, out=into)
             into.addmm_(block, mixing)
         return result
 

@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ghostyolo.models.backbones.ghostnet import GhostNet
-from ghostyolo.nn.reparam import RepConv, merging
+from ghostyolo.nn.reparam import RepConv
+from ghostyolo.nn.reparam.fast_sum import choice
 from tests.nn.trained import assert_same, ramp_loss
 
 FORMATS = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "first"])
@@ -18,7 +19,7 @@ FORMATS = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguo
 
 @pytest.fixture(autouse=True)
 def small_maps_too(monkeypatch):
-    monkeypatch.setattr(merging, "_pays", lambda x, branches: True)
+    monkeypatch.setattr(choice, "_pays", lambda x, branches: True)
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def ways(monkeypatch) -> list[str]:
     taken: list[str] = []
 
     def watch(name: str) -> None:
-        way = getattr(merging, f"_{name}")
+        way = getattr(choice, f"_{name}")
 
         def watched(*args):
             result = way(*args)
             taken.append(name if result is not None else "one by one")
             return result
 
-        monkeypatch.setattr(merging, f"_{name}", watched)
+        monkeypatch.setattr(choice, f"_{name}", watched)
 
     for name in ("merged", "stacked", "strided"):
         watch(name)
@@ -148,7 +149,7 @@ def test_gradients_of_several_steps_add_up(container, shape, way):
     reference = copy.deepcopy(container)
     for _ in range(3):
         ramp_loss(container(batch(*shape))).backward()
-        with merging.one_by_one():
+        with choice.one_by_one():
             ramp_loss(reference(batch(*shape))).backward()
     found, expected = (torch.cat([p.grad.flatten() for p in one.parameters()]) for one in (container, reference))
     assert_same(found, expected)
@@ -322,18 +323,18 @@ def test_smooth_maps_keep_their_digits_in_float32(ways):
     torch.manual_seed(0)
     container = trained(RepConv(1, 1, 3, identity=False), torch.float32)
     exact = []
-    original = merging.DepthwiseForm.make_exact
-    merging.DepthwiseForm.make_exact = lambda form, x: exact.append(1) or original(form, x)  # type: ignore[method-assign]
+    original = choice.DepthwiseForm.make_exact
+    choice.DepthwiseForm.make_exact = lambda form, x: exact.append(1) or original(form, x)  # type: ignore[method-assign]
     try:
         assert_as_one_by_one(container, smooth(4, 1, 60, 60).float(), 2e-5)
     finally:
-        merging.DepthwiseForm.make_exact = original  # type: ignore[method-assign]
+        choice.DepthwiseForm.make_exact = original  # type: ignore[method-assign]
     assert exact
     assert set(ways) == {"merged"}
 
 
 def test_small_maps_go_through_channels_last_and_come_back(monkeypatch, ways):
-    monkeypatch.setattr(merging, "_pays", lambda x, branches: False)
+    monkeypatch.setattr(choice, "_pays", lambda x, branches: False)
     container = trained(RepConv(8, 8, 3, groups=8, act=lambda: nn.ReLU(inplace=True)))
     x = batch(3, 8, 9, 8)
     assert_as_one_by_one(container, x)
@@ -374,7 +375,7 @@ def test_a_backbone_takes_the_step_that_it_would_take_branch_by_branch(layout, w
     sum(ramp_loss(level) for level in backbone(image)).backward()
     assert set(ways) >= {"merged", "stacked", "strided"}
     ways.clear()
-    with merging.one_by_one():
+    with choice.one_by_one():
         sum(ramp_loss(level) for level in reference(image)).backward()
     assert ways == []
     for (name, one), other in zip(backbone.named_parameters(), reference.parameters(), strict=True):
