@@ -14,8 +14,8 @@ from ghostyolo.ablate.settings import Settings, digest_of, file_identity, networ
 from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
-from ghostyolo.errors import ConfigError, DataError
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.errors import DataError
+from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold
@@ -76,8 +76,7 @@ class Detection(TaskKind):
         else:
             assert isinstance(taught_here.recipe, TrainRecipe)
             teacher, _ = self._network(taught_here.model, taught_here.recipe, taught_here.extras, data)
-            if recipe.imgsz % teacher.stride:
-                raise ConfigError(f"imgsz {recipe.imgsz} is not a multiple of {teacher.stride}, as the teacher needs")
+            check_imgsz(recipe.imgsz, teacher.stride, ", as the teacher needs")
             identity = digest_of(taught_here.settings)
         compare(network, teacher, source).choose(recipe.distil.weights(), recipe.distil.by_name, source)
         return identity

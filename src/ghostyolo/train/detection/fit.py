@@ -24,7 +24,7 @@ from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engine import parse_device
 from ghostyolo.train.detection.module import DetectionModule
 from ghostyolo.train.detection.results import all_skipped, score_best
@@ -190,11 +190,7 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
         raise DataError(f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}")
     if metadata.class_names != data.class_names:
         raise ConfigError(f"the model has classes {metadata.class_names}, the data {data.class_names}")
-    if recipe.imgsz % metadata.stride:
-        nearest = max(metadata.stride, round(recipe.imgsz / metadata.stride) * metadata.stride)
-        raise ConfigError(
-            f"imgsz {recipe.imgsz} is not a multiple of {metadata.stride}: the nearest valid one is {nearest}"
-        )
+    check_imgsz(recipe.imgsz, metadata.stride)
     check_device(recipe)
 
 
