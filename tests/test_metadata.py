@@ -24,6 +24,11 @@ def test_files_older_than_the_end_to_end_head_need_nms():
     assert ModelMetadata.from_json(header(nms=False), "m.onnx").nms is False
 
 
+def test_files_that_do_not_say_how_pictures_are_shrunk_are_bilinear():
+    assert ModelMetadata.from_json(header(), "m.onnx").resize == "bilinear"
+    assert ModelMetadata.from_json(header(resize="area"), "m.onnx").resize == "area"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [(None, "not written by ghostyolo"), (header(nms="maybe"), "damaged or newer.*nms"), (header(later=1), "later")],

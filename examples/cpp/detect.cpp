@@ -32,11 +32,10 @@ Image read_ppm(const char* path) {
   return picture;
 }
 
-// "nms": false in the metadata: the head finds each object once.
-bool needs_nms(const Ort::Session& session) {
+bool metadata_has(const Ort::Session& session, const char* entry) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto metadata = session.GetModelMetadata().LookupCustomMetadataMapAllocated("ghostyolo", allocator);
-  return !metadata || std::string(metadata.get()).find("\"nms\":false") == std::string::npos;
+  return metadata && std::string(metadata.get()).find(entry) != std::string::npos;
 }
 
 int run(const char* weights, const char* path) {
@@ -49,7 +48,7 @@ int run(const char* weights, const char* path) {
 
   const Image picture = read_ppm(path);
   Letterbox where;
-  std::vector<float> canvas = to_canvas(picture, width, height, where);
+  std::vector<float> canvas = to_canvas(picture, width, height, metadata_has(session, "\"resize\":\"area\""), where);
 
   const std::array<std::int64_t, 4> shape{1, 3, height, width};
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
@@ -60,9 +59,10 @@ int run(const char* weights, const char* path) {
   const auto results = session.Run(Ort::RunOptions{}, inputs.data(), &images, 1, outputs.data(), outputs.size());
   const auto scores_shape = results[1].GetTensorTypeAndShapeInfo().GetShape();  // 1, anchors, classes
 
+  const bool nms = !metadata_has(session, "\"nms\":false");  // else the head finds each object once
   const auto found = select(results[0].GetTensorData<float>(), results[1].GetTensorData<float>(),
                             static_cast<std::size_t>(scores_shape[1]), static_cast<std::size_t>(scores_shape[2]), where,
-                            picture, 0.25f, 0.7f, needs_nms(session));
+                            picture, 0.25f, 0.7f, nms);
   for (const Detection& one : found)
     std::printf("%d %.5f %.2f %.2f %.2f %.2f\n", one.label, one.score, one.x1, one.y1, one.x2, one.y2);
   return 0;

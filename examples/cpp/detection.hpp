@@ -21,7 +21,8 @@ struct Detection {
 };
 
 // Fit a picture into a canvas, padded with grey 114, as planes of 0..1: 3 x height x width. letterbox.cpp
-std::vector<float> to_canvas(const Image& picture, int width, int height, Letterbox& where);
+// area: shrink to the mean of all pixels, not between neighbours, as the network's metadata says ("resize").
+std::vector<float> to_canvas(const Image& picture, int width, int height, bool area, Letterbox& where);
 
 // From all anchors to detections in pixels of the picture: threshold, suppression within each class. select.cpp
 // boxes: anchors x 4 corners on the canvas; scores: anchors x classes, 0..1.

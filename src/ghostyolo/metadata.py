@@ -10,13 +10,29 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ghostyolo.errors import WeightsError
+from ghostyolo.errors import ConfigError, WeightsError
 
 METADATA_KEY = "ghostyolo"
 FORMAT_VERSION = 1
 
 Precision = Literal["fp32", "fp16", "int8"]
 Output = Literal["decoded", "raw", "nms"]
+
+
+def check_imgsz(side: int, stride: int, reason: str = "") -> None:
+    """Refuse the side of a canvas that a network cannot take.
+
+    Args:
+        side: in pixels.
+        stride: what sides must be a multiple of, in pixels.
+        reason: who needs it, such as ``", as the teacher needs"``.
+
+    Raises:
+        ConfigError: no multiple of the stride; names the nearest one.
+    """
+    if side < 1 or side % stride:
+        nearest = max(stride, round(side / stride) * stride)
+        raise ConfigError(f"imgsz {side} is not a multiple of {stride}{reason}: the nearest valid one is {nearest}")
 
 
 class ExportInfo(BaseModel):
@@ -59,6 +75,7 @@ class ModelMetadata(BaseModel):
         stride: image sides must be multiples of this.
         in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
         mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
+        resize: how pictures are shrunk: ``"area"``, the mean of all pixels, or ``"bilinear"``, where a file is silent.
         deployed: branches and batch norms are folded.
         nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
             Files of versions that had no such head lack it.
@@ -79,6 +96,7 @@ class ModelMetadata(BaseModel):
     in_channels: int = Field(default=3, gt=0)
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
+    resize: Literal["area", "bilinear"] = "bilinear"
     deployed: bool = False
     nms: bool = True
     config: dict[str, Any] = {}

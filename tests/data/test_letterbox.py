@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox
+from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox, resize_picture
 from ghostyolo.errors import ConfigError
 
 
@@ -116,3 +116,27 @@ def test_network_input_is_the_canvas_divided_by_255(channels):
     canvases = np.stack([apply_letterbox(image, plan) for image, plan in zip(images, plans, strict=True)])
     np.testing.assert_array_equal(inputs, canvases.transpose(0, 3, 1, 2) / np.float32(255))
     assert inputs.dtype == np.float32
+
+
+def test_area_is_the_mean_of_all_pixels_and_bilinear_of_four():
+    image = np.zeros((32, 32, 1), np.uint8)
+    image[::4, ::4] = 160
+    area = apply_letterbox(image, plan_letterbox(32, 32, 8, resize="area"))
+    bilinear = apply_letterbox(image, plan_letterbox(32, 32, 8, resize="bilinear"))
+    assert (area == 10).all()
+    assert (bilinear == 0).all()  # the four pixels in the middle of each cell
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 9])
+def test_a_picture_of_any_channels_is_shrunk_channel_by_channel(channels):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, channels), dtype=np.uint8)
+    resized = resize_picture(image, 17, 13)
+    assert resized.shape == (13, 17, channels)
+    for channel in range(channels):
+        alone = resize_picture(np.ascontiguousarray(image[:, :, channel : channel + 1]), 17, 13)
+        np.testing.assert_array_equal(resized[:, :, channel], alone[:, :, 0])
+
+
+def test_an_enlarged_picture_is_the_same_in_both_kinds():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resize_picture(image, 20, 30, "area"), resize_picture(image, 20, 30, "bilinear"))

@@ -75,7 +75,7 @@ def test_same_boxes_as_python(tmp_path, program, model):
         total += len(rows)
         for label, score, *box in rows:
             nearest = np.abs(expected.xyxy - box).max(1).argmin()
-            # Both resize bilinearly, OpenCV in fixed point: a grey level apart here and there.
+            # OpenCV resizes in fixed point: a grey level apart here and there.
             assert np.abs(expected.xyxy[nearest] - box).max() < 0.5
             assert abs(expected.confidence[nearest] - score) < 0.01
             assert expected.class_id[nearest] == label

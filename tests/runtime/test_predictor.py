@@ -89,6 +89,14 @@ def test_network_sees_rectangles_or_squares_scaled_to_0_1():
     assert engine.shapes == [(1, 3, 64, 128), (1, 3, 128, 128), (3, 3, 128, 256)]
 
 
+@pytest.mark.parametrize(("resize", "value"), [("area", 10), ("bilinear", 0)])
+def test_pictures_are_shrunk_as_the_metadata_says(resize, value):
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[::4, ::4] = 160
+    inputs = Predictor(ColourEngine(resize=resize)).prepare([image]).inputs
+    np.testing.assert_allclose(inputs, value / 255)
+
+
 def test_grey_rgba_and_two_dimensional_arrays_are_taken(predictor):
     rgb = picture(64, 64, (1, 0, WHITE))
     rgba = np.dstack([rgb, np.zeros((64, 64), np.uint8)])
@@ -123,7 +131,7 @@ def test_an_array_that_is_no_picture_is_refused(predictor, image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imgsz": 650}, "imgsz must be a multiple of 32, not 650: the nearest valid is 640"),
+        ({"imgsz": 650}, "imgsz 650 is not a multiple of 32: the nearest valid one is 640"),
         ({"imgsz": 0}, "nearest valid is 32"),
         ({"imgsz": -64}, "nearest valid is 32"),
         ({"confidence": 1.5}, "confidence must be between 0 and 1, not 1.5"),

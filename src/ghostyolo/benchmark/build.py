@@ -79,7 +79,7 @@ class Builder:
 
         size = options.canvas(metadata)
         if self._data is not None and candidate.kind == "checkpoint":
-            return read_quantisation(self._data, None, size, metadata.in_channels)
+            return read_quantisation(self._data, None, size, metadata.in_channels, resize=metadata.resize)
         if candidate.kind == "checkpoint":
             raise ConfigError(
                 f"{candidate.model} in int8 is calibrated on pictures: give --data, or a file that is int8 already"

@@ -85,7 +85,13 @@ def export(
     quantisation = None
     if precision == "int8":
         quantisation = read_quantisation(
-            data, calibration, options.canvas(metadata), metadata.in_channels, calibration_images, max_drop
+            data,
+            calibration,
+            options.canvas(metadata),
+            metadata.in_channels,
+            calibration_images,
+            max_drop,
+            metadata.resize,
         )
     target = out or default_out(weights if weights == source.stem else source, kind)
     result = export_network(

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ghostyolo.data.images import read_image
-from ghostyolo.data.letterbox import resized_size
+from ghostyolo.data.letterbox import resize_picture, resized_size
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
 
@@ -190,7 +188,8 @@ class DetectionDataset(Dataset[Sample | Missing]):
         record = self.records[index]
         image = self._cached[index]
         if image is None:
-            pixels = _resize(read_image(record.path, self.channels), self.imgsz)
+            pixels = read_image(record.path, self.channels)
+            pixels = resize_picture(pixels, *_fitted_size(pixels.shape[1], pixels.shape[0], self.imgsz))
             image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
             if self._keep:
                 self._cached[index] = image
@@ -199,19 +198,3 @@ class DetectionDataset(Dataset[Sample | Missing]):
 
 def _fitted_size(width: int, height: int, imgsz: int) -> tuple[int, int]:
     return resized_size(width, height, imgsz / max(width, height))
-
-
-def _resize(pixels: npt.NDArray[np.uint8], imgsz: int) -> npt.NDArray[np.uint8]:
-    """Resize (H, W, C) so that its long side is ``imgsz``."""
-    height, width, channels = pixels.shape
-    new_width, new_height = _fitted_size(width, height, imgsz)
-    if (new_width, new_height) == (width, height):
-        return pixels
-    interpolation = cv2.INTER_AREA if imgsz < max(width, height) else cv2.INTER_LINEAR
-    resized = np.empty((new_height, new_width, channels), dtype=np.uint8)
-    # OpenCV shrinks at most four channels at once, and drops the axis of a single one.
-    for first in range(0, channels, 4):
-        group = np.ascontiguousarray(pixels[:, :, first : first + 4])
-        part = cv2.resize(group, (new_width, new_height), interpolation=interpolation)
-        resized[:, :, first : first + 4] = part.reshape(new_height, new_width, -1)
-    return resized

@@ -4,12 +4,16 @@ A picture is scaled with its aspect kept, up or down, until it fits a square of 
 padded evenly on both sides with grey. A square canvas is ``imgsz x imgsz``; a rectangular one is padded
 only to the next multiple of the network's stride, which saves the work spent on grey. Pictures are (H, W,
 C) uint8, boxes xyxy in pixels. No torch.
+
+How a picture is shrunk is part of what a network learned, so its metadata names it. Networks trained here see means
+over all pixels (``area``). Of 2 x 2 neighbours (``bilinear``) a large picture keeps its grain and loses thin lines.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +22,10 @@ import numpy.typing as npt
 from ghostyolo.errors import ConfigError
 
 PAD_VALUE = 114
+
+Resize = Literal["area", "bilinear"]
+TRAINED_RESIZE: Resize = "area"
+
 _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
@@ -29,6 +37,7 @@ class Letterbox:
         scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
         left, top: offset of the picture on the canvas in pixels.
         width, height: size of the padded canvas in pixels.
+        resize: how the picture is shrunk.
     """
 
     scale: float
@@ -36,6 +45,7 @@ class Letterbox:
     top: int
     width: int
     height: int
+    resize: Resize = TRAINED_RESIZE
 
     def boxes_to_canvas(self, boxes_xyxy: npt.NDArray) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from pixels of the picture to pixels of the canvas."""
@@ -76,6 +86,7 @@ def plan_letterbox(
     imgsz: int | tuple[int, int],
     stride: int = 32,
     rect: bool = False,
+    resize: Resize = TRAINED_RESIZE,
 ) -> Letterbox:
     """Work out scale and padding for one picture.
 
@@ -84,6 +95,7 @@ def plan_letterbox(
         imgsz: side of the square to fit, or (height, width) of a rectangle.
         stride: with ``rect``, the canvas sides are multiples of this.
         rect: pad only to the next multiple of ``stride`` instead of to the whole of ``imgsz``.
+        resize: how the picture is shrunk, as the network's metadata says.
 
     Raises:
         ConfigError: a size is not positive.
@@ -106,11 +118,12 @@ def plan_letterbox(
         top=(height - resized_height) // 2,
         width=width,
         height=height,
+        resize=resize,
     )
 
 
 def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE) -> npt.NDArray[np.uint8]:
-    """Resize (bilinear) and pad an (H, W, C) uint8 picture of any channel count as planned.
+    """Resize and pad an (H, W, C) uint8 picture of any channel count as planned.
 
     Returns:
         (plan.height, plan.width, C) uint8.
@@ -148,10 +161,31 @@ def network_input(
     return inputs
 
 
-def _resized(image: npt.NDArray[np.uint8], plan: Letterbox) -> npt.NDArray[np.uint8]:
-    height, width, channels = image.shape
-    size = resized_size(width, height, plan.scale)
-    if size == (width, height):
+def resize_picture(
+    image: npt.NDArray[np.uint8], width: int, height: int, resize: Resize = TRAINED_RESIZE
+) -> npt.NDArray[np.uint8]:
+    """Resize an (H, W, C) uint8 picture of any channel count: the one way from a file's pixels to a network's.
+
+    Args:
+        width, height: of the result in pixels.
+        resize: how it is shrunk; it is always enlarged bilinearly.
+
+    Returns:
+        (height, width, C) uint8; the picture itself where it has this size.
+    """
+    if image.shape[:2] == (height, width):
         return image
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(size[1], size[0], channels)  # cv2 drops a channel axis of 1
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks and resize == "area" else cv2.INTER_LINEAR
+    channels = image.shape[2]
+    if channels <= 4:
+        resized = cv2.resize(image, (width, height), interpolation=interpolation)
+        return resized.reshape(height, width, channels)  # cv2 drops a channel axis of 1
+    parts = [np.ascontiguousarray(image[:, :, first : first + 4]) for first in range(0, channels, 4)]  # cv2's limit
+    resized_parts = [cv2.resize(part, (width, height), interpolation=interpolation) for part in parts]
+    return np.concatenate([part.reshape(height, width, -1) for part in resized_parts], axis=2)
+
+
+def _resized(image: npt.NDArray[np.uint8], plan: Letterbox) -> npt.NDArray[np.uint8]:
+    width, height = resized_size(image.shape[1], image.shape[0], plan.scale)
+    return resize_picture(image, width, height, plan.resize)

@@ -248,7 +248,7 @@ def _canvases(
     inputs = []
     for picture in pictures:
         size = (picture.shape[1], picture.shape[0])
-        (plan,) = plan_batch([size], canvas or metadata.imgsz, metadata.stride, rect=canvas is None)
+        (plan,) = plan_batch([size], canvas or metadata.imgsz, metadata.stride, canvas is None, metadata.resize)
         inputs.append(network_input([picture], [plan]))
     return inputs
 

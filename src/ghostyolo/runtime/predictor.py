@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.letterbox import Letterbox, network_input, plan_letterbox
+from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Resize, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engine import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
@@ -206,7 +206,7 @@ class Predictor:
         side = self._check_size(imgsz)
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
         sizes = [(image.shape[1], image.shape[0]) for image in pictures]
-        plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None)
+        plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None, self.metadata.resize)
         return Prepared(network_input(pictures, plans, memory), plans, sizes)
 
     def finish(
@@ -329,10 +329,8 @@ class Predictor:
                     f"with --imgsz {imgsz}"
                 )
             return self.canvas
-        side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
-        if side < 1 or side % stride:
-            nearest = max(stride, round(side / stride) * stride)
-            raise ConfigError(f"imgsz must be a multiple of {stride}, not {side}: the nearest valid is {nearest}")
+        side = self.metadata.imgsz if imgsz is None else imgsz
+        check_imgsz(side, self.metadata.stride)
         return side
 
 
@@ -370,9 +368,15 @@ def _predictions(
         logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
 
 
-def plan_batch(sizes: list[tuple[int, int]], imgsz: int | tuple[int, int], stride: int, rect: bool) -> list[Letterbox]:
+def plan_batch(
+    sizes: list[tuple[int, int]],
+    imgsz: int | tuple[int, int],
+    stride: int,
+    rect: bool,
+    resize: Resize = TRAINED_RESIZE,
+) -> list[Letterbox]:
     """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
-    plans = [plan_letterbox(width, height, imgsz, stride, rect) for width, height in sizes]
+    plans = [plan_letterbox(width, height, imgsz, stride, rect, resize) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
     canvas_height = max(plan.height for plan in plans)
     return [

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import IMAGE_SUFFIXES, read_image
-from ghostyolo.data.letterbox import network_input, plan_letterbox
+from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize, network_input, plan_letterbox
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError, SourceError
 from ghostyolo.export.deployed import ExportJob
@@ -24,7 +24,12 @@ Canvas = npt.NDArray[np.float32]
 
 
 def canvases_of_data(
-    data: str | Path, size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+    data: str | Path,
+    size: tuple[int, int],
+    channels: int = 3,
+    images: int = IMAGES,
+    seed: int = 0,
+    resize: Resize = TRAINED_RESIZE,
 ) -> list[Canvas]:
     """Pictures of a data set's train split as input.
 
@@ -34,6 +39,7 @@ def canvases_of_data(
         channels: of the network's input.
         images: at most so many, spread evenly over the split.
         seed: where in the split the choice begins.
+        resize: how pictures are shrunk, as the network's metadata says.
 
     Returns:
         Each (1, C, height, width) float32, RGB in 0..1.
@@ -49,11 +55,16 @@ def canvases_of_data(
             f"{data} has no train split to calibrate on (it has {', '.join(dataset.splits)}): "
             "give --calibration FOLDER with pictures"
         )
-    return canvases_of_records(records, size, channels, images, seed)
+    return canvases_of_records(records, size, channels, images, seed, resize)
 
 
 def canvases_of_records(
-    records: Sequence[ImageRecord], size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+    records: Sequence[ImageRecord],
+    size: tuple[int, int],
+    channels: int = 3,
+    images: int = IMAGES,
+    seed: int = 0,
+    resize: Resize = TRAINED_RESIZE,
 ) -> list[Canvas]:
     """Labelled pictures as input; see :func:`canvases_of_data`.
 
@@ -61,11 +72,16 @@ def canvases_of_records(
         DataError: none can be read.
     """
     paths = [records[position].path for position in choose(len(records), images, seed)]
-    return _read(paths, size, channels, str(paths[0].parent))
+    return _read(paths, size, channels, resize, str(paths[0].parent))
 
 
 def canvases_of_folder(
-    source: str | Path, size: tuple[int, int], channels: int = 3, images: int = IMAGES, seed: int = 0
+    source: str | Path,
+    size: tuple[int, int],
+    channels: int = 3,
+    images: int = IMAGES,
+    seed: int = 0,
+    resize: Resize = TRAINED_RESIZE,
 ) -> list[Canvas]:
     """Pictures of a folder, a glob or one file as input; see :func:`canvases_of_data`.
 
@@ -76,7 +92,9 @@ def canvases_of_folder(
     paths = [path for path in Sources(str(source)).paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise SourceError(f"{source} has no pictures to calibrate on")
-    return _read([paths[position] for position in choose(len(paths), images, seed)], size, channels, str(source))
+    return _read(
+        [paths[position] for position in choose(len(paths), images, seed)], size, channels, resize, str(source)
+    )
 
 
 def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
@@ -103,17 +121,17 @@ def in_batches(calibration: Sequence[Canvas], job: ExportJob) -> list[Canvas]:
     ]
 
 
-def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> Canvas:
+def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int], resize: Resize = TRAINED_RESIZE) -> Canvas:
     """One picture (H, W, C) uint8 as input (1, C, height, width) in 0..1."""
-    plan = plan_letterbox(image.shape[1], image.shape[0], size)
+    plan = plan_letterbox(image.shape[1], image.shape[0], size, resize=resize)
     return network_input([image], [plan])
 
 
-def _read(paths: Sequence[Path], size: tuple[int, int], channels: int, where: str) -> list[Canvas]:
+def _read(paths: Sequence[Path], size: tuple[int, int], channels: int, resize: Resize, where: str) -> list[Canvas]:
     canvases, reason = [], ""
     for path in paths:
         try:
-            canvases.append(canvas_of(read_image(path, channels=channels), size))
+            canvases.append(canvas_of(read_image(path, channels=channels), size, resize))
         except (DataError, OSError) as error:
             reason = str(error)
     if not canvases:

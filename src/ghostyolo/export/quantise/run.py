@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize
 from ghostyolo.errors import ConfigError, ExportError
 from ghostyolo.evaluate import evaluate
 from ghostyolo.export.deployed import ExportJob
@@ -68,6 +69,7 @@ def read_quantisation(
     channels: int = 3,
     images: int = IMAGES,
     max_drop: float = 1.0,
+    resize: Resize = TRAINED_RESIZE,
 ) -> Quantisation:
     """Read the pictures to calibrate on.
 
@@ -78,16 +80,17 @@ def read_quantisation(
         channels: of the network's input.
         images: at most so many.
         max_drop: see :class:`Quantisation`.
+        resize: how pictures are shrunk, as the network's metadata says.
 
     Raises:
         ConfigError: neither data nor folder, or an impossible number.
         DataError, SourceError: there are no pictures.
     """
     if calibration is not None:
-        return Quantisation(canvases_of_folder(calibration, size, channels, images), max_drop)
+        return Quantisation(canvases_of_folder(calibration, size, channels, images, resize=resize), max_drop)
     if data is None:
         raise ConfigError(NO_PICTURES)
-    return Quantisation(canvases_of_data(data, size, channels, images), max_drop)
+    return Quantisation(canvases_of_data(data, size, channels, images, resize=resize), max_drop)
 
 
 def quantise_network(
