@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox, resize_picture, resized_size
+from ghostyolo.data.letterbox import (
+    Letterbox,
+    apply_letterbox,
+    network_input,
+    plan_letterbox,
+    resize_picture,
+    resized_size,
+)
 from ghostyolo.errors import ConfigError
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from dataclasses import dataclass, replace
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
