@@ -1,4 +1,4 @@
-"""Read text, JSON, XML and names that others wrote, in whatever encoding, or say which it is.
+"""Read text, JSON, XML and names that others wrote.
 
 Text is UTF-8; byte order marks, UTF-16, UTF-32 and the encoding that an XML declares are followed. Any other encoding
 is a guess and is refused with its likely name. A file name that is not UTF-8 keeps its bytes as Python's surrogates
@@ -123,7 +123,7 @@ def decode(data: bytes, where: str | PathLike[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a name or message with control characters and bytes that are no text escaped."""
+    """Escape control characters, and bytes that are no text, in a name or message."""
     return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
 
 

@@ -298,7 +298,7 @@ def to_uint8(pixels: npt.NDArray[Any], pixel_range: PixelRange | None = None) ->
 def _usual_range(pixels: npt.NDArray[Any]) -> PixelRange:
     """Return the values that are black and white in one picture of more than 8 bits."""
     values = np.sort(_finite(pixels), axis=None)
-    outliers = min(len(values) // _OUTLIERS + 1, (len(values) - 1) // 2)
+    outliers = len(values) // _OUTLIERS + (len(values) >= 100)
     low, high = float(values[outliers]), float(values[len(values) - 1 - outliers])
     if pixels.dtype.kind == "f" and low >= 0 and high <= 1:
         return 0.0, 1.0
