@@ -124,11 +124,5 @@ class DflCriterion(nn.Module):
 
 @register_criterion("dfl")
 def dfl_criterion(head: Any) -> DflCriterion:
-    """The criterion of :class:`ghostyolo.models.heads.dfl.DflHead`."""
+    """Build the criterion of a distribution head."""
     return DflCriterion(head.num_classes, bins=head.bins)
-
-
-@register_criterion("light")
-def light_criterion(head: Any) -> DflCriterion:
-    """The criterion of :class:`ghostyolo.models.heads.light.LightHead`, whose outputs are those of the `dfl` head."""
-    return dfl_criterion(head)

@@ -54,9 +54,3 @@ class EndToEndCriterion(nn.Module):
 def end2end_criterion(head: Any) -> EndToEndCriterion:
     """The criterion of :class:`ghostyolo.models.heads.end2end.EndToEndHead`."""
     return EndToEndCriterion(head.num_classes, bins=head.bins)
-
-
-@register_criterion("light_end2end")
-def light_end2end_criterion(head: Any) -> EndToEndCriterion:
-    """The criterion of :class:`ghostyolo.models.heads.light.LightEndToEndHead`, whose outputs are the same."""
-    return end2end_criterion(head)

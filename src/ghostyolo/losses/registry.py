@@ -1,4 +1,4 @@
-"""The criterion of each head, under the head's registered name.
+"""The criterion of each kind of head output, by the name that the head gives as its ``criterion``.
 
 A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
 :class:`~ghostyolo.data.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
@@ -54,7 +54,11 @@ _CRITERIA: dict[str, Builder] = {}
 
 
 def register_criterion(head: str) -> Callable[[T], T]:
-    """Register what builds the criterion of a head: called with the head's module."""
+    """Register what builds a criterion: called with the head's module.
+
+    Args:
+        head: what heads give as their ``criterion``, else their registered name.
+    """
 
     def decorate(builder: T) -> T:
         held = _CRITERIA.get(head)
@@ -74,18 +78,17 @@ def _load() -> None:
 
 
 def build_criterion(head_type: str, head: nn.Module) -> Criterion:
-    """The criterion of a head.
+    """Build the criterion of a head.
 
     Args:
-        head_type: its registered name.
+        head_type: its registered name, under which a criterion of its own may stand.
         head: the module.
 
     Raises:
         ConfigError: no criterion is registered under this name.
     """
     _load()
-    if head_type not in _CRITERIA:
-        raise ConfigError(
-            f"head '{head_type}' has no criterion, so it cannot be trained: {suggest(head_type, _CRITERIA)}"
-        )
-    return _CRITERIA[head_type](head)
+    name = head_type if head_type in _CRITERIA else getattr(head, "criterion", head_type)
+    if name not in _CRITERIA:
+        raise ConfigError(f"head '{head_type}' has no criterion, so it cannot be trained: {suggest(name, _CRITERIA)}")
+    return _CRITERIA[name](head)

@@ -102,7 +102,14 @@ def _anchor(level: Array, stride: int, classes: int, params: dict[str, Any], num
 
 
 _Decoder = Callable[[Array, int, int, dict[str, Any], int], tuple[Array, Array]]
-_DECODERS: dict[Any, _Decoder] = {"dfl": _dfl, "end2end": _dfl, "yolox": _yolox, "anchor": _anchor}
+_DECODERS: dict[Any, _Decoder] = {
+    "dfl": _dfl,
+    "end2end": _dfl,
+    "light": _dfl,
+    "light_end2end": _dfl,
+    "yolox": _yolox,
+    "anchor": _anchor,
+}
 
 
 def _cells_last(level: Array) -> Array:

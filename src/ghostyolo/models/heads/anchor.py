@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.models.anchors import check_anchors, default_anchors
+from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import AnchorAssignment, AnchorOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.boxes import decode_anchors
 
 
 @register_head("anchor")
-class AnchorHead(nn.Module):
+class AnchorHead(Head):
     """In training returns :class:`AnchorOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes).
 
     Scores are objectness x class, in 0..1. A counts the cells of P3, then P4, then P5, each once for each anchor: all
@@ -40,6 +41,7 @@ class AnchorHead(nn.Module):
         ConfigError: anchors that do not fit the levels, or an unknown assignment.
     """
 
+    criterion = "anchor"
     anchors: Tensor
 
     def __init__(
@@ -87,15 +89,12 @@ class AnchorHead(nn.Module):
                 bias[:, 4] = math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] = class_prior
 
-    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Logits of each level: (B, anchors x (5 + classes), H, W), one anchor's after the other's."""
-        return [predict(feature) for predict, feature in zip(self.predict, features, strict=True)]
+    def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        return [(predict(feature),) for predict, feature in zip(self.predict, features, strict=True)]
 
-    def collect(self, features: Sequence[Tensor]) -> AnchorOutput:
-        """Raw predictions of all levels."""
+    def arrange(self, levels: list[tuple[Tensor, ...]], features: Sequence[Tensor]) -> AnchorOutput:
         shape = (self.anchors.shape[1], 5 + self.num_classes)
-        logits = [level.unflatten(1, shape) for level in self.raw(features)]
-        return AnchorOutput(logits, self.anchors, self.strides)
+        return AnchorOutput([level.unflatten(1, shape) for (level,) in levels], self.anchors, self.strides)
 
     def decode(self, output: AnchorOutput) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1."""
@@ -113,7 +112,3 @@ class AnchorHead(nn.Module):
             boxes.append(decode_anchors(flat[..., :4], cells, anchors, stride).flatten(1, 2))
             scores.append((flat[..., 4:5].sigmoid() * flat[..., 5:].sigmoid()).flatten(1, 2))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
-
-    def forward(self, features: Sequence[Tensor]) -> AnchorOutput | tuple[Tensor, Tensor]:
-        output = self.collect(features)
-        return output if self.training else self.decode(output)
