@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ghostyolo.data.targets import Targets
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.end2end import EndToEndCriterion
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner

@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
-from ghostyolo.models.backbones.pretrained import load_backbone
-from ghostyolo.models.backbones.timm_names import from_timm
+from ghostyolo.models.backbones.pretrained import from_timm, load_backbone
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold, is_folded
 
@@ -21,7 +20,7 @@ VERSIONS = {"ghostnet": ("none", None), "ghostnetv2": ("dfc", None), "ghostnetv3
 def classifier(name: str) -> GhostNetClassifier:
     version, width = name.rsplit("_", 1)
     attention, branches = VERSIONS[version]
-    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches), int(width) / 100)
+    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches))
 
 
 def scramble_norms(model: torch.nn.Module) -> None:

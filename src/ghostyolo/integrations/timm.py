@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ghostyolo.errors import ConfigError
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
 from ghostyolo.models.backbones.mobileformer import VARIANTS, MobileFormerClassifier
 from ghostyolo.models.backbones.mobilenext import MobileNeXtClassifier
 from ghostyolo.models.backbones.shufflenetv1 import ShuffleNetV1Classifier
-from ghostyolo.models.classifier import Classifier, stage_states
 
 STRIDES = (2, 4, 8, 16, 32)
 GHOSTNETS = {"v1": ("none", None), "v2": ("dfc", None), "v3": ("dfc", 3), "v3_psa": ("psa", 3)}
@@ -167,7 +167,7 @@ class TimmGhostNet(TimmInterface, GhostNetClassifier):
         drop_rate: float = 0.2,
         global_pool: str = "avg",
     ) -> None:
-        super().__init__(GhostNet(width, attention, branches, in_chans), width, num_classes, drop_rate)
+        super().__init__(GhostNet(width, attention, branches, in_chans), num_classes, drop_rate)
         self.offer(in_chans, drop_rate, global_pool)
 
 

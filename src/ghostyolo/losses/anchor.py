@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.losses.anchor_match import Matches, match_by_ratio
-from ghostyolo.losses.anchor_ota import cheapest_matches, match_costs
+from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.nn.boxes import decode_anchors

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ghostyolo.models.heads.outputs import AnchorOutput, DflOutput, YoloXOutput
-from ghostyolo.nn.boxes import decode_anchors, decode_distances, expected_distance
-from ghostyolo.nn.offsets import decode_offsets
+from ghostyolo.nn.boxes import decode_anchors, decode_distances, decode_offsets, expected_distance
 
 CellOutput = DflOutput | YoloXOutput | AnchorOutput
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ghostyolo.data.targets import Targets
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 

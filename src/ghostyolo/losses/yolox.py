@@ -18,7 +18,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.nn.offsets import decode_offsets, encode_offsets
+from ghostyolo.nn.boxes import decode_offsets, encode_offsets
 
 if TYPE_CHECKING:
     from ghostyolo.models.heads.outputs import YoloXOutput

@@ -46,11 +46,6 @@ def _families() -> dict[str, str]:
     return _files("zoo/families")
 
 
-def list_families() -> list[str]:
-    """Names of the families, such as ``"yolov8"``."""
-    return list(_families())
-
-
 def list_models() -> list[str]:
     """Names of the zoo: its files, and every family at every scale with its own and with GhostNetV3 backbones.
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from ghostyolo.errors import WeightsError
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
-from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
+from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier
 from ghostyolo.nn.reparam import fold
 
 NOT_STORED = "num_batches_tracked"  # unused where a momentum is set, and not worth a tensor each

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.anchors import default_anchors
+from ghostyolo.models.default_anchors import default_anchors
 
 Array = npt.NDArray[np.float32]
 LEVEL = "level_"

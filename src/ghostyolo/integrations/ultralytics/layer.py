@@ -28,8 +28,9 @@ from typing import Any
 from torch import nn
 
 from ghostyolo.errors import ConfigError, MissingExtraError
-from ghostyolo.integrations.ultralytics.kinds import BACKBONE, LEVEL
 from ghostyolo.integrations.ultralytics.rows import (
+    BACKBONE,
+    LEVEL,
     PREFIX,
     Row,
     Size,

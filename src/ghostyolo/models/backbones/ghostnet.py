@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.classifier import Classifier
+from ghostyolo.models.backbones.classifier_head import Classifier
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.ghost import GhostBottleneck
@@ -94,6 +94,7 @@ class GhostNet(nn.Module):
             ends.append(channels)
         self.stage_channels = tuple(ends)
         self.channels = tuple(ends[2:])
+        self.classifier_layers = {"last": make_divisible(960 * width, 4), "hidden": 1280}  # as published
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.stem(image)
@@ -108,10 +109,8 @@ class GhostNet(nn.Module):
 class GhostNetClassifier(Classifier):
     """A GhostNet with the published head: 1x1 to the last expanded width, mean, 1x1 to 1280, linear."""
 
-    def __init__(self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2) -> None:
-        super().__init__(
-            backbone, last=make_divisible(960 * width, 4), hidden=1280, num_classes=num_classes, dropout=dropout
-        )
+    def __init__(self, backbone: GhostNet, num_classes: int = 1000, dropout: float = 0.2) -> None:
+        super().__init__(backbone, **backbone.classifier_layers, num_classes=num_classes, dropout=dropout)
 
 
 @register_backbone("ghostnetv1", scales=SCALES)

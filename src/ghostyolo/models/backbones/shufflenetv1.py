@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.classifier import Classifier, stage_states
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.reparam import ConvNorm

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.models.anchors import check_anchors, default_anchors
+from ghostyolo.models.default_anchors import check_anchors, default_anchors
 from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import AnchorAssignment, AnchorOutput
 from ghostyolo.models.registry import register_head

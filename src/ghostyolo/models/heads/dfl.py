@@ -13,8 +13,7 @@ from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import DflOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.boxes import decode_ltrb, expected_distance
-from ghostyolo.nn.cells import cell_centers
+from ghostyolo.nn.boxes import cell_centers, decode_ltrb, expected_distance
 
 
 @register_head("dfl")

@@ -13,10 +13,9 @@ from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import YoloXOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.cells import cell_centers
+from ghostyolo.nn.boxes import cell_centers, decode_offsets
 from ghostyolo.nn.channels import scale_channels
 from ghostyolo.nn.csp import conv3x3
-from ghostyolo.nn.offsets import decode_offsets
 
 _HIDDEN = 256
 _PRIOR = 0.01  # score of every class and cell before anything is learned (focal loss, arXiv 1708.02002, section 4.1)

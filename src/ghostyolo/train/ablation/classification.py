@@ -12,7 +12,7 @@ import torch
 from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
-from ghostyolo.models.classification import ClassifierConfig, build_classifier
+from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
 from ghostyolo.train.ablation.grid import Options
 from ghostyolo.train.ablation.settings import Settings, digest_of, network_settings
 from ghostyolo.train.ablation.tasks import Figures, Setup, TaskKind, last_scores
