@@ -16,25 +16,7 @@ FILES = {
 ROOMS = sorted({name.split(".")[1] for name in FILES if "." in name})
 LONGEST_SENTENCE = 14
 """Words of a docstring's first line."""
-UNWRITTEN = {
-    "benchmark",
-    "cli",
-    "config",
-    "data",
-    "detector",
-    "errors",
-    "evaluate",
-    "export",
-    "extras",
-    "files",
-    "integrations",
-    "losses",
-    "metadata",
-    "models",
-    "nn",
-    "runtime",
-    "train",
-}
+UNWRITTEN = {"benchmark", "cli", "data", "detector", "evaluate", "export", "models", "runtime", "train"}
 """Rooms whose docstrings do not follow the rule yet. Take one out when it does; none is added."""
 
 

@@ -114,7 +114,9 @@ class TimmInterface(Classifier):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Last block of each stage asked for, as a list; before it the final map unless only those are wanted.
+        """Return the last block of each stage asked for, as a list.
+
+        Before it the final map, unless only those are wanted.
 
         Args:
             x: image (B, in_chans, H, W).
@@ -136,7 +138,10 @@ class TimmInterface(Classifier):
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one asked for, and the head. Returns the indices that are left."""
+        """Drop the head and the stages after the last one asked for.
+
+        Returns the indices that are left.
+        """
         taken = self._take(indices)
         if prune_head:
             for name, part in list(self.named_children()):
@@ -157,6 +162,8 @@ class TimmInterface(Classifier):
 
 
 class TimmGhostNet(TimmInterface, GhostNetClassifier):
+    """A GhostNet as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -172,6 +179,8 @@ class TimmGhostNet(TimmInterface, GhostNetClassifier):
 
 
 class TimmMobileNeXt(TimmInterface, MobileNeXtClassifier):
+    """A MobileNeXt as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -185,6 +194,8 @@ class TimmMobileNeXt(TimmInterface, MobileNeXtClassifier):
 
 
 class TimmShuffleNetV1(TimmInterface, ShuffleNetV1Classifier):
+    """A ShuffleNet as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -199,6 +210,8 @@ class TimmShuffleNetV1(TimmInterface, ShuffleNetV1Classifier):
 
 
 class TimmMobileFormer(TimmInterface, MobileFormerClassifier):
+    """A Mobile-Former as timm's model."""
+
     def __init__(
         self,
         size: str,

@@ -1,4 +1,6 @@
-"""Which anchors learn which objects: candidates by the ratio of their sides, then the cheapest of them (SimOTA).
+"""Which anchors learn which objects.
+
+Candidates by the ratio of their sides, then the cheapest of them (SimOTA).
 
 An anchor matches an object when none of width / anchor width, height / anchor height and their inverses reaches 4. It
 does so at the cell that holds the object's centre, at the nearer of its left and right neighbours and at the nearer of
@@ -26,7 +28,9 @@ from torch.nn import functional
 
 @dataclass
 class Matches:
-    """P pairs of an object and an anchor at a cell, sorted by level. All are (P,) int64.
+    """Pairs of an object and an anchor at a cell.
+
+    There are P, sorted by level; all are (P,) int64.
 
     Attributes:
         objects: which object.
@@ -123,7 +127,9 @@ def match_costs(logits: Tensor, labels: Tensor, overlap: Tensor) -> Tensor:
 
 
 def cheapest_matches(matches: Matches, costs: Tensor, overlap: Tensor, objects: int) -> Tensor:
-    """Places (K,) int64, ascending, of the matches that are kept; of equal costs the earlier match.
+    """Return the places of the matches that are kept.
+
+    They are (K,) int64, ascending; of equal costs the earlier match.
 
     Args:
         matches: of the whole batch.

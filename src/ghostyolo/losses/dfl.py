@@ -1,4 +1,6 @@
-"""The criterion of distribution heads: CIoU for boxes, BCE for classes, distribution focal loss for sides.
+"""The criterion of heads that predict box sides as distributions.
+
+CIoU for boxes, BCE for classes, distribution focal loss for sides.
 
 Anchors learn what `TaskAlignedAssigner` gives them; soft targets weigh the box parts too. All parts are
 divided by the sum of the soft targets (at least 1). Shapes: B pictures, A anchors, C classes.

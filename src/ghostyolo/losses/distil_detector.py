@@ -42,7 +42,7 @@ from ghostyolo.losses.iou import iou_aligned
 
 
 def score_distillation(student_logits: Tensor, teacher_logits: Tensor, tau: float) -> Tensor:
-    """The loss above, a scalar, in float32 at least; 0 where both say the same.
+    """Return the loss of scores above, a scalar, 0 where both agree.
 
     Args:
         student_logits, teacher_logits: (B, A, classes), before the sigmoid, of the same cells.
@@ -68,7 +68,9 @@ SURE = 0.1
 
 
 def box_distillation(student: CellPredictions, teacher: CellPredictions, tau: float) -> Tensor:
-    """The first loss above where both have the same bins, else the second; a scalar, 0 where no cell is sure.
+    """Return the loss of boxes above.
+
+    By distributions where both have the same bins, else by boxes; a scalar, 0 where no cell is sure.
 
     Args:
         student, teacher: of the same cells.
@@ -98,7 +100,7 @@ def side_divergence(student_logits: Tensor, teacher_logits: Tensor, bins: int, t
 
 
 def feature_distillation(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], tau: float) -> Tensor:
-    """Mean of the loss above over pairs of maps, a scalar.
+    """Return the mean loss of pairs of feature maps, a scalar.
 
     Args:
         student_maps, teacher_maps: (B, C_i, H_i, W_i), equal shapes in pairs, one pair at least.

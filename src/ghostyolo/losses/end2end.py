@@ -1,4 +1,6 @@
-"""The criterion of the end-to-end head: the same loss for two branches that differ in how many cells an object teaches.
+"""The criterion of the end-to-end head.
+
+The same loss for two branches that differ in how many cells an object teaches.
 
 Source: Wang et al., 2024, "YOLOv10" (arXiv 2405.14458), section 3.1. Both assignments rank cells by one metric
 (consistent matching: the same exponents of score and overlap), so that two branches which predict alike agree on the

@@ -1,4 +1,6 @@
-"""The criterion of each kind of head output, by the name that the head gives as its ``criterion``.
+"""Finds the criterion of a head.
+
+Each kind of output has one, under the name that heads give as their ``criterion``.
 
 A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
 :class:`~ghostyolo.data.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
@@ -38,7 +40,9 @@ class FollowsEpochs(Protocol):
     """What a criterion may have that changes in the course of training."""
 
     def begin_epoch(self, epoch: int, epochs: int, close_mosaic: int) -> None:
-        """Called before each epoch, the first after a resume too; what it sets must follow from these numbers alone.
+        """Prepare for an epoch.
+
+        Called before each one, the first after a resume too; what it sets must follow from these numbers alone.
 
         Args:
             epoch: the one that begins, from 0.

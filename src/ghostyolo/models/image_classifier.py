@@ -113,7 +113,7 @@ class ImageClassifier(nn.Module):
 
 
 class BackboneClassifier(ImageClassifier, Classifier):
-    """A backbone of ours: its last map, mean, linear; in a GhostNet with the two published layers before that."""
+    """A backbone of ours: its last map, its published layers, mean, linear."""
 
     def forward_features(self, image: Tensor) -> Tensor:
         return self.finish(self.backbone(image)[-1])
@@ -123,7 +123,7 @@ class BackboneClassifier(ImageClassifier, Classifier):
 
 
 class LibraryClassifier(ImageClassifier):
-    """A whole network of timm or torchvision, under the names that its backbone has in a detector."""
+    """A whole network of timm or torchvision, named as in a detector."""
 
     def __init__(self, config: ClassifierConfig, net: nn.Module, num_classes: int, in_channels: int) -> None:
         super().__init__(config, in_channels)
@@ -145,7 +145,9 @@ def classifier_config(
     pointwise_branch: bool | None = None,
     output_stride: Literal[8, 16, 32] = 32,
 ) -> ClassifierConfig:
-    """A classifier's declaration from a name (see this module) or a YAML file with a ``backbone``.
+    """Return a classifier's declaration by name or from a YAML file.
+
+    Names: see this module. The file has a ``backbone``.
 
     Args:
         branches: training branches of each convolution that can have them; None leaves the backbone's own number.

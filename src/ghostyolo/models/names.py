@@ -47,7 +47,9 @@ def _families() -> dict[str, str]:
 
 
 def list_models() -> list[str]:
-    """Names of the zoo: its files, and every family at every scale with its own and with GhostNetV3 backbones.
+    """Return the names of the zoo.
+
+    Its files, and every family at every scale with its own and with GhostNetV3 backbones.
 
     Many more are valid, see this module.
     """
@@ -60,7 +62,7 @@ def list_models() -> list[str]:
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a name has one of the forms above; its parts and numbers may still be wrong."""
+    """Whether a name has one of the forms above, valid or not."""
     if name in _zoo():
         return True
     stem = name.partition("@")[0]

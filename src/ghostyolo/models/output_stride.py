@@ -1,4 +1,6 @@
-"""Let a network work on small pictures: take out its first halvings, so that a picture of 32 x 32 is not one cell.
+"""Lets a network work on small pictures.
+
+Its first halvings are taken out, so that a picture of 32 x 32 is not one cell.
 
 Layers keep their weights' shapes, so that weights fit the network with all its strides as well.
 """
@@ -20,7 +22,9 @@ _WATCHED = (nn.Conv2d, RepConv, *_POOLS)
 
 
 def keep_early_size(net: nn.Module, output_stride: int, in_channels: int, name: str) -> None:
-    """Set the stride of the first one (``output_stride`` 16) or two (8) halvings to 1, in place.
+    """Set the stride of the first halvings to 1, in place.
+
+    The first one for an ``output_stride`` of 16, two for 8.
 
     Every convolution and pooling of stride 2 that takes a map of the picture's own size is changed, so that parallel
     paths stay alike; then, for 8, those that take such a map now.

@@ -114,7 +114,9 @@ def _load_exactly(model: torch.nn.Module, tensors: dict[str, Tensor], path: str 
 
 
 def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:
-    """Copy the tensors whose name and shape agree, such as all but the class layers of another data set.
+    """Copy the tensors whose name and shape agree.
+
+    Such as all but the class layers of another data set.
 
     Returns:
         Names of the model's tensors that kept their own values.

@@ -75,7 +75,10 @@ class DSBottleneck(nn.Module):
 
 
 class DSC3k(nn.Module):
-    """A C3: two 1x1 entries to ``e x c``, bottlenecks on one, concat, 1x1 exit."""
+    """A C3 block of depthwise separable bottlenecks.
+
+    Two 1x1 entries to ``e x c``, bottlenecks on one, concat, 1x1 exit.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, repeats: int = 2, expansion: float = 0.5) -> None:
         super().__init__()
@@ -90,7 +93,9 @@ class DSC3k(nn.Module):
 
 
 class DSC3k2(nn.Module):
-    """A C2f: 1x1 to 2 c, split, inner blocks each fed by the last, concat of all, 1x1 exit.
+    """A C2f block of depthwise separable layers.
+
+    1x1 to 2 c, split, inner blocks each fed by the last, concat of all, 1x1 exit.
 
     Args:
         nested: inner blocks are DSC3k of two bottlenecks instead of single bottlenecks.
@@ -120,7 +125,9 @@ class DSC3k2(nn.Module):
 
 
 class AreaAttention(nn.Module):
-    """Self-attention inside ``area`` equal parts of the map, plus a 5x5 depthwise positional term on the values.
+    """Self-attention inside equal parts of the map.
+
+    There are ``area`` parts; the values have a 5x5 depthwise positional term.
 
     Tokens are in row-major order, parts are contiguous runs of them; heads are contiguous groups of 32 channels.
     H x W must be a multiple of ``area``.
@@ -166,7 +173,9 @@ class AreaBlock(nn.Module):
 
 
 class A2C2f(nn.Module):
-    """1x1 to c / 2, ``repeats`` pairs of area blocks each fed by the last, concat of all, 1x1 exit.
+    """A C2f block of area attention.
+
+    1x1 to c / 2, ``repeats`` pairs of area blocks each fed by the last, concat of all, 1x1 exit.
 
     Args:
         residual: add the input, the result weighted by a learned per-channel scale that starts at 0.01 (l and x).

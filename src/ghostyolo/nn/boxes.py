@@ -105,7 +105,9 @@ def decode_anchors(logits: Tensor, cells: Tensor, anchors: Tensor, strides: Tens
 
 
 def decode_offsets(centers: Tensor, box_offsets: Tensor, strides: Tensor) -> Tensor:
-    """Boxes of raw predictions, in float32 at least: half precision has too few bits for an exponential.
+    """Return the boxes of raw predictions.
+
+    They are float32 at least: half precision has too few bits for an exponential.
 
     Args:
         centers: (A, 2) cell centres (x, y), pixels.

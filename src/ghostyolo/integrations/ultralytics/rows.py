@@ -1,4 +1,6 @@
-"""Rows of a YAML that name our layers: which there are, and how one is read before anything is built.
+"""Rows of a YAML that name our layers.
+
+Which there are, and how one is read before anything is built.
 
 A row is ``[from, repeats, ghostyolo.NAME, [what, {parameter: value}]]``. ``what`` is the output channels before
 scaling, a backbone's registered name, or a level's stride; layers that keep their channels have none. A value may be a
@@ -48,7 +50,7 @@ class Kind:
 
 
 class SelfGate(nn.Module):
-    """A Ghost module's gate as a layer of its own: the map is weighted by what the gate sees in it."""
+    """A Ghost module's gate as a layer that weights its own input."""
 
     def __init__(self, gate: nn.Module) -> None:
         super().__init__()
@@ -120,7 +122,10 @@ _GIVEN = {"in_channels", "out_channels", "repeats"}
 
 @dataclass(frozen=True)
 class Size:
-    """What a YAML's scale means: a letter (empty without ``scales``), and factors as that package applies them."""
+    """What a YAML's scale means.
+
+    A letter (empty without ``scales``), and factors as that package applies them.
+    """
 
     letter: str = ""
     depth: float = 1.0
@@ -129,7 +134,9 @@ class Size:
 
     @classmethod
     def of(cls, declaration: Mapping[str, Any]) -> Size:
-        """The size of a declaration; without a letter in its file's name the first of its scales.
+        """Return the size of a declaration.
+
+        Without a letter in its file's name it is the first of its scales.
 
         Raises:
             ConfigError: a letter that is not among its scales.
@@ -179,6 +186,7 @@ class Row:
 
 
 def is_ours(row: Sequence[Any]) -> bool:
+    """Whether a row names a layer of ours."""
     return str(row[2]).startswith(PREFIX)
 
 

@@ -1,4 +1,6 @@
-"""Backbones of timm and torchvision: any by the library's own name, the well-known ones by a plain name.
+"""Backbones of timm and torchvision.
+
+Any by the library's own name, the well-known ones by a plain name.
 
 ``{type: timm, name: ...}`` and ``{type: torchvision, name: ...}`` take any. Where the network is a chain, its deepest
 maps are taken (:mod:`ghostyolo.models.backbones.foreign`); where it is not (HRNet), timm's extractor decides.

@@ -1,4 +1,4 @@
-"""Pretrained backbone weights from a local file or by name from the Hugging Face hub.
+"""Pretrained backbone weights, from a file or the Hugging Face hub.
 
 ``timm/ghostnetv3_100.in1k`` (or any ``owner/repository``) is fetched and cached by huggingface-hub; a path may be
 ``.safetensors``, or the authors' ``.pth``, which is loaded with ``weights_only``: no code in it can run. A backbone of
@@ -58,7 +58,9 @@ def read_backbone_weights(source: str | Path, foreign: bool = False) -> dict[str
 
 
 def load_backbone(model: nn.Module, source: str | Path) -> int:
-    """Load pretrained weights into ``model.backbone``. A stem for another number of image channels starts afresh.
+    """Load pretrained weights into ``model.backbone``.
+
+    A stem for another number of image channels starts afresh.
 
     Weights with another number of training branches are merged, or get more branches, see
     :func:`~ghostyolo.nn.reparam.refit_branches`; a warning says so.
@@ -193,7 +195,9 @@ def _translate(name: str) -> str | None:
 
 
 def from_timm(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Translate names; values are as they were. Names begin with ``backbone.`` but for the classifier's head.
+    """Translate timm's names of GhostNet tensors into ours.
+
+    Values are as they were. Names begin with ``backbone.`` but for the classifier's head.
 
     Raises:
         WeightsError: a name that no GhostNet has.

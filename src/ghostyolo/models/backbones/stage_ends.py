@@ -1,4 +1,6 @@
-"""Find where each stride of somebody else's network ends, by running it once and watching its modules.
+"""Finds where each stride of somebody else's network ends.
+
+The network runs once, and its modules are watched.
 
 Most networks are a chain at their top: each module takes what the one before it gave. The chain is followed here as
 long as every module's only input is, as an object, the output before it; a plain ``nn.Sequential`` that holds several

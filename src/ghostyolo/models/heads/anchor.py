@@ -1,4 +1,6 @@
-"""The anchor-based head of YOLOv5 and YOLOv7: one 1x1 convolution a level, boxes relative to cells and anchors.
+"""The anchor-based head of YOLOv5 and YOLOv7.
+
+One 1x1 convolution a level, boxes relative to cells and anchors.
 
 With logits t of a cell at (column, row) and an anchor of size (w, h)::
 
@@ -26,7 +28,9 @@ from ghostyolo.nn.boxes import decode_anchors
 
 @register_head("anchor")
 class AnchorHead(Head):
-    """In training returns :class:`AnchorOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes).
+    """A head that predicts boxes relative to anchors.
+
+    In training returns :class:`AnchorOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes).
 
     Scores are objectness x class, in 0..1. A counts the cells of P3, then P4, then P5, each once for each anchor: all
     cells of a level's first anchor row by row, then those of its second, and so on.
@@ -76,7 +80,9 @@ class AnchorHead(Head):
         self.anchors.copy_(sizes)
 
     def reset_biases(self) -> None:
-        """Start from about eight objects in a 640 x 640 picture and from classes that share a probability of 0.6.
+        """Set the biases to few objects and equal classes.
+
+        About eight objects in a 640 x 640 picture, and classes that share a probability of 0.6.
 
         With one class its probability starts at one, and the criterion leaves it there: objectness is the score.
         """

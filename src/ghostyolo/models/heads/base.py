@@ -1,4 +1,7 @@
-"""What all heads share: their towers are walked once, for raw maps, for training and for boxes alike."""
+"""What all heads share.
+
+Their towers are walked once, for raw maps, for training and for boxes alike.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module):
-    """A head reads one map a level, and gives raw predictions in training, else boxes and scores.
+    """Reads one map a level and predicts boxes and scores.
+
+    It gives raw predictions in training.
 
     Boxes are (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1. A subclass says :meth:`walk`,
     :meth:`arrange` and :meth:`decode`.
@@ -28,7 +33,7 @@ class Head(nn.Module):
 
     @abstractmethod
     def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """Run the layers: for each level the maps (B, channels, H, W) that its towers end in."""
+        """Return the maps (B, channels, H, W) that each level's towers end in."""
 
     @abstractmethod
     def arrange(self, levels: list[tuple[Tensor, ...]], features: Sequence[Tensor]) -> Any:
@@ -39,7 +44,7 @@ class Head(nn.Module):
         """Turn raw predictions into boxes and scores."""
 
     def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Return one map (B, channels, H, W) a level, the towers' maps one after the other."""
+        """Return one map (B, channels, H, W) a level, the towers' side by side."""
         return [torch.cat(maps, 1) if len(maps) > 1 else maps[0] for maps in self.walk(features)]
 
     def collect(self, features: Sequence[Tensor]) -> Any:

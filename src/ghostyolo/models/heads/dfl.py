@@ -1,4 +1,7 @@
-"""The decoupled head that predicts box sides as distributions (YOLOv8, YOLOv13; DFL from arXiv 2006.04388)."""
+"""The decoupled head that predicts box sides as distributions.
+
+YOLOv8's and YOLOv13's; distributions from arXiv 2006.04388.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from ghostyolo.nn.boxes import cell_centers, decode_ltrb, expected_distance
 
 @register_head("dfl")
 class DflHead(Head):
-    """Per level: two 3x3 to the box logits; to the class logits two (depthwise 3x3 + 1x1), or two dense 3x3.
+    """A head that predicts each side of a box as a distribution.
+
+    Per level: two 3x3 to the box logits; to the class logits two (depthwise 3x3 + 1x1), or two dense 3x3.
 
     In training returns :class:`DflOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes) after
     the sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.
@@ -63,7 +68,10 @@ class DflHead(Head):
         self.reset_biases()
 
     def reset_biases(self) -> None:
-        """Start from boxes of a few strides and from about five objects in a 640 x 640 picture."""
+        """Set the biases to small boxes and few objects.
+
+        Boxes of a few strides, and about five objects in a 640 x 640 picture.
+        """
         for box, cls, stride in zip(self.box, self.cls, self.strides, strict=True):
             nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, box)[-1]).bias, 1.0)  # type: ignore[arg-type]
             prior = math.log(5 / self.num_classes / (640 / stride) ** 2)

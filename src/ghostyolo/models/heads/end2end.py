@@ -1,4 +1,6 @@
-"""The head that needs no NMS: dual label assignment (Wang et al., 2024, "YOLOv10", arXiv 2405.14458, section 3.1).
+"""The head that needs no NMS, by dual label assignment.
+
+Source: Wang et al., 2024, "YOLOv10", arXiv 2405.14458, section 3.1.
 
 Two equal sets of branches read the same maps. In training one learns from many cells an object, the other from one cell
 an object, on detached maps: the rich assignment alone shapes backbone and neck. On the device only the second is left.

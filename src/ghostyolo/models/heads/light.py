@@ -1,4 +1,4 @@
-"""The distribution head of the ghostyolo family: a depthwise 5x5 and a 1x1 in each branch.
+"""The ghostyolo family's distribution head: depthwise 5x5 and 1x1 in each branch.
 
 YOLOv8's box branch of two dense 3x3 costs a third of a nano detector's time; this one a fifth of that for the same
 outputs, so that it trains, exports and distils as `dfl` does (docs/design/family.md has the measurements).

@@ -1,4 +1,4 @@
-"""What heads return while training; in evaluation every head decodes to boxes and scores instead."""
+"""What heads return while training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""YOLOX's head: decoupled, anchor-free, with objectness (Ge et al., 2021, arXiv 2107.08430, section 2.1, figure 2)."""
+"""YOLOX's head: decoupled, anchor-free, with objectness.
+
+Source: Ge et al., 2021, arXiv 2107.08430, section 2.1, figure 2.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 @register_head("yolox", scales=_SCALES)
 class YoloXHead(Head):
-    """Per level: a 1x1 stem; from it two 3x3 to the class logits, and two 3x3 to the box and the objectness.
+    """A head with objectness, and offsets from cells.
+
+    Per level: a 1x1 stem; from it two 3x3 to the class logits, and two 3x3 to the box and the objectness.
 
     In training returns :class:`YoloXOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes),
     objectness x class, each after its sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.

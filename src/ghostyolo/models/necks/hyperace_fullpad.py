@@ -35,7 +35,9 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 @register_neck("hyperace_fullpad", scales=_SCALES)
 class HyperAceFullPad(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5, each level enhanced by one shared hypergraph feature.
+    """YOLOv13's neck: every level gets one shared hypergraph feature.
+
+    Top-down and bottom-up fusion of P3, P4, P5.
 
     Input and output: three maps at the strides of the backbone. A backbone whose channels are not the neck's own is
     fitted by a 1x1 convolution on each level that differs.

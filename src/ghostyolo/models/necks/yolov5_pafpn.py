@@ -16,7 +16,9 @@ from ghostyolo.nn.csp import C3
 
 @register_neck("yolov5_pafpn", scales=SCALES)
 class YoloV5Pafpn(nn.Module):
-    """Top-down, then bottom-up fusion of three maps, each half the size of the one before.
+    """YOLOv5's neck.
+
+    Top-down, then bottom-up fusion of three maps, each half the size of the one before.
 
     Input and output: P3, P4, P5. A level whose channels are not the neck's own is fitted by a 1x1 convolution.
 

@@ -15,7 +15,9 @@ from ghostyolo.nn.elan import LeakyConv, SppCsp, TinyElan
 
 @register_neck("yolov7_elan", scales=SCALES)
 class YoloV7Elan(nn.Module):
-    """Top-down, then bottom-up fusion of three maps, each half the size of the one before.
+    """YOLOv7-tiny's neck.
+
+    Top-down, then bottom-up fusion of three maps, each half the size of the one before.
 
     Input and output: P3, P4, P5. A level whose channels are not the neck's own is fitted by a 1x1 convolution.
 

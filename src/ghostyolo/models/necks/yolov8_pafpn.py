@@ -1,4 +1,7 @@
-"""YOLOv8's neck (published network, no paper): a path aggregation network (PANet, arXiv 1803.01534) of C2f blocks."""
+"""YOLOv8's neck, a path aggregation network of C2f blocks.
+
+Published network, no paper; PANet is arXiv 1803.01534.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from ghostyolo.nn.channels import scale_channels, scale_repeats
 
 @register_neck("yolov8_pafpn", scales=SCALES)
 class YoloV8Pafpn(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5 by concatenation; nothing is narrowed before it is upsampled.
+    """YOLOv8's neck.
+
+    Top-down and bottom-up fusion of P3, P4, P5 by concatenation; nothing is narrowed before it is upsampled.
 
     Input and output: three maps, each twice as coarse as the one before. A backbone whose channels are not the neck's
     own is fitted by a 1x1 convolution on each level that differs.

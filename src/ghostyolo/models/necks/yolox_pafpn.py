@@ -1,4 +1,7 @@
-"""YOLOX's neck (Ge et al., 2021, arXiv 2107.08430): a path aggregation network (PANet, 1803.01534) of CSP blocks."""
+"""YOLOX's neck, a path aggregation network of CSP blocks.
+
+Ge et al., 2021, arXiv 2107.08430; PANet is 1803.01534.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from ghostyolo.nn.csp import C3, conv3x3
 
 @register_neck("yolox_pafpn", scales=SCALES)
 class YoloXPafpn(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5 by concatenation; a 1x1 narrows each map before it is upsampled.
+    """YOLOX's neck.
+
+    Top-down and bottom-up fusion of P3, P4, P5 by concatenation; a 1x1 narrows each map before it is upsampled.
 
     Input and output: three maps, each twice as coarse as the one before. A backbone whose channels are not the neck's
     own is fitted by a 1x1 convolution on each level that differs.

@@ -1,4 +1,6 @@
-"""Which batch norm takes which convolution's output: in any network, seen by running it once.
+"""Which batch norm takes which convolution's output, in any network.
+
+It is seen by running the network once.
 
 What a network registers says nothing of the order in which it calls, and a symbolic trace believes a stand-in for the
 tensor (an ``isinstance`` in ``forward`` then takes the wrong way, unnoticed; many networks cannot be traced at all). So
@@ -42,7 +44,7 @@ class ConvNormPair(NamedTuple):
 
 
 def find_pairs(model: nn.Module, example: Example | None = None) -> list[ConvNormPair]:
-    """The proven pairs of a network in evaluation, in the order in which they first run.
+    """Return the proven pairs of a network in the order in which they run.
 
     Args:
         model: in evaluation mode; it is run and not changed.

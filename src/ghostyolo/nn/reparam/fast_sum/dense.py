@@ -1,4 +1,6 @@
-"""Moments and gradients of dense k x k branches: a patch is the neighbourhood of a pixel in all channels, T = C k k.
+"""Moments and gradients of dense k x k branches.
+
+A patch is the neighbourhood of a pixel in all channels, T = C k k.
 
 For n output pixels the second moment costs n T^2 multiply-accumulates, and three times that where the input map has a
 gradient. It pays in the first convolutions of a network: few channels, so that patches are short, and maps so large

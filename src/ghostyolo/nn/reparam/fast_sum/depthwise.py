@@ -1,4 +1,6 @@
-"""Moments and gradients of depthwise 3x3 branches: a patch is the neighbourhood of one pixel of a channel, T = 9.
+"""Moments and gradients of depthwise 3x3 branches.
+
+A patch is the neighbourhood of one pixel of a channel, T = 9.
 
 Stride 1, zero padding 1. The product of two taps a and b, summed over all pixels o, depends on how far the taps are
 apart, but for what the border cuts off::
@@ -68,7 +70,10 @@ class DepthwiseForm(Form):
         self.second = (products @ self.of_products).unflatten(1, (9, 9))
 
     def make_exact(self, x: Tensor) -> bool:
-        """Numbers of 8 binary digits first, whose products and short sums have no error, then what they lack."""
+        """Sum numbers of 8 binary digits first, then what they lack.
+
+        Their products and short sums have no error.
+        """
         both = _side_by_side(x)
         high = both.bfloat16().to(x.dtype)
         low = both - high
