@@ -131,7 +131,7 @@ def test_an_array_that_is_no_picture_is_refused(predictor, image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imgsz": 650}, "imgsz must be a multiple of 32, not 650: the nearest valid is 640"),
+        ({"imgsz": 650}, "imgsz 650 is not a multiple of 32: the nearest valid one is 640"),
         ({"imgsz": 0}, "nearest valid is 32"),
         ({"imgsz": -64}, "nearest valid is 32"),
         ({"confidence": 1.5}, "confidence must be between 0 and 1, not 1.5"),

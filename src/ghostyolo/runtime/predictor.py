@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Resize, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engine import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
@@ -329,10 +329,8 @@ class Predictor:
                     f"with --imgsz {imgsz}"
                 )
             return self.canvas
-        side, stride = (self.metadata.imgsz if imgsz is None else imgsz), self.metadata.stride
-        if side < 1 or side % stride:
-            nearest = max(stride, round(side / stride) * stride)
-            raise ConfigError(f"imgsz must be a multiple of {stride}, not {side}: the nearest valid is {nearest}")
+        side = self.metadata.imgsz if imgsz is None else imgsz
+        check_imgsz(side, self.metadata.stride)
         return side
 
 
