@@ -146,11 +146,11 @@ class AnchorCriterion(nn.Module):
 
 def _at_matches(output: AnchorOutput, matches: Matches) -> Tensor:
     """(P, 5 + C) logits of the matches' predictions."""
-    found = []
+    levels = []
     for level, logits in enumerate(output.logits):
         here = matches.select(matches.level == level)
-        found.append(logits[here.image, here.anchor, :, here.row, here.column])
-    return torch.cat(found)
+        levels.append(logits[here.image, here.anchor, :, here.row, here.column])
+    return torch.cat(levels)
 
 
 def _boxes(logits: Tensor, output: AnchorOutput, matches: Matches) -> Tensor:

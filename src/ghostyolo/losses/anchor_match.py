@@ -76,7 +76,7 @@ def match_by_ratio(
     """
     centers = (objects_xyxy[:, :2] + objects_xyxy[:, 2:]) / 2
     sides = (objects_xyxy[:, 2:] - objects_xyxy[:, :2]).unsqueeze(1)
-    found = []
+    levels = []
     for level, (stride, (rows, columns)) in enumerate(zip(strides, shapes, strict=True)):
         ratios = sides / anchors[level].to(sides.dtype)
         fits = torch.maximum(ratios, 1 / ratios).amax(-1) < largest_ratio
@@ -85,8 +85,8 @@ def match_by_ratio(
         pair, place = exists.nonzero(as_tuple=True)
         column, row = cells[pair, place].unbind(-1)
         objects, anchor = pair_object[pair], pair_anchor[pair]
-        found.append((objects, image[objects], torch.full_like(objects, level), anchor, row, column))
-    return Matches(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        levels.append((objects, image[objects], torch.full_like(objects, level), anchor, row, column))
+    return Matches(*(torch.cat(parts) for parts in zip(*levels, strict=True)))
 
 
 def _cells(centers: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,8 @@ from torch.nn import functional
 from ghostyolo.losses.cell_predictions import CellPredictions
 from ghostyolo.losses.iou import iou_aligned
 
+SURE = 0.1  # confidence of the teacher from which on its box teaches
+
 
 def score_distillation(student_logits: Tensor, teacher_logits: Tensor, tau: float) -> Tensor:
     """Return the loss of scores above, a scalar, 0 where both agree.
@@ -64,9 +66,6 @@ def binary_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return probability * yes + (1 - probability) * no
 
 
-SURE = 0.1
-
-
 def box_distillation(student: CellPredictions, teacher: CellPredictions, tau: float) -> Tensor:
     """Return the loss of boxes above.
 
@@ -80,8 +79,8 @@ def box_distillation(student: CellPredictions, teacher: CellPredictions, tau: fl
     sure = (confidence >= SURE).nonzero().squeeze(1)
     weights = confidence[sure]
     if student.bins is not None and student.bins == teacher.bins:
-        own, theirs = (view.box_values.flatten(0, 1).index_select(0, sure) for view in (student, teacher))
-        by_cell = side_divergence(own, theirs, student.bins, tau)
+        logits = [view.box_values.flatten(0, 1).index_select(0, sure) for view in (student, teacher)]
+        by_cell = side_divergence(*logits, student.bins, tau)
     else:
         by_cell = 1 - iou_aligned(student.boxes_xyxy(sure), teacher.boxes_xyxy(sure), "giou")
     return (by_cell * weights).sum() / weights.sum().clamp(min=1)

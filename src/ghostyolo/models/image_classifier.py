@@ -215,7 +215,7 @@ def _named(name: str) -> ClassifierConfig:
         return _from_file(Path(name))
     stem, _, options = name.partition(":")
     stem, at, size = stem.partition("@")
-    registered = next((own for own in (stem, stem.replace("-", "_")) if own in list_parts("backbone")), None)
+    registered = next((part for part in (stem, stem.replace("-", "_")) if part in list_parts("backbone")), None)
     if registered is not None:
         params = scale_params("backbone", registered, _scale(size)) if at else {}
         params |= _options(options, bare="name" if registered in LIBRARIES else None, where=name)

@@ -56,8 +56,8 @@ def list_models() -> list[str]:
     names = set(_zoo())
     for family in _families():
         for letter in LETTERS:
-            own = f"{family}{_separator(family)}{letter}"
-            names |= {own, *(f"{own}-{ghost}" for ghost in GHOSTS)}
+            name = f"{family}{_separator(family)}{letter}"
+            names |= {name, *(f"{name}-{ghost}" for ghost in GHOSTS)}
     return sorted(names)
 
 
@@ -82,10 +82,10 @@ def zoo_config(name: str) -> DetectorConfig:
     if stem.count("+") == 2:
         backbone, neck, head = stem.split("+")
         return _declare(name, {"backbone": backbone, "neck": neck, "head": head}, budget or {"scale": "n"})
-    found = _family_form(stem, at_size=bool(at))
-    if found is None:
+    form = _family_form(stem, at_size=bool(at))
+    if form is None:
         raise ConfigError(f"unknown model '{name}': {suggest(name, list_models())}")
-    family, letter, rest = found
+    family, letter, rest = form
     parts: dict[str, Any] = dict(yaml.safe_load(_families()[family]))
     end_to_end = parts.pop("end_to_end", "end2end")
     if rest.endswith(END_TO_END):

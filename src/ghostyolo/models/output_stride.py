@@ -53,13 +53,13 @@ def keep_early_size(net: nn.Module, output_stride: int, in_channels: int, name: 
 
 def _layers_at_full_size(net: nn.Module, in_channels: int, name: str) -> list[Any]:
     """Convolutions and poolings of stride 2 whose input is as large as the picture."""
-    found: list[Any] = []
+    layers: list[Any] = []
 
     def before(module: Any, args: tuple[Any, ...]) -> None:
         if args[0].shape[2:] == (_SIDE, _SIDE):
             # Some convolutions of a container are computed without being called.
             inner = module.modules() if isinstance(module, RepConv) else [module]
-            found.extend(part for part in inner if _halves(part) and not any(part is other for other in found))
+            layers.extend(part for part in inner if _halves(part) and not any(part is other for other in layers))
 
     watched = [module for module in net.modules() if isinstance(module, _WATCHED)]
     handles = [module.register_forward_pre_hook(before) for module in watched]
@@ -77,7 +77,7 @@ def _layers_at_full_size(net: nn.Module, in_channels: int, name: str) -> list[An
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    return found
+    return layers
 
 
 def _halves(module: nn.Module) -> bool:

@@ -119,9 +119,9 @@ def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:
     Such as all but the class layers of another data set.
 
     Returns:
-        Names of the model's tensors that kept their own values.
+        Names of the model's tensors that kept their state values.
     """
-    own = model.state_dict()
-    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    state = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting and not name.endswith(NOT_STORED)]
+    return [name for name in state if name not in fitting and not name.endswith(NOT_STORED)]

@@ -5,6 +5,8 @@ All maps are (B, C, H, W). ``Conv`` is convolution + BN (eps 1e-3, momentum 0.03
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,14 @@ class Conv(ConvNorm):
         else:
             activation = act
         super().__init__(in_channels, out_channels, kernel, stride, groups, activation, NORM_EPS, NORM_MOMENTUM)
+
+
+def fit_channels(
+    in_channels: Sequence[int], channels: Sequence[int], conv: Callable[[int, int], nn.Module] = Conv
+) -> nn.ModuleList:
+    """Return a 1x1 convolution for each level whose channels differ, else nothing to do."""
+    pairs = zip(in_channels, channels, strict=True)
+    return nn.ModuleList(nn.Identity() if given == wanted else conv(given, wanted) for given, wanted in pairs)
 
 
 class DSConv(nn.Module):

@@ -82,14 +82,14 @@ def with_fake_quant(model: nn.Module) -> dict[str, FakeQuantConv]:
     Returns:
         Those, by the path of the module, in the order in which they are declared.
     """
-    found: dict[str, FakeQuantConv] = {}
+    replacements: dict[str, FakeQuantConv] = {}
     for path, module in list(model.named_modules()):
         for name, child in module.named_children():
             if type(child) is nn.Conv2d:
                 replacement = FakeQuantConv(child)
                 setattr(module, name, replacement)
-                found[f"{path}.{name}" if path else name] = replacement
-    return found
+                replacements[f"{path}.{name}" if path else name] = replacement
+    return replacements
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def adapt(net: nn.Module, what: str, in_channels: int) -> ForeignBackbone | None
         ConfigError: it cannot take pictures of any multiple of 32.
     """
     with _any_size(what):
-        found = find_stage_ends(net, in_channels, STRIDES)
-    return None if found is None else ForeignBackbone(net, *found)
+        chain = find_stage_ends(net, in_channels, STRIDES)
+    return None if chain is None else ForeignBackbone(net, *chain)
 
 
 def wrap(net: nn.Module, channels: Sequence[int], what: str, in_channels: int) -> FeatureList:

@@ -6,6 +6,8 @@ stages at stride 8, 16 and 32, in which all blocks have run.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
@@ -96,7 +98,7 @@ class GhostNet(nn.Module):
             ends.append(channels)
         self.stage_channels = tuple(ends)
         self.channels = tuple(ends[2:])
-        self.classifier_layers = {"last": make_divisible(960 * width, 4), "hidden": 1280}  # as published
+        self.classifier_layers: dict[str, Any] = dict(last=make_divisible(960 * width, 4), hidden=1280)  # as published
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.stem(image)

@@ -78,21 +78,21 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
     if refitted:
         log.warning("%s: another number of training branches than the network's: refitted, equal in evaluation", source)
     first = f"backbone.net.{backbone.first_convolution}." if foreign else "backbone.stem.conv"
-    own = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
-    wanted = {name for name in own if not name.endswith("num_batches_tracked")}
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
+    wanted = {name for name in state if not name.endswith("num_batches_tracked")}
     other_input = {
-        name for name in wanted & set(tensors) if name.startswith(first) and own[name].ndim > 1
-        and own[name].shape[1] != tensors[name].shape[1]
+        name for name in wanted & set(tensors) if name.startswith(first) and state[name].ndim > 1
+        and state[name].shape[1] != tensors[name].shape[1]
     }  # fmt: skip
     fitting = {
-        name: tensors[name] for name in wanted & set(tensors) - other_input if own[name].shape == tensors[name].shape
+        name: tensors[name] for name in wanted & set(tensors) - other_input if state[name].shape == tensors[name].shape
     }
     misfits = sorted(wanted - other_input - set(fitting))
     if misfits:
         name = misfits[0]
         have = tuple(tensors[name].shape) if name in tensors else "absent"
         raise WeightsError(
-            f"{source} is of another backbone: '{name}' is {have} there and {tuple(own[name].shape)} here "
+            f"{source} is of another backbone: '{name}' is {have} there and {tuple(state[name].shape)} here "
             f"({len(misfits)} of {len(wanted)} tensors differ); choose the same version and width"
         )
     model.load_state_dict(fitting, strict=False)

@@ -85,7 +85,7 @@ class YoloXHead(Head):
             nn.init.constant_(cast(Tensor, cast(nn.Conv2d, layer).bias), -math.log((1 - _PRIOR) / _PRIOR))
 
     def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        levels = []
+        levels: list[tuple[Tensor, ...]] = []
         for level, feature in enumerate(features):
             stem = self.stem[level](feature)
             box_map = self.box_tower[level](stem)

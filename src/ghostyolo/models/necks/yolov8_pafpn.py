@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolov8 import SCALES
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.blocks import Conv, fit_channels
 from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 
@@ -39,10 +39,7 @@ class YoloV8Pafpn(nn.Module):
         three = scale_repeats(3, depth)
         c256, c512, c1024 = (scale_channels(count, width, max_channels) for count in (256, 512, 1024))
         self.channels = (c256, c512, c1024)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels)
         self.down4 = C2f(c1024 + c512, c512, three)
         self.down3 = C2f(c512 + c256, c256, three)
         self.stride3 = Conv(c256, c256, 3, 2)

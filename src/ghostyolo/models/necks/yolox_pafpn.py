@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolox import LARGEST_CHANNELS, SCALES
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.blocks import Conv, fit_channels
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 from ghostyolo.nn.csp import C3, conv3x3
 
@@ -40,10 +40,7 @@ class YoloXPafpn(nn.Module):
         three = scale_repeats(3, depth)
         c256, c512, c1024 = (scale_channels(count, width, LARGEST_CHANNELS) for count in (256, 512, 1024))
         self.channels = (c256, c512, c1024)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels)
         self.lateral5 = Conv(c1024, c512)
         self.down4 = C3(2 * c512, c512, three, shortcut=False, depthwise=depthwise)
         self.lateral4 = Conv(c512, c256)

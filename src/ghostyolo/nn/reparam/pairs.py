@@ -106,7 +106,7 @@ class _Watch(TorchDispatchMode):
         return self
 
     def pairs(self) -> list[ConvNormPair]:
-        found = []
+        pairs = []
         for conv, takers in self.takers.items():
             norm = next(iter(takers))
             if (
@@ -116,8 +116,8 @@ class _Watch(TorchDispatchMode):
                 and not self.exposed & {conv, norm}
                 and len(norm.running_mean) == conv.out_channels  # type: ignore[arg-type]
             ):
-                found.append(ConvNormPair(conv, norm))
-        return found
+                pairs.append(ConvNormPair(conv, norm))
+        return pairs
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         here = self.running[-1] if self.running else None
@@ -147,7 +147,7 @@ class _Watch(TorchDispatchMode):
 
 def _tensors(value: Any) -> list[Tensor]:
     """All tensors in containers and plain objects, each once."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
@@ -155,7 +155,7 @@ def _tensors(value: Any) -> list[Tensor]:
             continue
         seen.add(id(item))
         if isinstance(item, Tensor):
-            found.append(item)
+            tensors.append(item)
         elif isinstance(item, Mapping):
             waiting.extend(item.values())
         elif isinstance(item, list | tuple | set | frozenset):
@@ -164,7 +164,7 @@ def _tensors(value: Any) -> list[Tensor]:
             waiting.extend(getattr(item, field.name) for field in dataclasses.fields(item))
         elif hasattr(item, "__dict__") and not isinstance(item, type | nn.Module):
             waiting.extend(vars(item).values())
-    return found
+    return tensors
 
 
 def _has_hooks(module: nn.Module) -> bool:
