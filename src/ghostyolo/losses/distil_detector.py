@@ -79,8 +79,8 @@ def box_distillation(student: CellPredictions, teacher: CellPredictions, tau: fl
     sure = (confidence >= SURE).nonzero().squeeze(1)
     weights = confidence[sure]
     if student.bins is not None and student.bins == teacher.bins:
-        logits = [view.box_values.flatten(0, 1).index_select(0, sure) for view in (student, teacher)]
-        by_cell = side_divergence(*logits, student.bins, tau)
+        sides, teacher_sides = (view.box_values.flatten(0, 1).index_select(0, sure) for view in (student, teacher))
+        by_cell = side_divergence(sides, teacher_sides, student.bins, tau)
     else:
         by_cell = 1 - iou_aligned(student.boxes_xyxy(sure), teacher.boxes_xyxy(sure), "giou")
     return (by_cell * weights).sum() / weights.sum().clamp(min=1)
