@@ -66,9 +66,9 @@ def random_layout(sizes: Tensor, imgsz: int, mosaic_probability: float, generato
 
 
 def stack_pictures(images: Sequence[Tensor], imgsz: int, reuse: Tensor | None = None) -> Tensor:
-    """Copy pictures into one float32 sheet, (1, C, B x (imgsz + 2), imgsz + 2).
+    """Copy pictures side by side into one sheet of float32.
 
-    They are (C, h_i, w_i), sides at most imgsz.
+    They are (C, h_i, w_i), sides at most imgsz; the sheet is (1, C, B x (imgsz + 2), imgsz + 2).
 
     ``reuse``: a sheet of an earlier batch, overwritten if its shape is right; fresh memory costs more than
     the copy itself.
