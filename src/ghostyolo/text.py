@@ -137,7 +137,7 @@ class Names:
         self._exact = frozenset(names)
 
     def find(self, name: str) -> str | None:
-        """Return this very name, else the only one that is spelled alike, else None."""
+        """Return this name, or the only one that is spelled alike."""
         if name in self._exact:
             return name
         alike = self._alike.get(name_key(name), [])

@@ -1,4 +1,6 @@
-"""What can be wrong with a data set, and what reading does about it: one list for training, scoring and checking.
+"""What can be wrong with a data set.
+
+One list for training, scoring and checking, with what reading does about each.
 
 The readers add to a :class:`FaultList`, and :class:`ghostyolo.data.records.DetectionData` hands it on. No torch.
 """
@@ -111,7 +113,7 @@ class FaultList(list[Fault]):
             raise DataError(f"{refused[0]}{more} (`ghostyolo data check` lists every such fault)")
 
     def lines(self) -> list[str]:
-        """Return a line for each split and kind: how many, what was done about them, the first one."""
+        """Return a line for each split and kind: count, effect, the first."""
         groups: dict[tuple[str, str], list[Fault]] = {}
         for fault in self:
             if fault.kind not in ("class-without-objects", "image-without-objects"):

@@ -1,4 +1,6 @@
-"""Read a picture of any common kind into the package's one form: (H, W, C) uint8, RGB or grey, upright.
+"""Reads a picture of any common kind into one form.
+
+It is (H, W, C) uint8, RGB or grey, upright.
 
 What happens to unusual pictures:
     EXIF orientation is applied. Alpha is dropped (the colours below it are kept), as OpenCV does. CMYK and
@@ -67,7 +69,10 @@ def read_image(
 
 
 def common_range(paths: Iterable[str | os.PathLike[str]]) -> PixelRange | None:
-    """Return the range that holds nearly all values of all pictures; None where none can be read."""
+    """Return the range that holds nearly all values of all pictures.
+
+    None where none can be read.
+    """
     ranges = []
     for path in paths:
         try:
@@ -282,7 +287,9 @@ def _fit_channels(pixels: Pixels, channels: int, where: str) -> Pixels:
 
 
 def to_uint8(pixels: npt.NDArray[Any], pixel_range: PixelRange | None = None) -> Pixels:
-    """Scale pixels of any number type to uint8 by the rule in the module's docstring; the shape stays.
+    """Scale pixels of any number type to uint8.
+
+    By the rule in the module's docstring; the shape stays.
 
     Not-a-number counts as 0.
     """

@@ -1,4 +1,7 @@
-"""A labelled picture and a labelled data set, as every reader in ``data/formats`` returns them. No torch."""
+"""A labelled picture and a labelled data set.
+
+Every reader in ``data/formats`` returns them. No torch.
+"""
 
 from __future__ import annotations
 
@@ -105,11 +108,11 @@ class DetectionData:
         return self.faults.skipped
 
     def summary(self) -> list[str]:
-        """Return what is there and what was mended or left out, a line each; for every split."""
+        """Return what is there and what is wrong, a line each."""
         return [_counts(split, records) for split, records in self.splits.items()] + self.faults.lines()
 
     def require_objects(self, split: str) -> None:
-        """Stop where the pictures of a split have nothing to learn from or to score.
+        """Stop where the pictures of a split have no box.
 
         Raises:
             DataError: none has a box that is no crowd; the cause is named.

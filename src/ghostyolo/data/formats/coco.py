@@ -39,7 +39,10 @@ Key = int | str
 
 
 def find(folder: Path) -> dict[str, list[Path]] | None:
-    """Return the JSON files of each split in a data set's folder (or its annotations folder), or None."""
+    """Return the JSON files of each split in a folder, or None.
+
+    They lie there or in its annotations folder.
+    """
     exported = [path for path in sorted(folder.glob(f"*/{_EXPORTED_NAME}")) if not is_hidden(path.parent.name)]
     if exported:
         return by_split(exported)

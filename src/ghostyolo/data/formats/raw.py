@@ -1,4 +1,4 @@
-"""What every reader hands over before pictures are opened, and what becomes of it when they are.
+"""What every reader hands over before pictures are opened.
 
 The readers (``yolo.py``, ``coco.py``, ``voc.py``) only parse annotations, into :class:`RawData`. :func:`build_data`
 then opens each picture's header, fits the boxes to the file, clips them, and judges the whole. Training, scoring and
@@ -112,7 +112,7 @@ class RawData:
 
 
 def merge_entries(images: Iterable[RawImage], faults: FaultList, split: str) -> list[RawImage]:
-    """Make one of all entries of a file, with all its boxes, and report those that there are more of."""
+    """Make one of all entries of a picture, with all its boxes."""
     merged: dict[str, RawImage] = {}
     times: dict[str, int] = {}
     for image in images:
@@ -168,7 +168,9 @@ class _Tally:
 
 
 def build_record(raw: RawImage, faults: FaultList, split: str, tally: _Tally | None = None) -> ImageRecord | None:
-    """Open the picture's header, fit the boxes to the file, clip them and drop those without area.
+    """Open the picture's header and put the boxes into its pixels.
+
+    They are clipped; those without area are dropped.
 
     Returns:
         None when the picture is missing, cannot be read or is not what was annotated; that is reported.
@@ -247,7 +249,7 @@ def _fit_to_file(
 
 
 def turn_boxes(boxes: Boxes, info: ImageInfo) -> Boxes:
-    """Map (M, 4) boxes from the pixels as a file stores them to those after its EXIF orientation."""
+    """Map (M, 4) boxes from stored pixels to upright ones."""
     if info.orientation in (5, 6, 7, 8):
         boxes = boxes[:, [1, 0, 3, 2]]
     if info.orientation in (2, 3, 6, 7):
@@ -349,7 +351,10 @@ def check_units(raw: RawData, faults: FaultList) -> None:
 
 
 def duplicate_boxes(boxes_xyxy: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> list[int]:
-    """Return the indices of boxes (M, 4) equal to an earlier one of the same label (M,), to 0.01 pixel."""
+    """Return the indices of boxes equal to an earlier one.
+
+    Boxes (M, 4) of the same label (M,), to 0.01 pixel.
+    """
     seen: set[tuple[float, ...]] = set()
     repeated = []
     for index, (box, label) in enumerate(zip(boxes_xyxy.tolist(), labels.tolist(), strict=True)):
@@ -361,7 +366,7 @@ def duplicate_boxes(boxes_xyxy: npt.NDArray[np.floating], labels: npt.NDArray[np
 
 
 class Spellings:
-    """Finds files whose names are spelled in another way than they are written; lists each folder once."""
+    """Finds files whose names are spelled in another way."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, Names] = {}
@@ -373,7 +378,7 @@ class Spellings:
         return self._folders[folder]
 
     def find(self, path: Path) -> Path | None:
-        """Return the path of the file that is there, or None; Windows' slashes are understood."""
+        """Return the file that is there, or None; Windows' slashes are understood."""
         for written in (path, Path(str(path).replace("\\", "/"))):
             name = self.names(written.parent).find(written.name)
             if name is not None:
@@ -387,7 +392,7 @@ def all_finite(box: Sequence[float]) -> bool:
 
 
 def as_flag(value: Any) -> bool:
-    """Whether a flag of an annotation is set; the text "0" and "false" are not."""
+    """Whether an annotation's flag is set, which "0" and "false" are not."""
     return str(value if value is not None else 0).strip().lower() not in ("", "0", "0.0", "false", "no", "none")
 
 
@@ -401,7 +406,10 @@ def as_size(width: Any, height: Any) -> tuple[int, int] | None:
 
 
 def without_path(message: str, path: Path) -> str:
-    """Cut the path off the front of an error's message, for a report that prints the path beside it."""
+    """Cut the path off the front of an error's message.
+
+    For a report that prints the path beside it.
+    """
     return message.removeprefix(str(path)).lstrip(": ")
 
 

@@ -1,4 +1,6 @@
-"""YOLO layout: ``data.yaml`` with names and splits, one text file of labels for each picture.
+"""YOLO layout: ``data.yaml``, and a text file of labels a picture.
+
+``data.yaml`` has names and splits.
 
 A label row is ``class cx cy w h`` in fractions of the picture's sides, or ``class x1 y1 x2 y2 ...``, a
 polygon, of which the enclosing box is taken; where the YAML has a ``kpt_shape``, a box and its keypoints. A picture's
@@ -43,7 +45,10 @@ _LARGEST_FRACTION = 2.0
 
 
 def find(folder: Path) -> Path | None:
-    """Return the folder's data.yaml, or its only other YAML file that declares splits, or None."""
+    """Return the folder's data.yaml or its only other YAML, or None.
+
+    The other one must declare splits.
+    """
     for name in ("data.yaml", "data.yml", "dataset.yaml"):
         if (folder / name).is_file():
             return folder / name
