@@ -12,7 +12,7 @@ import typer.main
 
 from ghostyolo.errors import ConfigError, DataError, ParityError, SourceError
 from ghostyolo.models.weights import save_checkpoint
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.train import tiny
 
 

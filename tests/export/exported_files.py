@@ -18,7 +18,7 @@ from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.registry import register_neck
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 from tests.train import tiny  # noqa: F401  registers the parts of bare networks
 

@@ -20,7 +20,7 @@ from ghostyolo.export.run import ExportResult, export_network, size_in_megabytes
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.predictor import Predictor, plan_batch
 from ghostyolo.runtime.weights import resolve_weights
 from tests.models.test_ghostnet import scramble_norms

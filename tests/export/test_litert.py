@@ -15,7 +15,7 @@ from ghostyolo.export.litert import write
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 pytest.importorskip("litert_torch", reason="needs ghostyolo[litert-export]")

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import ConfigError, ExportError, WeightsError  # noqa: E402
 from ghostyolo.export.mnn import convert_proto  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from ghostyolo.runtime.weights import assets_folder  # noqa: E402
 from tests.export import mobile  # noqa: E402
 

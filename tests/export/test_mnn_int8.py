@@ -14,7 +14,7 @@ from ghostyolo.export.mnn import write  # noqa: E402
 from ghostyolo.export.mnn_tools import convert  # noqa: E402
 from ghostyolo.export.quantise.mnn import quantise  # noqa: E402
 from ghostyolo.export.quantise.mnn_parameters import LayerParameters, encode  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
 

@@ -14,8 +14,8 @@ from ghostyolo.export.deployed import ExportJob  # noqa: E402
 from ghostyolo.export.ncnn import convert  # noqa: E402
 from ghostyolo.export.quantise.ncnn import quantise, quantise_layer  # noqa: E402
 from ghostyolo.export.quantise.ncnn_model import Array, Layer, read_model, write_model  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
-from ghostyolo.runtime.ncnn_folder import BIN, PARAM  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
+from ghostyolo.runtime.engines.ncnn import BIN, PARAM  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
 

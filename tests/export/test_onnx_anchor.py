@@ -10,7 +10,7 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.nn.reparam import fold
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from ghostyolo.export import parity as parity_module
 from ghostyolo.export.deployed import fold_for_device
 from ghostyolo.export.parity import TOLERANCES, ParityReport, _failures, _Pairs, check_parity
 from ghostyolo.metadata import ExportInfo
-from ghostyolo.runtime.torch_engine import TorchEngine
+from ghostyolo.runtime.engines.torch import TorchEngine
 from tests.train.tiny import make_confident, model_and_metadata
 
 

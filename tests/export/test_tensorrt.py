@@ -16,8 +16,8 @@ from ghostyolo.export.half_arithmetic import after_the_last_weights, compute_hal
 from ghostyolo.export.onnx import to_onnx
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import open_engine
-from ghostyolo.runtime.tensorrt_plan import join_plan, metadata_beside, split_plan
+from ghostyolo.runtime.engines import open_engine
+from ghostyolo.runtime.engines.tensorrt import join_plan, metadata_beside, split_plan
 from tests.export import exported_files as files
 
 

@@ -16,7 +16,7 @@ from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.run import export_network
 from ghostyolo.export.tnn_operators import OPERATORS, check_operators
 from ghostyolo.models import build_model
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import WeightsError  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from ghostyolo.runtime.foreign import recognise  # noqa: E402
 
 BOX_XYXY = [10, 20, 30, 60]

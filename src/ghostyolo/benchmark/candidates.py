@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.extras import require
 from ghostyolo.metadata import Precision
-from ghostyolo.runtime.engine import ENGINE_KINDS, EngineKind, find_kind
+from ghostyolo.runtime.engines import ENGINE_KINDS, EngineKind, find_kind
 from ghostyolo.runtime.weights import resolve_weights
 
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -98,7 +98,7 @@ def weights_candidates(
     path = resolve_weights(weights)
     kind = find_kind(path)
     if kind is None:  # the runtime's own message
-        from ghostyolo.runtime.engine import open_engine
+        from ghostyolo.runtime.engines import open_engine
 
         open_engine(path)
         raise ConfigError(f"{weights} cannot be run")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ghostyolo.extras import available
-from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.engines import parse_device
 
 Counter = Callable[[], float]  # joules since some moment
 

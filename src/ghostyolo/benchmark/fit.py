@@ -17,7 +17,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate.run import match_class_names
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.costs import counted_row
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.weights import builtin_names
 
 # One family at its scales: within a family more work is known to be more accurate, between families it is not.

@@ -27,7 +27,7 @@ from ghostyolo.evaluate.run import evaluate, match_class_names
 from ghostyolo.files import size_in_megabytes
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.registry import imported_files
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 
 if TYPE_CHECKING:

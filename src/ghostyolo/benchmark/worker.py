@@ -19,7 +19,7 @@ from ghostyolo.benchmark.memory import PeakMemory
 from ghostyolo.benchmark.steps import Picture, batches, read_pictures, time_call
 from ghostyolo.errors import ConfigError, GhostYoloError
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 
 

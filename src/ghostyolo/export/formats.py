@@ -34,7 +34,7 @@ class ExportFormat:
         rewritten: whether a rewritten graph (:mod:`ghostyolo.export.rewrite`) was measured to be faster in its engine.
         channel_block: channels that its engine keeps together in memory, and pads to in private where a layer has not a
             multiple of it; 1: it does not care.
-        engine: name of what runs it here (:data:`ghostyolo.runtime.engine.ENGINE_KINDS`).
+        engine: name of what runs it here (:data:`ghostyolo.runtime.engines.ENGINE_KINDS`).
     """
 
     name: str

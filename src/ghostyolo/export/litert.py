@@ -1,7 +1,7 @@
 """Write a detector for LiteRT, once TensorFlow Lite (``x.tflite``): one size and batch.
 
 Input and outputs keep torch's layout, (B, C, H, W) in. Outputs are ``output_0``, ``output_1`` ... of the signature
-``serving_default``, in the order of ``metadata.export.outputs``. Metadata: :mod:`ghostyolo.runtime.appended`.
+``serving_default``, in the order of ``metadata.export.outputs``. Metadata: :mod:`ghostyolo.runtime.engines.litert`.
 ``fp16`` stores the weights in float16 and computes in float32 on the CPU.
 """
 
@@ -13,7 +13,7 @@ from ghostyolo.export.aten import capture, refusal
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.litert_half import store_half
 from ghostyolo.export.nearest import nearest_by_index
-from ghostyolo.runtime.appended import append_metadata
+from ghostyolo.runtime.engines.litert import append_metadata
 from ghostyolo.silence import silence
 
 

@@ -1,4 +1,4 @@
-"""Write a detector as a folder of ncnn's through TorchScript and pnnx: see :mod:`ghostyolo.runtime.ncnn_folder`.
+"""Write a detector as a folder of ncnn's through TorchScript and pnnx: see :mod:`ghostyolo.runtime.engines.ncnn`.
 
 One size, one picture a call. Blob ``in0`` is the picture (C, H, W), RGB in 0..1; ``out0``, ``out1`` ... are the outputs
 in the order of the metadata, without their batch: boxes (A, 4) and scores (A, classes), or maps (K, H, W). ``fp16``
@@ -16,8 +16,7 @@ import torch
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.onnx import first_line
-from ghostyolo.runtime.ncnn_engine import open_net
-from ghostyolo.runtime.ncnn_folder import BIN, PARAM, write_description
+from ghostyolo.runtime.engines.ncnn import BIN, PARAM, open_net, write_description
 from ghostyolo.silence import silence
 
 

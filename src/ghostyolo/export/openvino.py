@@ -14,7 +14,7 @@ from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.onnx import first_line, to_onnx
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.openvino_cpu import load_openvino
+from ghostyolo.runtime.engines.openvino import load_openvino
 
 XML = "model.xml"
 

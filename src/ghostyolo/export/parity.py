@@ -22,9 +22,9 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
 from ghostyolo.models.detector import DetectionModel
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
+from ghostyolo.runtime.engines.torch import TorchEngine
 from ghostyolo.runtime.predictor import Predictor, plan_batch
-from ghostyolo.runtime.torch_engine import TorchEngine
 from ghostyolo.runtime.weights import assets_folder
 
 Image = npt.NDArray[np.uint8]

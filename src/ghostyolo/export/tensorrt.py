@@ -30,7 +30,7 @@ from ghostyolo.export.unfinished import Unfinished
 from ghostyolo.extras import available
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.tensorrt_plan import join_plan
+from ghostyolo.runtime.engines.tensorrt import join_plan
 
 INPUT = "images"
 LARGEST_BATCH = 8

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.runtime.exported import spread_detections
+from ghostyolo.runtime.engines.exported import spread_detections
 
 Array = npt.NDArray[np.float32]
 Shape = Sequence[int | None]

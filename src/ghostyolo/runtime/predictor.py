@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Resize, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
@@ -70,7 +70,7 @@ class Predictor:
     """Runs a detector on pictures.
 
     Args:
-        engine: anything that answers to :class:`ghostyolo.runtime.engine.Engine`.
+        engine: anything that answers to :class:`ghostyolo.runtime.engines.Engine`.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -25,7 +25,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.checkpoint_io import AtomicCheckpointIO
 from ghostyolo.train.distil.distiller import build_distiller
 from ghostyolo.train.distil.share import TeacherShare

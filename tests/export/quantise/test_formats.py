@@ -18,7 +18,7 @@ from ghostyolo.export.quantise.run import Quantisation
 from ghostyolo.export.run import export_network
 from ghostyolo.extras import available
 from ghostyolo.metadata import ExportInfo
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export.quantise.builders import canvases, detector
 
 QUANTISED = [

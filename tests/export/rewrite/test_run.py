@@ -15,7 +15,7 @@ from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ExportInfo
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import build_model
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export.mobile import confident_model
 from tests.models.test_ghostnet import scramble_norms
 from tests.train import tiny

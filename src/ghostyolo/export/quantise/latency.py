@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.runtime.engine import Engine
+from ghostyolo.runtime.engines import Engine
 
 WARMUP, CALLS = 3, 30
 

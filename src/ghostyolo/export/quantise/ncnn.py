@@ -21,8 +21,7 @@ from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.ncnn import convert
 from ghostyolo.export.quantise.ncnn_model import CONVOLUTIONS, Array, Layer, read_model, write_model
 from ghostyolo.export.quantise.thresholds import LARGEST, step_of, thresholds
-from ghostyolo.runtime.ncnn_engine import open_net
-from ghostyolo.runtime.ncnn_folder import BIN, PARAM, write_description
+from ghostyolo.runtime.engines.ncnn import BIN, PARAM, open_net, write_description
 
 Canvas = npt.NDArray[np.float32]
 _INT8_SCALES = "8"

@@ -25,7 +25,7 @@ from ghostyolo.export.openvino import XML
 from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.export.quantise.onnx import convolutions
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.openvino_cpu import load_openvino
+from ghostyolo.runtime.engines.openvino import load_openvino
 from ghostyolo.silence import silence
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")

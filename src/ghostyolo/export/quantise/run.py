@@ -26,7 +26,7 @@ from ghostyolo.export.quantise.sensitivity import rank_layers, well_known
 from ghostyolo.export.unfinished import Unfinished
 from ghostyolo.files import move_into_place, size_in_megabytes
 from ghostyolo.models.detector import DetectionModel
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 
 COMPARED = 16  # pictures

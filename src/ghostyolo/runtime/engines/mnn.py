@@ -15,12 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
+from ghostyolo.extras import Extra
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import require_cpu
-from ghostyolo.runtime.exported import Array, ExportedEngine
+from ghostyolo.runtime.engines import EngineKind, EngineSetup
+from ghostyolo.runtime.engines.exported import Array, ExportedEngine
 from ghostyolo.silence import silence
 
+EXTRA = Extra("mnn", ("MNN",))
 MOST_THREADS = 4
+# Option -> MNN's enumeration, and what is taken where nothing is given.
+_MODES = {
+    "precision": ("PrecisionMode", "high"),
+    "memory": ("MemoryMode", "normal"),
+    "power": ("PowerMode", "normal"),
+}
 
 
 class MnnEngine(ExportedEngine):
@@ -28,24 +36,29 @@ class MnnEngine(ExportedEngine):
 
     Args:
         path: the ``.mnn`` file.
-        device: ``"cpu"``.
-        threads: CPU threads inside one call; None: one for each core, four at most, which is MNN's own choice.
+        setup: on the CPU; threads None: one for each core, four at most, which is MNN's own choice. Options:
+            ``precision``, ``memory`` and ``power``, each low, normal or high.
 
     Raises:
         WeightsError: truncated, damaged or not written by ghostyolo.
-        ConfigError: another device.
+        ConfigError: another device, or an option that MNN does not know.
     """
 
     name = "mnn"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
-        self.path = Path(path)
-        require_cpu(device, "MNN")
+    def __init__(self, path: Path, setup: EngineSetup) -> None:
+        self.path = path
+        setup.require_cpu("MNN")
+        setup.check_options("MNN", _MODES)
         with silence():  # MNN greets on standard output
             import MNN
 
             self._expr = MNN.expr
-            information = self._load(MNN, [], [], 1).get_info()
+            modes = {
+                f"{name}_mode": setup.choice(name, _members(getattr(MNN.expr, kind)), default)
+                for name, (kind, default) in _MODES.items()
+            }
+            information = self._load(MNN, [], [], 1, modes).get_info()
         text = information.get("bizCode") or ""
         self.metadata = ModelMetadata.from_json(text if text.startswith("{") else None, str(path))
         missing = {"images", *self.export.outputs} - {*information["inputNames"], *information["outputNames"]}
@@ -53,18 +66,18 @@ class MnnEngine(ExportedEngine):
             raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
         with silence():
             self._module = self._load(
-                MNN, ["images"], self.export.outputs, threads or min(MOST_THREADS, os.cpu_count() or 1)
+                MNN, ["images"], self.export.outputs, setup.threads or min(MOST_THREADS, os.cpu_count() or 1), modes
             )
 
-    def _load(self, library: Any, inputs: list[str], outputs: list[str], threads: int) -> Any:
+    def _load(self, library: Any, inputs: list[str], outputs: list[str], threads: int, modes: dict[str, Any]) -> Any:
         try:
             return library.nn.load_module_from_file(
                 str(self.path),
                 inputs,
                 outputs,
                 backend=library.expr.Backend.CPU,
-                precision_mode=library.expr.PrecisionMode.High,
                 thread_num=threads,
+                **modes,
             )
         except Exception as error:  # Python's SystemError around a plain Exception, for all that can be wrong
             raise WeightsError(
@@ -77,3 +90,10 @@ class MnnEngine(ExportedEngine):
         outputs = self._module.forward([given])
         # read() is a view of memory that the next call overwrites.
         return [np.array(self._expr.convert(output, layout).read()) for output in outputs]
+
+
+def _members(enumeration: Any) -> dict[str, Any]:
+    return {word.lower(): getattr(enumeration, word) for word in ("Low", "Normal", "High")}
+
+
+KIND = EngineKind("mnn", ".mnn", MnnEngine, packages=("MNN",), extra=EXTRA)

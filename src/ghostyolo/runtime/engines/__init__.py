@@ -7,16 +7,17 @@ predictor's.
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.errors import ConfigError, WeightsError
-from ghostyolo.extras import require
+from ghostyolo.errors import ConfigError, WeightsError, suggest
+from ghostyolo.extras import Extra, declared, require
 from ghostyolo.metadata import ModelMetadata
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
@@ -39,42 +40,90 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class EngineSetup:
+    """How an engine is to run.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: CPU threads for one network call; None lets the engine choose.
+        options: the engine's own settings, by its own names.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def require_cpu(self, engine: str) -> None:
+        """Refuse a device that the engine does not run on.
+
+        Raises:
+            ConfigError: anything but the CPU.
+        """
+        if parse_device(self.device)[0] != "cpu":
+            raise ConfigError(f"{engine} runs on the CPU here, not on {self.device}: use --device cpu")
+
+    def check_options(self, engine: str, known: Collection[str]) -> None:
+        """Refuse an option that the engine does not know.
+
+        Raises:
+            ConfigError: names the nearest one.
+        """
+        for name in self.options:
+            if not known:
+                raise ConfigError(f"{engine} takes no engine options: leave out '{name}'")
+            if name not in known:
+                raise ConfigError(f"{engine} has no option '{name}': {suggest(name, known)}")
+
+    def choice(self, name: str, valid: Mapping[str, Any], default: str) -> Any:
+        """Return what the word given for an option stands for.
+
+        Raises:
+            ConfigError: another word.
+        """
+        word = str(self.options.get(name, default)).lower()
+        if word not in valid:
+            raise ConfigError(f"engine option {name} is {self.options[name]!r}: valid are {', '.join(valid)}")
+        return valid[word]
+
+
+@dataclass(frozen=True)
 class EngineKind:
-    """One kind of weights and what runs it.
+    """One kind of weights and what runs it. Each file of this package declares its own, as ``KIND``.
 
     Attributes:
         name: the engine's.
         suffix: of the file, or of the folder's name where ``inner`` is set.
-        opener: ``module:callable``, called with (path, device=, threads=).
+        open: makes the engine of a file. Imports the library only when called.
+        packages: whose versions a measurement depends on, as they are called on PyPI.
         extra: the install that it needs; None: the base install has it.
         inner: suffix of the file that such a folder holds, which may be given in its place.
+        program: opening a file can run any code, so it is not fetched from strangers.
     """
 
     name: str
     suffix: str
-    opener: str
-    extra: str | None = None
+    open: Callable[[Path, EngineSetup], Engine]
+    packages: tuple[str, ...]
+    extra: str | Extra | None = None
     inner: str | None = None
+    program: bool = False
 
 
-ENGINE_KINDS = (
-    EngineKind("onnxruntime", ".onnx", "ghostyolo.runtime.onnx_engine:OnnxEngine"),
-    EngineKind("torch", ".safetensors", "ghostyolo.runtime.torch_engine:open_torch_engine", "train"),
-    EngineKind("openvino", "_openvino", "ghostyolo.runtime.openvino_engine:OpenVinoEngine", "openvino", ".xml"),
-    EngineKind("mnn", ".mnn", "ghostyolo.runtime.mnn_engine:MnnEngine", "mnn"),
-    EngineKind("ncnn", "_ncnn", "ghostyolo.runtime.ncnn_engine:NcnnEngine", "ncnn", ".param"),
-    EngineKind("torchscript", ".torchscript", "ghostyolo.runtime.torchscript_engine:TorchScriptEngine", "train"),
-    EngineKind("executorch", ".pte", "ghostyolo.runtime.executorch_engine:ExecuTorchEngine", "executorch"),
-    EngineKind("litert", ".tflite", "ghostyolo.runtime.litert_engine:LiteRtEngine", "litert"),
-    EngineKind("tensorrt", ".engine", "ghostyolo.runtime.tensorrt_engine:TensorRtEngine", "tensorrt"),
-)
-ENGINE_SUFFIXES = tuple(kind.suffix for kind in ENGINE_KINDS)
+@cache
+def engine_kinds() -> tuple[EngineKind, ...]:
+    """Return all kinds of weights that can be run."""
+    return tuple(declared(__name__, "KIND"))
+
+
+def engine_suffixes() -> tuple[str, ...]:
+    """Return what names of weights end in."""
+    return tuple(kind.suffix for kind in engine_kinds())
 
 
 def find_kind(path: str | Path) -> EngineKind | None:
     """The kind of weights that a file or folder is by its name, and by what a folder holds; None: no kind."""
     path = Path(path)
-    for kind in ENGINE_KINDS:
+    for kind in engine_kinds():
         if kind.inner is None:
             if path.suffix.lower() == kind.suffix and not path.is_dir():
                 return kind
@@ -87,17 +136,23 @@ def find_kind(path: str | Path) -> EngineKind | None:
     return None
 
 
-def open_engine(path: str | Path, device: str = "cpu", threads: int | None = None) -> Engine:
+def open_engine(
+    path: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+) -> Engine:
     """Open weights with the engine that their name stands for.
 
     Args:
         path: a file such as ``x.onnx``, or a folder such as ``x_openvino``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        engine_options: the engine's own settings, such as ``{"PERFORMANCE_HINT": "THROUGHPUT"}`` (docs/export.md).
 
     Raises:
         WeightsError: no such file, a suffix without an engine, a pickle, or a damaged file.
-        ConfigError: an unknown or absent device, or threads below 1.
+        ConfigError: an unknown or absent device, threads below 1, or an option that the engine does not know.
         MissingExtraError: the engine's packages are not installed.
     """
     path = Path(path)
@@ -114,17 +169,16 @@ def open_engine(path: str | Path, device: str = "cpu", threads: int | None = Non
         raise ConfigError(f"threads must be at least 1, not {threads}")
     if kind.extra is not None:
         require(kind.extra, f"running {path.name} in {kind.name}")
-    module, _, name = kind.opener.partition(":")
-    return getattr(importlib.import_module(module), name)(path, device=device, threads=threads)
+    return kind.open(path, EngineSetup(device, threads, engine_options or {}))
 
 
 def _inner_file(path: Path, kind: EngineKind) -> Path:
     if not path.is_dir():
         return path
-    found = sorted(path.glob(f"*{kind.inner}"))
-    if len(found) != 1:
-        raise WeightsError(f"{path} holds {len(found) or 'no'} {kind.inner} files: name the one to open")
-    return found[0]
+    files = sorted(path.glob(f"*{kind.inner}"))
+    if len(files) != 1:
+        raise WeightsError(f"{path} holds {len(files) or 'no'} {kind.inner} files: name the one to open")
+    return files[0]
 
 
 def check_not_pickle(path: str | Path) -> None:
@@ -141,7 +195,8 @@ def check_not_pickle(path: str | Path) -> None:
 
 
 def _suffixes() -> str:
-    return f"{', '.join(ENGINE_SUFFIXES[:-1])} or {ENGINE_SUFFIXES[-1]}"
+    *most, last = engine_suffixes()
+    return f"{', '.join(most)} or {last}"
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -156,13 +211,3 @@ def parse_device(device: str) -> tuple[str, int]:
     if kind == "cuda" and (device == "cuda" or number.isdecimal()):
         return "cuda", int(number or 0)
     raise ConfigError(f"unknown device '{device}': valid are cpu, cuda, cuda:0, cuda:1, ...")
-
-
-def require_cpu(device: str, engine: str) -> None:
-    """Refuse a device that an engine does not run on.
-
-    Raises:
-        ConfigError: anything but the CPU.
-    """
-    if parse_device(device)[0] != "cpu":
-        raise ConfigError(f"{engine} runs on the CPU here, not on {device}: use --device cpu")

@@ -4,6 +4,13 @@ Memory on the GPU is had through ``cuda-python``, NVIDIA's own bindings, which i
 older and kept by others. A plan runs on the kind of GPU and the version of TensorRT that it was built with. TensorRT
 reads it as trusted data: open only files of people you trust.
 
+The file is TensorRT's plan, then our metadata, so that the plan can be cut out.
+
+    plan | JSON in UTF-8 | its length, 8 bytes, little endian | ``GHYOLO01``
+
+A plan without this end, as ``trtexec`` writes it, takes its metadata from the ``.onnx`` of the same name beside it,
+which is the one it was built from.
+
 No machine of ours has an NVIDIA GPU: this file is written from NVIDIA's documentation and has not been run.
 """
 
@@ -18,12 +25,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import ConfigError, WeightsError
-from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import parse_device
-from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.tensorrt_plan import metadata_beside, split_plan
+from ghostyolo.extras import Extra
+from ghostyolo.metadata import METADATA_KEY, ModelMetadata
+from ghostyolo.runtime.engines import EngineKind, EngineSetup, parse_device
+from ghostyolo.runtime.engines.exported import Array, ExportedEngine
 
+EXTRA = Extra("tensorrt", ("tensorrt", "cuda"))
 INPUT = "images"
+MAGIC = b"GHYOLO01"
+_LENGTH = 8
 
 
 class TensorRtEngine(ExportedEngine):
@@ -31,8 +41,7 @@ class TensorRtEngine(ExportedEngine):
 
     Args:
         path: a file that ``ghostyolo export`` wrote, or ``trtexec`` from our ONNX file beside it.
-        device: ``"cuda"`` or ``"cuda:N"``; ``"cpu"``, which stands for nothing said, is the first GPU.
-        threads: has no meaning on a GPU.
+        setup: the device is CUDA; ``"cpu"``, which stands for nothing said, is the first GPU. Threads have no meaning.
 
     Raises:
         WeightsError: damaged, built for another GPU or version of TensorRT, or without metadata.
@@ -41,14 +50,15 @@ class TensorRtEngine(ExportedEngine):
 
     name = "tensorrt"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, setup: EngineSetup) -> None:
         import tensorrt
         from cuda.bindings import runtime as cuda  # type: ignore[import-untyped]
 
-        self.path, self._cuda, self._tensorrt = Path(path), cuda, tensorrt
-        if threads is not None:
+        self.path, self._cuda, self._tensorrt = path, cuda, tensorrt
+        if setup.threads is not None:
             raise ConfigError("TensorRT runs on the GPU: leave out threads")
-        _, number = parse_device(device)
+        setup.check_options("TensorRT", ())
+        _, number = parse_device(setup.device)
         code, *count = cuda.cudaGetDeviceCount()
         if int(code) != 0 or number >= int(count[0]):
             raise ConfigError(f"{path} runs on a GPU, and CUDA has no device {number} here")
@@ -130,3 +140,44 @@ class TensorRtEngine(ExportedEngine):
             for address, _ in self._memory.values():
                 self._cuda.cudaFree(address)
             self._cuda.cudaStreamDestroy(self._stream)
+
+
+def join_plan(plan: bytes, metadata: ModelMetadata) -> bytes:
+    """The bytes of the file."""
+    text = metadata.to_json().encode()
+    return plan + text + len(text).to_bytes(_LENGTH, "little") + MAGIC
+
+
+def split_plan(data: bytes, where: str) -> tuple[bytes, str | None]:
+    """The plan, and the JSON or None where there is no such end.
+
+    Raises:
+        WeightsError: an end that says more bytes than there are.
+    """
+    if not data.endswith(MAGIC):
+        return data, None
+    end = len(data) - len(MAGIC) - _LENGTH
+    start = end - int.from_bytes(data[max(end, 0) : end + _LENGTH], "little")
+    if end < 0 or start < 0:
+        raise WeightsError(f"{where} is damaged: its metadata is longer than the file; export it again")
+    try:
+        return data[:start], data[start:end].decode()
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{where} is damaged: its metadata is no text; export it again") from error
+
+
+def metadata_beside(path: Path) -> str | None:
+    """The JSON in the ONNX file that a plan was built from; None: there is none."""
+    source = path.with_suffix(".onnx")
+    if not source.is_file():
+        return None
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no base class but this
+        raise WeightsError(f"{source}, which holds the metadata of {path.name}, is damaged: export it again") from error
+    return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+
+
+KIND = EngineKind("tensorrt", ".engine", TensorRtEngine, packages=("tensorrt",), extra=EXTRA, program=True)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
-from ghostyolo.runtime.engine import require_cpu
-from ghostyolo.runtime.exported import Array, ExportedEngine
+from ghostyolo.runtime.engines import EngineKind, EngineSetup
+from ghostyolo.runtime.engines.exported import Array, ExportedEngine
 from ghostyolo.silence import silence
 
 
@@ -28,8 +28,7 @@ class TorchScriptEngine(ExportedEngine):
 
     Args:
         path: a file that ``ghostyolo export`` wrote.
-        device: ``"cpu"``.
-        threads: CPU threads of torch, for the whole process; None: as they are.
+        setup: on the CPU; threads are torch's, of the whole process, None: as they are.
 
     Raises:
         WeightsError: damaged, truncated, or not written by ghostyolo.
@@ -38,14 +37,15 @@ class TorchScriptEngine(ExportedEngine):
 
     name = "torchscript"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, setup: EngineSetup) -> None:
         import torch
 
-        self.path = Path(path)
-        require_cpu(device, "TorchScript")
+        self.path = path
+        setup.require_cpu("TorchScript")
+        setup.check_options("TorchScript", ())
         self.metadata = ModelMetadata.from_json(_metadata(self.path), str(path))
-        if threads is not None:
-            torch.set_num_threads(threads)
+        if setup.threads is not None:
+            torch.set_num_threads(setup.threads)
         try:
             with silence():
                 self._module = torch.jit.load(str(path), map_location="cpu").eval()
@@ -67,7 +67,10 @@ def _metadata(path: Path) -> str | None:
         raise _damaged(path, str(error)) from error
 
 
-def _damaged(path: str | Path, reason: str) -> WeightsError:
+def _damaged(path: Path, reason: str) -> WeightsError:
     return WeightsError(
         f"{path} cannot be opened: truncated, damaged or not a TorchScript file; export it again ({reason})"
     )
+
+
+KIND = EngineKind("torchscript", ".torchscript", TorchScriptEngine, packages=("torch",), extra="train", program=True)

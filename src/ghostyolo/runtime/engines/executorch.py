@@ -14,11 +14,13 @@ from typing import Any
 import numpy.typing as npt
 
 from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.extras import Extra
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
-from ghostyolo.runtime.engine import require_cpu
-from ghostyolo.runtime.exported import Array, ExportedEngine
+from ghostyolo.runtime.engines import EngineKind, EngineSetup
+from ghostyolo.runtime.engines.exported import Array, ExportedEngine
 from ghostyolo.silence import silence
 
+EXTRA = Extra("executorch", ("executorch",))
 _loaded: weakref.WeakSet[ExecuTorchEngine] = weakref.WeakSet()
 
 
@@ -27,8 +29,7 @@ class ExecuTorchEngine(ExportedEngine):
 
     Args:
         path: a file that ``ghostyolo export`` wrote.
-        device: ``"cpu"``.
-        threads: CPU threads of ExecuTorch, for the whole process; None: as they are.
+        setup: on the CPU; threads are of the whole process, None: as they are.
 
     Raises:
         WeightsError: damaged, truncated, or not written by ghostyolo.
@@ -37,16 +38,17 @@ class ExecuTorchEngine(ExportedEngine):
 
     name = "executorch"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
-        self.path = Path(path)
-        require_cpu(device, "ExecuTorch")
+    def __init__(self, path: Path, setup: EngineSetup) -> None:
+        self.path = path
+        setup.require_cpu("ExecuTorch")
+        setup.check_options("ExecuTorch", ())
         with silence():
             import torch
             from executorch.extension.pybindings import portable_lib
             from executorch.runtime import Runtime
 
-            if threads is not None:
-                _set_threads(portable_lib, threads)
+            if setup.threads is not None:
+                _set_threads(portable_lib, setup.threads)
             _loaded.add(self)
             try:
                 # The program must outlive its methods.
@@ -79,3 +81,6 @@ def _set_threads(library: Any, threads: int) -> None:
             f"open it with threads={present}, or in a process of its own"
         )
     library._unsafe_reset_threadpool(threads)
+
+
+KIND = EngineKind("executorch", ".pte", ExecuTorchEngine, packages=("executorch",), extra=EXTRA)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ghostyolo.runtime import openvino_cpu
+from ghostyolo.runtime.engines import openvino as engine
 
 pytest.importorskip("openvino")
 
@@ -20,8 +20,8 @@ def loaded(monkeypatch, tmp_path):
         info = tmp_path / "cpuinfo"
         if flags is not None:
             info.write_text(f"processor : 0\nflags : {flags}\n")
-        monkeypatch.setattr(openvino_cpu, "_CPU_INFO", info)
-        assert openvino_cpu.load_openvino().__name__ == "openvino"
+        monkeypatch.setattr(engine, "_CPU_INFO", info)
+        assert engine.load_openvino().__name__ == "openvino"
         return dict(os.environ)
 
     return load
