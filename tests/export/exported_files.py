@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ghostyolo.errors import ConfigError, ExportError, WeightsError
-from ghostyolo.export.run import export_network
+from ghostyolo.export.exporter import export_network
 from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 

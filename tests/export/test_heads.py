@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ghostyolo.export.run import export_network
+from ghostyolo.export.exporter import export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig

@@ -11,9 +11,9 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError, ExportError, WeightsError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.litert import write
+from ghostyolo.export.exporter import export_network
+from ghostyolo.export.formats.litert import write
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files

@@ -10,10 +10,13 @@ pytest.importorskip("MNN", reason="needs the mnn extra")
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from ghostyolo.errors import ExportError  # noqa: E402
-from ghostyolo.export.mnn import write  # noqa: E402
-from ghostyolo.export.mnn_tools import convert  # noqa: E402
-from ghostyolo.export.quantise.mnn import quantise  # noqa: E402
-from ghostyolo.export.quantise.mnn_parameters import LayerParameters, encode  # noqa: E402
+from ghostyolo.export.formats.mnn import (  # noqa: E402
+    LayerParameters,
+    convert,
+    encode,
+    quantise,
+    write,
+)
 from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from tests.export import mobile  # noqa: E402
 

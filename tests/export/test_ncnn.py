@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import ConfigError, ExportError, WeightsError  # noqa: E402
 from ghostyolo.export.deployed import ExportJob  # noqa: E402
-from ghostyolo.export.ncnn import write  # noqa: E402
+from ghostyolo.export.formats.ncnn import write  # noqa: E402
 from ghostyolo.export.options import ExportOptions  # noqa: E402
 from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from ghostyolo.runtime.engines.ncnn import BIN, DESCRIPTION, PARAM  # noqa: E402

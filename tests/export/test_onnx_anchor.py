@@ -39,7 +39,7 @@ def test_one_shape(model, tmp_path):
 
 
 def test_any_shape(model, tmp_path):
-    from ghostyolo.export.run import export_network
+    from ghostyolo.export.exporter import export_network
 
     metadata = ModelMetadata(model="test", class_names=["a", "b", "c"], imgsz=64)
     result = export_network(model, metadata, tmp_path / "m.onnx")

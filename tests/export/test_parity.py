@@ -118,7 +118,7 @@ def test_average_precision_may_fall_by_what_the_precision_allows():
 
 
 def test_a_file_that_differs_is_kept_aside_with_its_report(tmp_path, monkeypatch):
-    from ghostyolo.export.run import export_network
+    from ghostyolo.export.exporter import export_network
 
     model, metadata = model_and_metadata()
     tight = {**TOLERANCES, "fp32": dataclasses.replace(TOLERANCES["fp32"], pixels=-1.0)}

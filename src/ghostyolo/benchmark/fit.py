@@ -206,7 +206,7 @@ class _Facts:
 
     def commands(self, candidate: Candidate, row: Row, data: str) -> tuple[str, str]:
         """The train command to run next, and the export command after it."""
-        from ghostyolo.export.formats import FORMATS
+        from ghostyolo.export.formats import format_of_engine
 
         start = ["--model", candidate.place]
         if candidate.has_weights:
@@ -220,8 +220,8 @@ class _Facts:
         train = ["ghostyolo", "train", "--data", data, *start, *size, "--out", RUN]
         export = ["ghostyolo", "export", "--weights", f"{RUN}/best{CHECKPOINT_SUFFIX}"]
         if row.engine != CHECKPOINT_ENGINE:
-            format = next((kind.name for kind in FORMATS if kind.engine == row.engine), row.engine)
-            export += ["--format", format, *size, "--static"]
+            kind = format_of_engine(row.engine)
+            export += ["--format", kind.name if kind is not None else row.engine, *size, "--static"]
             export += ["--precision", row.precision] * (row.precision != "fp32")
             export += ["--data", data] * (row.precision == "int8")
         return shlex.join(train), shlex.join(export)

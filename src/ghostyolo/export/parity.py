@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
@@ -39,6 +40,16 @@ class LabelledPictures:
 
     records: Sequence[ImageRecord]
     class_names: Sequence[str]
+
+
+def read_labelled(data: str | Path, split: str) -> LabelledPictures:
+    """Read a split of a data set.
+
+    Raises:
+        DataError: no such data or split.
+    """
+    dataset = load_dataset(data, splits=[split])
+    return LabelledPictures(dataset.splits[split], dataset.class_names)
 
 
 @dataclass(frozen=True)

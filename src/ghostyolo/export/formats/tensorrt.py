@@ -1,9 +1,9 @@
-"""Build a TensorRT plan (``x.engine``) from our ONNX, with the Python API of TensorRT 10 or 11.
+"""TensorRT plans (``x.engine``), built from our ONNX with the Python API of TensorRT 10 or 11.
 
 Networks are strongly typed: the graph says each precision, as TensorRT 11 demands and 10 can (its flags for FP16 and
 INT8 and its calibrators are gone from 11). So ``fp16`` is a graph that computes in float16
-(:mod:`ghostyolo.export.half_arithmetic`), and ``int8`` one with QuantizeLinear and DequantizeLinear
-(:mod:`ghostyolo.export.quantise.tensorrt`). A plan is
+(:func:`ghostyolo.export.half_precision.compute_half`), and ``int8`` one with QuantizeLinear and DequantizeLinear
+(:mod:`ghostyolo.export.quantise.qdq`), weights and activations around zero, which is all that it takes. A plan is
 for one kind of GPU and one version of TensorRT; the timings of the kernels it chose from are kept in the user's cache
 folder, which makes the next build shorter.
 
@@ -17,20 +17,22 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-
-import onnx
-import torch
+from typing import TYPE_CHECKING
 
 from ghostyolo.errors import ExportError
-from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.half_arithmetic import compute_half
-from ghostyolo.export.onnx import to_onnx
-from ghostyolo.export.unfinished import Unfinished
+from ghostyolo.export.formats import ONNX_OPSETS, ExportFormat, Unfinished
 from ghostyolo.extras import available
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.engines.tensorrt import join_plan
+from ghostyolo.runtime.engines.tensorrt import EXTRA, join_plan
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ghostyolo.export.deployed import ExportJob
+    from ghostyolo.export.quantise import Canvas
 
 INPUT = "images"
 LARGEST_BATCH = 8
@@ -44,10 +46,25 @@ def write(job: ExportJob, path: Path) -> None:
         Unfinished: it cannot be built here; the ONNX lies beside ``path``.
         ExportError: TensorRT cannot take the network.
     """
+    from ghostyolo.export.half_precision import compute_half
+    from ghostyolo.export.onnx_graph import to_onnx
+
     proto = to_onnx(job)
     if job.metadata.export is not None and job.metadata.export.precision == "fp16":
         proto = compute_half(proto)
     finish(proto, job, path)
+
+
+def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_float: frozenset[str]) -> None:
+    """Write ``path`` in INT8, see :mod:`ghostyolo.export.quantise`.
+
+    Raises:
+        Unfinished: it cannot be built here; the ONNX lies beside ``path``.
+        ExportError: ONNX Runtime cannot quantise the graph, or TensorRT cannot take it.
+    """
+    from ghostyolo.export.quantise.qdq import with_qdq
+
+    finish(with_qdq(job, calibration, keep_float, symmetric=True), job, path)
 
 
 def finish(proto: onnx.ModelProto, job: ExportJob, path: Path) -> None:
@@ -57,6 +74,8 @@ def finish(proto: onnx.ModelProto, job: ExportJob, path: Path) -> None:
         Unfinished: it cannot be built here; the ONNX lies beside ``path``.
         ExportError: TensorRT cannot take the network.
     """
+    import onnx
+
     onnx.helper.set_model_props(proto, {METADATA_KEY: job.metadata.to_json()})
     shapes = profile_shapes(job)
     reason = why_not_here()
@@ -77,7 +96,9 @@ def finish(proto: onnx.ModelProto, job: ExportJob, path: Path) -> None:
 
 def why_not_here() -> str | None:
     """What is missing to build a plan on this machine; None: nothing."""
-    if not available("tensorrt"):
+    import torch
+
+    if not available(EXTRA):
         return 'its package is not installed (pip install "ghostyolo[tensorrt]")'
     return None if torch.cuda.is_available() else "there is no CUDA device"
 
@@ -160,3 +181,7 @@ def build_plan(onnx_bytes: bytes, shapes: tuple[Shape, Shape, Shape] | None, cac
     with atomic_path(cache) as room:
         room.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+# Its package and a GPU are looked for by the writer, which leaves the ONNX where they are missing.
+FORMAT = ExportFormat("tensorrt", ".engine", "tensorrt", write, quantise, dynamic=True, opsets=ONNX_OPSETS)

@@ -1,4 +1,4 @@
-"""INT8 ONNX files by ONNX Runtime's static quantisation: QDQ nodes around convolutions.
+"""ONNX graphs with QDQ nodes around convolutions, by ONNX Runtime's static quantisation.
 
 Weights are int8, symmetric, one scale an output channel; activations uint8, one scale and zero point a tensor, which is
 the pair that ONNX Runtime's kernels are made for on x86 with VNNI; CPUs with AVX2 alone may saturate where two products
@@ -21,26 +21,12 @@ from onnxruntime import quantization
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import NETWORK, ExportJob
-from ghostyolo.export.half_storage import store_half
-from ghostyolo.export.onnx import first_line, to_onnx
-from ghostyolo.export.quantise.calibration import Canvas, in_batches
-from ghostyolo.export.quantise.compact import compact
-from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.export.onnx_graph import first_line, to_onnx
+from ghostyolo.export.quantise import Canvas
+from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.silence import silence
 
 _RANGES = "ONNX Runtime's ranges"
-
-
-def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_float: frozenset[str]) -> None:
-    """Write ``path`` in INT8, see :mod:`ghostyolo.export.quantise`.
-
-    Raises:
-        ExportError: no layer is left to quantise, or ONNX Runtime cannot quantise the graph.
-    """
-    quantised = compact(store_half(with_qdq(job, calibration, keep_float)))
-    onnx.helper.set_model_props(quantised, {METADATA_KEY: job.metadata.to_json()})
-    onnx.checker.check_model(quantised)
-    onnx.save(quantised, path)
 
 
 def with_qdq(

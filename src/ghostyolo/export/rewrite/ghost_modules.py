@@ -13,9 +13,18 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, channels_of, pair, shape_of, weights_of, with_graph
+from ghostyolo.export.rewrite.graph import (
+    ATEN,
+    PassReport,
+    Writer,
+    argument,
+    channels_of,
+    pair,
+    shape_of,
+    weights_of,
+    with_graph,
+)
 from ghostyolo.export.rewrite.operators import is_channel_cat, is_dense, is_depthwise
-from ghostyolo.export.rewrite.report import PassReport
 
 
 @dataclass(frozen=True)

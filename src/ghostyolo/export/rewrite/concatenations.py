@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, channels_of, constant_of, weights_of, with_graph
+from ghostyolo.export.rewrite.graph import ATEN, PassReport, Writer, channels_of, constant_of, weights_of, with_graph
 from ghostyolo.export.rewrite.layout import Keep, Layout, lay_out
 from ghostyolo.export.rewrite.operators import (
     UPSAMPLE,
@@ -26,7 +26,6 @@ from ghostyolo.export.rewrite.operators import (
     is_pointwise,
     tied_inputs,
 )
-from ghostyolo.export.rewrite.report import PassReport
 
 
 @dataclass(frozen=True)

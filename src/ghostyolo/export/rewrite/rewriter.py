@@ -11,12 +11,12 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from ghostyolo.export.rewrite.anchors_last import anchors_last
+from ghostyolo.export.rewrite.concatenations import in_parts
+from ghostyolo.export.rewrite.ghost_modules import with_twins
+from ghostyolo.export.rewrite.graph import PassReport
 from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
-from ghostyolo.export.rewrite.parts import in_parts
 from ghostyolo.export.rewrite.plain import plain, writes_in_place
 from ghostyolo.export.rewrite.program import as_module, as_program, capture
-from ghostyolo.export.rewrite.report import PassReport
-from ghostyolo.export.rewrite.twins import with_twins
 from ghostyolo.export.rewrite.upsampling import upsample_late
 
 Pass = Callable[[GraphModule, int], tuple[GraphModule, PassReport]]

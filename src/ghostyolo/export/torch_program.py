@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.onnx import first_line
+from ghostyolo.export.onnx_graph import first_line
 
 
 def capture(job: ExportJob, target: str) -> ExportedProgram:

@@ -1,37 +1,25 @@
-"""Write a detector as ONNX with the current torch exporter: slimmed, checked, metadata inside.
+"""A detector as an ONNX graph, from the current torch exporter: what ONNX files and five other formats are made of.
 
 Input ``images`` (B, C, H, W) float32, RGB in 0..1. Outputs are ``boxes`` (B, A, 4) xyxy in input pixels and ``scores``
-(B, A, classes) in 0..1, or the raw maps of the head (:mod:`ghostyolo.runtime.raw_outputs`), or ``detections`` (N, 7)
-after suppression (:mod:`ghostyolo.export.onnx_nms`). ``fp16`` halves the file: weights are stored in float16, the
-arithmetic stays float32, since ONNX Runtime's CPU kernels are float32.
+(B, A, classes) in 0..1, or the raw maps of the head (:mod:`ghostyolo.runtime.raw_outputs`), or ``detections``
+(:func:`append_nms`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import onnx
 import onnxslim
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.half_storage import store_half
-from ghostyolo.export.onnx_nms import append_nms
-from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.export.options import NmsOptions
 from ghostyolo.silence import silence
 
 DEFAULT_OPSET = 18
-
-
-def write(job: ExportJob, path: Path) -> None:
-    """Write ``path``, see :mod:`ghostyolo.export.formats`."""
-    proto = to_onnx(job)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: job.metadata.to_json()})
-    if job.metadata.export is not None and job.metadata.export.precision == "fp16":
-        proto = store_half(proto)
-    onnx.checker.check_model(proto)
-    onnx.save(proto, path)
+DETECTIONS = "detections"
 
 
 def to_onnx(job: ExportJob) -> onnx.ModelProto:
@@ -100,3 +88,68 @@ def first_line(error: BaseException, length: int = 300) -> str:
     """The first line of a library's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:length]
+
+
+def append_nms(proto: onnx.ModelProto, options: NmsOptions, iou: float) -> None:
+    """Replace the outputs ``boxes`` and ``scores`` by ``detections`` after suppression, in place.
+
+    ``boxes`` (B, A, 4) and ``scores`` (B, A, classes) become ``detections`` (N, 7) float32: index of the picture, x1,
+    y1, x2, y2 in input pixels, score, class. As when the reader suppresses, a box counts for its best class only and
+    boxes of different classes never suppress each other. The rows of a picture and class stand together, the best
+    first.
+
+    Args:
+        options: confidence and number of detections.
+        iou: overlap above which the weaker box of a class is dropped; 1 drops none.
+    """
+    graph = proto.graph
+
+    def constant(name: str, value: np.ndarray) -> str:
+        graph.initializer.append(numpy_helper.from_array(value, f"nms_{name}"))
+        return f"nms_{name}"
+
+    def node(kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        graph.node.append(helper.make_node(kind, inputs, [f"nms_{output}"], f"nms_{output}", **attributes))
+        return f"nms_{output}"
+
+    best = node("ReduceMax", ["scores", constant("classes", np.array([2], np.int64))], "best", keepdims=1)
+    is_best = node("GreaterOrEqual", ["scores", best], "is_best")
+    of_best = node("Where", [is_best, "scores", constant("none", np.array(0, np.float32))], "of_best")
+    class_scores = node("Transpose", [of_best], "class_scores", perm=[0, 2, 1])
+    chosen = node(
+        "NonMaxSuppression",
+        [
+            "boxes",
+            class_scores,
+            constant("max_detections", np.array([options.max_detections], np.int64)),
+            constant("iou", np.array([iou], np.float32)),
+            constant("confidence", np.array([options.confidence], np.float32)),
+        ],
+        "chosen",  # (N, 3): picture, class, anchor
+        center_point_box=0,
+    )
+    columns = {
+        name: constant(f"column_{name}", np.array(index, np.int64))
+        for name, index in (("picture", [0]), ("class", [1]), ("picture_anchor", [0, 2]))
+    }
+    picture = node("Gather", [chosen, columns["picture"]], "picture", axis=1)
+    label = node("Gather", [chosen, columns["class"]], "label", axis=1)
+    anchor = node("Gather", [chosen, columns["picture_anchor"]], "anchor", axis=1)
+    corners = node("GatherND", ["boxes", anchor], "corners")
+    score = node(
+        "Unsqueeze",
+        [
+            node("GatherND", [class_scores, chosen], "flat_score"),
+            constant("last_axis", np.array([1], np.int64)),
+        ],
+        "score",
+    )
+    parts = [
+        node("Cast", [picture], "picture_float", to=TensorProto.FLOAT),
+        corners,
+        score,
+        node("Cast", [label], "label_float", to=TensorProto.FLOAT),
+    ]
+    graph.node.append(helper.make_node("Concat", parts, [DETECTIONS], DETECTIONS, axis=1))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, ["found", 7]))

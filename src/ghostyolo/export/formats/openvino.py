@@ -1,4 +1,8 @@
-"""INT8 OpenVINO folders by NNCF: weights int8, one scale an output channel; activations over observed ranges.
+"""OpenVINO folders (``x_openvino``): ``model.xml``, ``model.bin``, through ONNX; metadata in ``rt_info``.
+
+``fp16`` stores weights in float16; the CPU computes in float32, a GPU or NPU as it can.
+
+``int8`` is written by NNCF: weights int8, one scale an output channel; activations over observed ranges.
 
 Ranges of weights and of inputs that can be negative are symmetric where that costs nothing, else not (NNCF's preset
 MIXED, made for SiLU). Biases are corrected for the mean error of each layer by the fast rule; the slow one takes 3 to 4
@@ -12,29 +16,48 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 
 from ghostyolo.errors import ExportError
-from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.onnx import first_line, to_onnx
-from ghostyolo.export.openvino import XML
-from ghostyolo.export.quantise.calibration import in_batches
-from ghostyolo.export.quantise.onnx import convolutions
+from ghostyolo.export.formats import ONNX_OPSETS, ExportFormat
+from ghostyolo.extras import Extra
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.engines.openvino import load_openvino
+from ghostyolo.runtime.engines.openvino import EXTRA, load_openvino
 from ghostyolo.silence import silence
 
+if TYPE_CHECKING:
+    from ghostyolo.export.deployed import ExportJob
+    from ghostyolo.export.quantise import Canvas
+
+XML = "model.xml"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
 _NEEDLESS = ("Constant", "Result", "Parameter")
 
 
-def quantise(
-    job: ExportJob, path: Path, calibration: Sequence[npt.NDArray[np.float32]], keep_float: frozenset[str]
-) -> None:
+def write(job: ExportJob, path: Path) -> None:
+    """Write ``path``, see :mod:`ghostyolo.export.formats`."""
+    import onnx
+
+    from ghostyolo.export.onnx_graph import first_line, to_onnx
+
+    openvino = load_openvino()
+    proto = to_onnx(job)
+    with tempfile.TemporaryDirectory() as room:
+        source = Path(room) / "model.onnx"
+        onnx.save(proto, source)
+        try:
+            model = openvino.convert_model(source)
+        except Exception as error:  # its frontends raise several classes without a base
+            raise ExportError(f"OpenVINO cannot take this network: {first_line(error)}") from error
+        model.set_rt_info(job.metadata.to_json(), [METADATA_KEY])
+        half = job.metadata.export is not None and job.metadata.export.precision == "fp16"
+        path.mkdir()
+        openvino.save_model(model, path / XML, compress_to_fp16=half)
+
+
+def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_float: frozenset[str]) -> None:
     """Write ``path`` in INT8, see :mod:`ghostyolo.export.quantise`.
 
     Raises:
@@ -42,6 +65,11 @@ def quantise(
     """
     openvino = load_openvino()
     import nncf
+    import onnx
+
+    from ghostyolo.export.onnx_graph import first_line, to_onnx
+    from ghostyolo.export.quantise.calibration import in_batches
+    from ghostyolo.export.quantise.qdq import convolutions
 
     proto = to_onnx(job)
     calls = in_batches(calibration, job)
@@ -116,3 +144,18 @@ def _share_ranges(model: Any) -> None:
                 own.get_node().data, other.get_node().data
             ):
                 node.input(same).replace_source_output(own)
+
+
+FORMAT = ExportFormat(
+    "openvino",
+    "_openvino",
+    "openvino",
+    write,
+    quantise,
+    needs=(EXTRA,),
+    int8_needs=(Extra("nncf", ("nncf",)),),
+    dynamic=True,
+    outputs=("decoded", "raw", "nms"),
+    opsets=ONNX_OPSETS,
+    rewritten=True,
+)
