@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.run import Settings, measure
+from ghostyolo.benchmark.compare import Settings, measure
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.errors import GhostYoloError
 from ghostyolo.export.exporter import default_out, export_network

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.run import Settings, measure
+from ghostyolo.benchmark.compare import Settings, measure
 from ghostyolo.errors import GhostYoloError
 from ghostyolo.export.exporter import default_out, export_network
 from ghostyolo.export.formats import ExportFormat, export_formats

@@ -15,10 +15,10 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
-    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
+    from ghostyolo.runtime.timing import Timing
     from ghostyolo.train.run import TrainResult
 
 

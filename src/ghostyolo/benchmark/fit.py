@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ghostyolo.benchmark.budget import Budget, Cost, Option, best_fit, nearest_miss, search
 from ghostyolo.benchmark.build import DEFAULT_IMGSZ, Builder
 from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX, CLASSES, Candidate
-from ghostyolo.benchmark.costs import count_costs
+from ghostyolo.benchmark.compare import Labelled, Progress, Settings, measure, score
 from ghostyolo.benchmark.rows import Row
-from ghostyolo.benchmark.run import Labelled, Progress, Settings, measure, score
-from ghostyolo.benchmark.search import Budget, Cost, Option, best_fit, nearest_miss, search
 from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate.run import match_class_names
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.models.costs import counted_row
+from ghostyolo.models.costs import count_costs, counted_row
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.weights import builtin_names
 
@@ -109,7 +108,7 @@ def fit(
 
     Raises:
         ConfigError: no candidate, an impossible budget, data with other classes, or a cost that cannot be counted.
-        GhostYoloError: see :func:`ghostyolo.benchmark.run.measure`.
+        GhostYoloError: see :func:`ghostyolo.benchmark.compare.measure`.
     """
     if budget.milliseconds <= 0 or (budget.memory_mb is not None and budget.memory_mb <= 0):
         raise ConfigError("a budget is above 0: --target-ms in milliseconds, --memory-mb in megabytes")
@@ -239,7 +238,7 @@ class _Facts:
             return float(counted["macs_g"])
         row = counted_row(candidate.place, DEFAULT_IMGSZ, self._classes)
         if row is None:
-            from ghostyolo.models.describe import describe_model
+            from ghostyolo.models.costs import describe_model
 
             row = describe_model(candidate.place, DEFAULT_IMGSZ, self._classes)
         return float(row["macs_g"])

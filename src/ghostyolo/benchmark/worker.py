@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ghostyolo.benchmark.energy import Counter, energy_counter
-from ghostyolo.benchmark.memory import PeakMemory
-from ghostyolo.benchmark.steps import Picture, batches, read_pictures, time_call
+from ghostyolo.benchmark.counters import Counter, PeakMemory, energy_counter
 from ghostyolo.errors import ConfigError, GhostYoloError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.runtime.timing import Picture, batches, read_pictures, time_call
 
 
 @dataclass(frozen=True)

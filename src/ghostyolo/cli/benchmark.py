@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ghostyolo.benchmark.candidates import Candidate
-    from ghostyolo.benchmark.run import Labelled
+    from ghostyolo.benchmark.compare import Labelled
     from ghostyolo.metadata import Precision
 
 
@@ -67,7 +67,7 @@ def benchmark(
 
     from ghostyolo.benchmark.build import Builder
     from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
-    from ghostyolo.benchmark.run import Settings, find_reference, measure
+    from ghostyolo.benchmark.compare import Settings, find_reference, measure
     from ghostyolo.benchmark.ultralytics_peer import peer_candidates
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json, write_text
@@ -133,7 +133,7 @@ def read_labelled(data: Path, split: str, candidates: Sequence[Candidate]) -> La
         ConfigError: there are no weights to score.
         DataError: no such data or split.
     """
-    from ghostyolo.benchmark.run import Labelled
+    from ghostyolo.benchmark.compare import Labelled
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import ConfigError
 

@@ -30,8 +30,8 @@ from ghostyolo.runtime.weights import resolve_weights
 if TYPE_CHECKING:
     import supervision
 
-    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
+    from ghostyolo.runtime.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ class Predictor:
             ConfigError: an impossible option.
             SourceError: pictures that cannot be read.
         """
-        from ghostyolo.benchmark.steps import time_predictor
+        from ghostyolo.runtime.timing import time_predictor
 
         return time_predictor(self, images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
 

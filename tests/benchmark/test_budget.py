@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ghostyolo.benchmark.search import Budget, Cost, Option, best_fit, nearest_miss, search
+from ghostyolo.benchmark.budget import Budget, Cost, Option, best_fit, nearest_miss, search
 
 
 def option(macs: float, engine: str = "onnxruntime", precision: str = "fp32") -> Option:

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.costs import count_costs
-from ghostyolo.benchmark.interleave import Measured, interleave
+from ghostyolo.benchmark.interleave import Measured, interleave, paired_ratio
 from ghostyolo.benchmark.machine import describe_machine, engine_packages, usable_cores, version
 from ghostyolo.benchmark.process import Process
 from ghostyolo.benchmark.rows import Row
-from ghostyolo.benchmark.steps import Picture, check_counts
-from ghostyolo.benchmark.timing import paired_ratio, summarise
 from ghostyolo.benchmark.ultralytics_peer import PEER, peer_costs
 from ghostyolo.benchmark.worker import Task
 from ghostyolo.data.records import DetectionData
@@ -26,9 +23,11 @@ from ghostyolo.evaluate.coco import Metrics
 from ghostyolo.evaluate.run import evaluate, match_class_names
 from ghostyolo.files import size_in_megabytes
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.costs import count_costs
 from ghostyolo.models.registry import imported_files
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.runtime.timing import Picture, check_counts, summarise
 
 if TYPE_CHECKING:
     import supervision

@@ -1,16 +1,20 @@
-"""Time the three steps of a predictor: before the network, the network, after it."""
+"""Time the three steps of a predictor: before the network, the network, after it.
+
+Milliseconds of one call: a batch of pictures through the detector.
+"""
 
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.benchmark.timing import Call, Timing, summarise
 from ghostyolo.errors import ConfigError
 from ghostyolo.runtime.sources import Source, Sources
 from ghostyolo.runtime.weights import assets_folder
@@ -20,6 +24,62 @@ if TYPE_CHECKING:
 
 MAX_PICTURES = 8
 Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Milliseconds of the three steps of one call: before the network, the network, after it."""
+
+    preprocess: float
+    inference: float
+    postprocess: float
+
+    @property
+    def total(self) -> float:
+        """Picture in, boxes out."""
+        return self.preprocess + self.inference + self.postprocess
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What many calls took, in milliseconds a call.
+
+    Attributes:
+        median_ms, p95_ms: the network alone: median, and what 95 of 100 calls stay under.
+        preprocess_ms, postprocess_ms: medians of letterbox and scaling, of threshold, NMS and mapping boxes back.
+        total_ms, total_p95_ms: the three together, picture in, boxes out.
+        images_per_second: pictures at the median of the three together.
+        batch: pictures in a call.
+        runs: timed calls.
+    """
+
+    median_ms: float
+    p95_ms: float
+    preprocess_ms: float
+    postprocess_ms: float
+    total_ms: float
+    total_p95_ms: float
+    images_per_second: float
+    batch: int
+    runs: int
+
+
+def summarise(calls: Sequence[Call], batch: int) -> Timing:
+    """Medians and 95th percentiles (linear between neighbours) of at least one call."""
+    inference = [call.inference for call in calls]
+    totals = [call.total for call in calls]
+    total = statistics.median(totals)
+    return Timing(
+        median_ms=statistics.median(inference),
+        p95_ms=float(np.percentile(inference, 95)),
+        preprocess_ms=statistics.median(call.preprocess for call in calls),
+        postprocess_ms=statistics.median(call.postprocess for call in calls),
+        total_ms=total,
+        total_p95_ms=float(np.percentile(totals, 95)),
+        images_per_second=1000 * batch / total,
+        batch=batch,
+        runs=len(calls),
+    )
 
 
 def read_pictures(images: Source | Iterable[Source] | None, channels: int = 3) -> list[Picture]:
