@@ -17,6 +17,8 @@ ROOMS = sorted({name.split(".")[1] for name in FILES if "." in name})
 LONGEST_SENTENCE = 14
 """Words of a docstring's first line."""
 UNWRITTEN = {
+    "ablate",
+    "pseudo",
     "benchmark",
     "cli",
     "config",

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from ghostyolo.errors import ExportError  # noqa: E402
 from ghostyolo.export.formats.mnn import (  # noqa: E402
     LayerParameters,
-    convert,
     encode,
     quantise,
+    run_converter,
     write,
 )
 from ghostyolo.runtime.engines import open_engine  # noqa: E402
@@ -30,7 +30,7 @@ def int8_file(tmp_path_factory):
 
 def convolutions(path):
     """Name -> whether its weights are int8, from MNN's own dump."""
-    convert("-f", "MNN", "--modelFile", str(path), "--JsonFile", "m.json", folder=path.parent)
+    run_converter("-f", "MNN", "--modelFile", str(path), "--JsonFile", "m.json", folder=path.parent)
     operators = json.loads((path.parent / "m.json").read_text())["oplists"]
     layers = [one for one in operators if one["type"] in ("Convolution", "ConvolutionDepthwise")]
     return {one["name"]: one["main"].get("symmetricQuan") is not None for one in layers}

@@ -128,7 +128,7 @@ def test_an_onnx_in_the_way_is_kept(tmp_path, without_tensorrt):
 
 def test_an_engine_without_the_library_names_the_install(tmp_path):
     pytest.importorskip("torch")
-    if writer.available("tensorrt"):
+    if writer.available(writer.EXTRA):
         pytest.skip("tensorrt is installed")
     (tmp_path / "m.engine").write_bytes(b"plan")
     with pytest.raises(MissingExtraError, match=r'pip install "ghostyolo\[tensorrt\]"'):

@@ -12,7 +12,7 @@ import torch
 from ghostyolo.errors import ConfigError, ExportError
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
 from ghostyolo.export.exporter import export_network
-from ghostyolo.export.formats import export_formats
+from ghostyolo.export.formats import export_formats, find_format
 from ghostyolo.export.formats.onnx import quantise
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.quantise.quantiser import Quantisation
@@ -155,7 +155,9 @@ def test_int8_without_pictures_to_calibrate_on_is_refused(tmp_path):
         Quantisation(canvases(1), max_drop=-1.0)
 
 
-@pytest.mark.skipif(not (available("openvino") and available("nncf")), reason="needs nncf")
+@pytest.mark.skipif(
+    not all(map(available, (*find_format("openvino").needs, *find_format("openvino").int8_needs))), reason="needs nncf"
+)
 def test_layers_that_are_kept_in_openvino_have_float16_weights(tmp_path, job):
     import openvino
 
