@@ -111,8 +111,8 @@ class EngineKind:
 
 @cache
 def engine_kinds() -> tuple[EngineKind, ...]:
-    """Return all kinds of weights that can be run."""
-    return tuple(declared(__name__, "KIND"))
+    """Return all kinds of weights that can be run, those that need least installed first."""
+    return tuple(sorted(declared(__name__, "KIND"), key=lambda kind: (kind.extra is not None, kind.extra != "train")))
 
 
 def engine_suffixes() -> tuple[str, ...]:
