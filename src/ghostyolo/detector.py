@@ -6,7 +6,7 @@ Imports nothing heavy until a method needs it; predicting with ONNX weights need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Detector:
             (``"bccd"``), a ``.safetensors`` or ``.onnx`` file, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, for evaluation and prediction.
         threads: CPU threads of one network call; None lets the engine choose.
+        engine_options: settings of the engine by its own names, see :func:`ghostyolo.load`.
 
     Attributes:
         model: the network's name or file, None where the weights say it.
@@ -40,11 +41,18 @@ class Detector:
         WeightsError: a weights file or address that leads nowhere.
     """
 
-    def __init__(self, source: str | Path, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        engine_options: Mapping[str, Any] | None = None,
+    ) -> None:
         from ghostyolo.models.names import is_model_name, list_models
         from ghostyolo.runtime.weights import builtin_names, resolve_weights
 
-        self.device, self.threads = device, threads
+        self.device, self.threads, self.engine_options = device, threads, engine_options
         self.model: str | None = None
         self.weights: str | Path | None = None
         self._predictor: Predictor | None = None
@@ -71,7 +79,9 @@ class Detector:
         if self._predictor is None:
             from ghostyolo.runtime.predictor import load
 
-            self._predictor = load(self.weights, device=self.device, threads=self.threads)
+            self._predictor = load(
+                self.weights, device=self.device, threads=self.threads, engine_options=self.engine_options
+            )
         return self._predictor
 
     def train(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class Settings:
         batch: pictures in a call.
         runs, warmup: timed calls of each model, and untimed ones before them.
         images: pictures to run on; None: built-in ones.
+        engine_options: settings of the engine by its own names.
     """
 
     device: str = "cpu"
@@ -53,6 +54,7 @@ class Settings:
     runs: int = 50
     warmup: int = 5
     images: str | None = None
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -229,6 +231,7 @@ def _task(candidate: Candidate, path: Path, settings: Settings) -> Task:
         imgsz=candidate.imgsz,
         batch=settings.batch,
         images=settings.images,
+        engine_options=dict(settings.engine_options),
         imports=tuple(str(file) for file in imported_files()),
     )
 
@@ -258,7 +261,7 @@ def score(path: Path, settings: Settings, labelled: Labelled, imgsz: int) -> Met
         ConfigError: the data has other classes.
         DataError: nothing to score on.
     """
-    engine = open_engine(path, device=settings.device, threads=settings.used_threads)
+    engine = open_engine(path, settings.device, settings.used_threads, settings.engine_options)
     records = labelled.data.splits[labelled.split]
     batch = engine.metadata.export.batch if engine.metadata.export else None
     predictor = _Square(engine)

@@ -37,6 +37,11 @@ def benchmark(
     threads: int | None = typer.Option(
         None, help="CPU threads of one call; default: the cores that this process may use.", show_default=False
     ),
+    engine_option: list[str] = typer.Option(
+        [],
+        help="KEY=VALUE, a setting of the engines by its own name; may be repeated.",
+        show_default=False,
+    ),
     imgsz: int | None = typer.Option(
         None,
         help="Side of the square canvas in pixels; default: the weights' own, 640 for networks.",
@@ -69,10 +74,12 @@ def benchmark(
     from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
     from ghostyolo.benchmark.compare import Settings, find_reference, measure
     from ghostyolo.benchmark.ultralytics_peer import peer_candidates
+    from ghostyolo.config import parse_assignments
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json, write_text
 
-    settings = Settings(device, threads, batch, runs, warmup, images)
+    options = parse_assignments(engine_option, "--engine-option")
+    settings = Settings(device, threads, batch, runs, warmup, images, options)
     engines = comma_list(engine)
     precisions = cast("list[Precision]", comma_list(precision))  # checked where the format is known
     candidates: list[Candidate] = []

@@ -11,10 +11,10 @@ import logging
 import numbers
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -340,7 +340,13 @@ class Predictor:
         return side
 
 
-def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None) -> Predictor:
+def load(
+    weights: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+) -> Predictor:
     """Open a detector for prediction.
 
     Args:
@@ -348,10 +354,11 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
             weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        engine_options: settings of the engine by its own names (docs/export.md, "Options of an engine").
 
     Raises:
         WeightsError: no such weights, or a damaged, foreign or pickled file.
-        ConfigError: an unknown or absent device.
+        ConfigError: an unknown or absent device, or an option that the engine does not know.
         MissingExtraError: ``.safetensors`` in an install without torch.
     """
     if not isinstance(weights, str | Path):
@@ -360,7 +367,7 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
         raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
     if threads is not None:
         _check_whole("threads", threads)
-    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads))
+    return Predictor(open_engine(resolve_weights(weights), device, threads, engine_options))
 
 
 def _check_whole(name: str, value: object) -> None:
