@@ -40,7 +40,7 @@ _PROBES = {
 
 
 def available(extra: str | Extra) -> bool:
-    """Whether every package that the extra stands for can be imported (nothing is imported to find out)."""
+    """Whether every package of an extra can be imported; imports nothing."""
     modules = extra.modules if isinstance(extra, Extra) else _PROBES[extra]
     return all(importlib.util.find_spec(module) is not None for module in modules)
 
