@@ -20,6 +20,8 @@ class ImageRecord:
         labels: (M,) int64, indices into the data set's class names.
         ignore: (M,) bool, objects a metric must neither demand nor punish (COCO crowd, VOC difficult).
         image_id: the id in the source annotations where it has one (COCO), else the position in the split.
+        source: which of the data sets that are trained on together it is from.
+        known: (C,) bool, classes that its set labels; an unlabelled object of another is no background. None: all.
     """
 
     path: Path
@@ -29,6 +31,8 @@ class ImageRecord:
     labels: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.bool_]
     image_id: int
+    source: int = 0
+    known: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class DetectionData:
         class_names: one name for each label index.
         splits: records by split name, such as ``"train"`` and ``"val"``.
         skipped: pictures left out, as (path, reason); reported, never silent.
+        sources: roots of the data sets that were joined to this one; empty for one alone.
     """
 
     root: Path
@@ -48,3 +53,4 @@ class DetectionData:
     class_names: list[str]
     splits: dict[str, list[ImageRecord]]
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)

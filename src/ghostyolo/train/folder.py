@@ -36,7 +36,7 @@ def describe_run(
         **{kind: (origin or {}).get(kind) for kind in ("weights", "backbone_weights")},
         "in_channels": metadata.in_channels,
         "class_names": metadata.class_names,
-        "data": str(data.root),
+        "data": [str(root) for root in data.sources] or str(data.root),
         "pictures": {split: len(records) for split, records in data.splits.items()},
         "labels_digest": records_digest(data.splits.get("train", [])),
         "teacher": teacher,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from ghostyolo._version import __version__
-from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
@@ -28,7 +28,7 @@ from ghostyolo.train.run import TrainResult, fit
 
 
 def train_detector(
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
@@ -41,10 +41,11 @@ def train_detector(
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train on a data set of any layout.
+    """Train on a data set of any layout, or on several together.
 
     Args:
-        data: its folder, data.yaml or COCO JSON; on resume None means that of the run.
+        data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
+            None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
         weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
@@ -78,7 +79,7 @@ def train_detector(
         recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_dataset(data)
+    dataset = load_datasets(data, recipe.join_classes)
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.qat:
