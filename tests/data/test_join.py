@@ -65,7 +65,11 @@ def test_names_that_differ_in_spelling_alone_are_kept_apart_and_not_joined(other
 
 
 def test_names_without_letters_are_compared_as_they_are():
-    assert join_datasets([data("--", "-"), data("---")], ["a", "b"], join_classes=True).class_names == ["--", "-", "---"]
+    assert join_datasets([data("--", "-"), data("---")], ["a", "b"], join_classes=True).class_names == [
+        "--",
+        "-",
+        "---",
+    ]
 
 
 def test_a_set_without_training_pictures_is_named():

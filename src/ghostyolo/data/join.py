@@ -90,9 +90,7 @@ def _join_classes(
     lists: Sequence[Sequence[str]], set_names: Sequence[str], join: bool
 ) -> tuple[list[str], list[np.ndarray]]:
     """Names of all classes, and of each set the new label of each of its own."""
-    classes = [
-        _Class(source, label, name) for source, names in enumerate(lists) for label, name in enumerate(names)
-    ]
+    classes = [_Class(source, label, name) for source, names in enumerate(lists) for label, name in enumerate(names)]
     alike: dict[str, list[_Class]] = {}
     for one in classes:
         alike.setdefault(one.spelling, []).append(one)

@@ -74,7 +74,9 @@ class SetSampler(EpochSampler):
     def __iter__(self) -> Iterator[int]:
         blocks = np.concatenate([self._of_set(number).reshape(-1, self.BLOCK) for number in range(len(self._members))])
         blocks = blocks[np.random.default_rng([self.seed, self.epoch]).permutation(len(blocks))]
-        share = np.resize(blocks, (len(self) // self.BLOCK * self.world_size, self.BLOCK))  # continues from the beginning
+        share = np.resize(
+            blocks, (len(self) // self.BLOCK * self.world_size, self.BLOCK)
+        )  # continues from the beginning
         return iter(share[self.rank :: self.world_size].ravel().tolist())
 
     def _of_set(self, number: int) -> np.ndarray:
@@ -83,7 +85,10 @@ class SetSampler(EpochSampler):
         begin = self.epoch * count
         shuffles = range(begin // len(members), -(-(begin + count) // len(members)))
         row = np.concatenate(
-            [members[np.random.default_rng([self.seed, number, shuffle]).permutation(len(members))] for shuffle in shuffles]
+            [
+                members[np.random.default_rng([self.seed, number, shuffle]).permutation(len(members))]
+                for shuffle in shuffles
+            ]
         )
         first = begin - shuffles.start * len(members)
         return row[first : first + count]

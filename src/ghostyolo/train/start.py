@@ -26,6 +26,8 @@ from ghostyolo.train.ranks import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run import TrainResult, fit
 
+NO_WEIGHTS = "none"  # as --weights: start from zero
+
 
 def train_detector(
     data: str | Path | Sequence[str | Path] | None,
@@ -48,7 +50,7 @@ def train_detector(
             None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
+        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
             that do not fit, such as those of other classes, start anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
@@ -61,6 +63,7 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.run.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    weights = None if weights == NO_WEIGHTS else weights
     if "teacher" in given:
         given["teacher"] = str(given["teacher"])
     begun: dict[str, Any] = {}
