@@ -1,12 +1,12 @@
 """The command that makes the start weights inside the package: what `train` begins from where nothing is said.
 
     python benchmarks/make_start.py ghostyolo-n
-    python benchmarks/make_start.py ghostyolo-n ghostyolo-p ghostyolo-s yolov13n-ghostnetv3 --stage 192:12 --stage 320:4
+    python benchmarks/make_start.py ghostyolo-n ghostyolo-p ghostyolo-s yolov13n-ghostnetv3 --stage 160:12 --stage 320:4
 
 Real pictures (shared/data/start: one data set a source, each labelling its own classes) and generated scenes are trained
 on together, in stages of SIDE:EPOCHS, each from the last one's weights. An interrupted run goes on where it stopped: run
 the command again. A finished run and the same command with one more --stage goes on from its weights. At the end
-NAME-start.safetensors (float16, with branches) and NAME-start.json (data, recipe, scores, hashes) are written to
+NAME.safetensors (float16, one branch a convolution) and NAME.json (data, recipe, scores, hashes) are written to
 src/ghostyolo/assets/start; `--install` writes them from what there is so far.
 """
 
@@ -91,7 +91,8 @@ def train(
         start = ["--weights", weights]
     sets = [argument for path in data for argument in ("--data", path)]
     ghostyolo(
-        *("train", *sets, "--model", name, *start, "--recipe", RECIPE, "--imgsz", side, "--epochs", epochs),
+        *("train", *sets, "--model", name, *start, "--branches", 1, "--recipe", RECIPE),
+        *("--imgsz", side, "--epochs", epochs),
         *("--out", folder, *resume, *more),
     )
     return last
