@@ -3,10 +3,10 @@
     python benchmarks/make_start.py ghostyolo-n
     python benchmarks/make_start.py ghostyolo-n ghostyolo-p ghostyolo-s yolov13n-ghostnetv3 --stage 160:12 --stage 320:4
 
-Real pictures (shared/data/start: one data set a source, each labelling its own classes) and generated scenes are trained
-on together, in stages of SIDE:EPOCHS, each from the last one's weights. An interrupted run goes on where it stopped: run
-the command again. A finished run and the same command with one more --stage goes on from its weights. At the end
-NAME.safetensors (float16, one branch a convolution) and NAME.json (data, recipe, scores, hashes) are written to
+Real pictures (shared/data/start: one data set a source, each labelling its own classes) and generated scenes are
+trained on together, in stages of SIDE:EPOCHS, each from the last one's weights. An interrupted run goes on where it
+stopped: run the command again. A finished run and the same command with one more --stage goes on from its weights. At
+the end NAME.safetensors (float16, one branch a convolution) and NAME.json (data, recipe, scores, hashes) are written to
 src/ghostyolo/assets/start; `--install` writes them from what there is so far.
 """
 

@@ -11,8 +11,8 @@ import typer
 def train(
     data: list[Path] = typer.Option(
         [],
-        help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON. May be repeated: each set labels only "
-        "its own classes, and what it does not label is no background.",
+        help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON. May be repeated: each set labels "
+        "only its own classes, and what it does not label is no background.",
         show_default=False,
     ),
     join_classes: bool | None = typer.Option(

@@ -50,8 +50,8 @@ def train_detector(
             None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
-            that do not fit, such as those of other classes, start anew.
+        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or
+            ``hf://owner/repo/file``. Layers that do not fit, such as those of other classes, start anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.

@@ -187,7 +187,7 @@ def _place(
 
 
 def _seen_against(rng: np.random.Generator, under: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> Look:
-    """Two colours of which the first differs from what lies under it by at least 25 grey levels, as a grey picture too."""
+    """Two colours of which the first differs from what lies under it by at least 25 grey levels, in grey too."""
     ground = under[seen].mean(0)
     first, second = _colours(rng)
     for _ in range(4):

@@ -23,7 +23,7 @@ _SIGNS = (
     "!?&@#%$*+=<>~§©®¶€£¥"
     "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθκλμξπρσφχψω"
     "БДЖЗИЛФЦЧШЩЪЫЭЮЯ"
-    "←↑→↓↔↕↖↗⇒⇔∀∂∃∅∇∈∏∑√∞∠∧∨∩∪∫≈≠≡≤≥⊂⊃⊕⊗⊥"
+    "←↑→↓↔↕↖↗⇒⇔∀∂∃∅∇∈∏∑√∞∠∧∩∫≈≠≡≤≥⊂⊃⊕⊗⊥"
     "■□▲△▶◆◇○◎●★☆☎☐☑☒☠☢☣☮☯☺☻☼☾♀♂♔♕♖♗♘♙♚♛♜♝♞♟♠♡♢♣♤♥♦♧♨♩♪♫♭♯⚀⚁⚂⚃⚄⚅⚐⚑⚒⚓⚔⚖⚙⚠⚡"
     "✁✂✆✈✉✌✎✏✓✔✗✘✚✝✡✦✪✱✶✿❀❁❄❉❖❤❧➔➘➤➽"
 )
@@ -94,7 +94,7 @@ def _written(digit: int, rng: np.random.Generator) -> Patch:
 
 
 def _named(character: str) -> str:
-    return f"sign {character} ({unicodedata.name(character).lower()})"
+    return f"sign {unicodedata.name(character).lower()}"
 
 
 def glyphs() -> dict[str, Draw]:
