@@ -93,6 +93,11 @@ def _written(digit: int, rng: np.random.Generator) -> Patch:
     return cut((ink * 255).astype(np.uint8))
 
 
+def _latin(character: str) -> str:
+    sort = "figure" if character.isdigit() else "capital" if character.isupper() else "small"
+    return f"{sort} {character.lower()}"
+
+
 def _named(character: str) -> str:
     return f"sign {unicodedata.name(character).lower()}"
 
@@ -100,7 +105,7 @@ def _named(character: str) -> str:
 def glyphs() -> dict[str, Draw]:
     """Signs that at least one font of this matplotlib has."""
     return {
-        **{f"letter {character}": partial(_printed, character) for character in _LATIN},
+        **{_latin(character): partial(_printed, character) for character in _LATIN},
         **{_named(character): partial(_printed, character) for character in _SIGNS if _fonts_of(character)},
     }
 
