@@ -33,8 +33,8 @@ from accuracy import RECIPES, score, train
 from family import ENGINES, IMGSZ, REFERENCE, costs_of
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.ultralytics_peer import export_peer
+from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import zoo_config
-from ghostyolo.models.sizing import fill_in
 from latency import exported, median_ratio, noise, open_file, take_turns
 from report import REPOSITORY, RESULTS, Row, data_root, markdown, read_rows, write_between, write_results
 

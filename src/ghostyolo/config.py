@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.text import TextError, read_text
 
 Options = dict[str, Any]
 M = TypeVar("M", bound="StrictModel")
@@ -53,10 +54,10 @@ def read_yaml(path: str | Path, what: str) -> Options:
         ConfigError: missing, not YAML, no mapping, or a key that stands there twice.
     """
     try:
-        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the {what} {path}: {error}") from error
-    except yaml.YAMLError as error:
+        values = parse_yaml(read_text(path))
+    except TextError as error:
+        raise ConfigError(f"the {what} {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"the {what} {path} is not YAML: {str(error).splitlines()[0]}") from error
     if values is None:
         return {}
@@ -73,6 +74,16 @@ def parse_yaml(text: str) -> Any:
         ConfigError: a key stands there twice.
     """
     return yaml.load(text, _Loader)
+
+
+def parse_plain_yaml(text: str) -> Any:
+    """Read YAML text whose every value stays the text that is written: names such as no, 010, 1e3 or a date.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+        ConfigError: a key stands there twice.
+    """
+    return yaml.load(text, _PlainLoader)
 
 
 def parse_assignment(text: str, flag: str, several: bool = False) -> tuple[str, Any]:
@@ -109,14 +120,23 @@ def spread_dots(options: Mapping[str, Any]) -> Options:
     return result
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML readers keep the last."""
+def _refuse_doubled_keys(node: yaml.MappingNode) -> None:
+    # YAML readers keep the last of two.
+    keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    doubled = next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None)
+    if doubled is not None:
+        raise ConfigError(f"'{doubled}' is there twice, line {node.start_mark.line + 1} and after: rename one")
 
+
+class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        doubled = next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None)
-        if doubled is not None:
-            raise ConfigError(f"'{doubled}' is there twice, line {node.start_mark.line + 1} and after: rename one")
+        _refuse_doubled_keys(node)
+        return super().construct_mapping(node, deep)
+
+
+class _PlainLoader(yaml.BaseLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        _refuse_doubled_keys(node)
         return super().construct_mapping(node, deep)
 
 

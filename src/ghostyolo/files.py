@@ -26,7 +26,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -55,7 +55,7 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as room:
             path = Path(room) / target.name
             yield path
             move_into_place(path, target)
@@ -70,7 +70,7 @@ def move_into_place(path: Path, target: Path) -> None:
         os.replace(path, target)
         return
     if target.exists():
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-old-", dir=target.parent) as room:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}-old-", dir=target.parent) as room:
             os.replace(target, Path(room) / target.name)
             os.replace(path, target)
     else:
@@ -84,9 +84,9 @@ def size_in_megabytes(path: Path) -> float:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; of a name that is no text, its bytes are escaped (a valid escape in JSON)."""
     with atomic_path(target) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:

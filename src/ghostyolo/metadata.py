@@ -10,13 +10,29 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ghostyolo.errors import WeightsError
+from ghostyolo.errors import ConfigError, WeightsError
 
 METADATA_KEY = "ghostyolo"
 FORMAT_VERSION = 1
 
 Precision = Literal["fp32", "fp16", "int8"]
 Output = Literal["decoded", "raw", "nms"]
+
+
+def check_imgsz(side: int, stride: int, reason: str = "") -> None:
+    """Refuse the side of a canvas that a network cannot take.
+
+    Args:
+        side: in pixels.
+        stride: what sides must be a multiple of, in pixels.
+        reason: who needs it, such as ``", as the teacher needs"``.
+
+    Raises:
+        ConfigError: no multiple of the stride; names the nearest one.
+    """
+    if side < 1 or side % stride:
+        nearest = max(stride, round(side / stride) * stride)
+        raise ConfigError(f"imgsz {side} is not a multiple of {stride}{reason}: the nearest valid one is {nearest}")
 
 
 class ExportInfo(BaseModel):

@@ -77,7 +77,10 @@ def test_nothing_fits_is_exit_2_with_the_nearest_and_the_table(run_cli, tmp_path
         (("--target-ms", 5, "--memory-mb", -1), "--memory-mb must be above 0, not -1"),
         (("--target-ms", 5, "--weights", "digitss"), "did you mean digits"),
         (("--target-ms", 5, "--weights", "digits", "--models", "yolov8n"), "give one of them"),
-        (("--target-ms", 5, "--weights", "digits", "--sizes", "100"), "multiple of 32, such as 96"),
+        (
+            ("--target-ms", 5, "--weights", "digits", "--sizes", "100"),
+            "imgsz 100 is not a multiple of 32, as networks need",
+        ),
         (("--target-ms", 5, "--weights", "digits", "--sizes", "big"), "--sizes 'big'"),
         (("--target-ms", 5, "--weights", "digits", "--engines", "onnx"), "onnxruntime"),
         (("--target-ms", 5, "--weights", "digits", "--threads", 0), "threads must be at least 1"),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.augment.config import AugmentConfig
-from ghostyolo.losses.targets import Targets
+from ghostyolo.data.targets import Targets
 
 PLAIN = AugmentConfig(mosaic=0.0, translate=0.0, scale=0.0, fliplr=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)
 

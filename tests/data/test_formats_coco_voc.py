@@ -34,6 +34,12 @@ def test_coco_ids_become_labels_in_their_order_and_crowds_are_ignored(tmp_path):
     assert data.skipped == []
 
 
+def test_coco_areas_are_the_stated_ones_and_the_boxes_where_none_is_stated(tmp_path):
+    (first, _) = load_dataset(coco(tmp_path, IMAGES, [box(area=150.5), box(id=2), box(id=3, area=-1)])).splits["val"]
+    assert first.areas.tolist() == [150.5, 600.0, 600.0]
+    assert first.difficult is None
+
+
 @pytest.mark.parametrize("where", ["annotations", "annotations/instances_val2017.json"])
 def test_coco_is_found_from_its_annotations_too(tmp_path, where):
     coco(tmp_path, IMAGES, [box()])
@@ -94,6 +100,8 @@ def test_voc_takes_coordinates_as_written_and_ignores_difficult(tmp_path):
     np.testing.assert_allclose(record.boxes_xyxy, [[1, 1, 30, 40], [50.5, 10, 100, 20]])
     assert record.labels.tolist() == [1, 0]
     assert record.ignore.tolist() == [False, True]
+    assert record.difficult.tolist() == [False, True]  # one object each, not a crowd
+    assert not record.crowd.any()
 
 
 def test_voc_labels_are_the_same_whichever_split_is_read(tmp_path):

@@ -11,7 +11,17 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate import ImageDetections
 
 
-def record(boxes=(), labels=(), ignore=None, image_id=0, width=640, height=480, path=None) -> ImageRecord:
+def record(
+    boxes=(),
+    labels=(),
+    ignore=None,
+    image_id=0,
+    width=640,
+    height=480,
+    path=None,
+    difficult=None,
+    area=None,
+) -> ImageRecord:
     return ImageRecord(
         path=Path(path or f"picture{image_id}.jpg"),
         width=width,
@@ -20,6 +30,8 @@ def record(boxes=(), labels=(), ignore=None, image_id=0, width=640, height=480, 
         labels=np.asarray(labels, dtype=np.int64).reshape(-1),
         ignore=np.zeros(len(labels), dtype=bool) if ignore is None else np.asarray(ignore, dtype=bool),
         image_id=image_id,
+        difficult=difficult if difficult is None else np.asarray(difficult, dtype=bool),
+        area=area if area is None else np.asarray(area, dtype=np.float64),
     )
 
 

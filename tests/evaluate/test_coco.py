@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ghostyolo.errors import ConfigError, DataError, WeightsError
 from ghostyolo.evaluate import CocoEvaluator, ImageDetections
+from ghostyolo.evaluate.curves import compute_curves
 from tests.evaluate.scenes import random_boxes, random_split, record
 
 NAMES = ["red", "green", "blue", "grey"]
@@ -30,7 +32,7 @@ def score_with_pycocotools(records, detections, class_count):
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     annotations, results = [], []
     for truth, found in zip(records, detections, strict=True):
-        for box, label, ignored in zip(truth.boxes_xyxy, truth.labels, truth.ignore, strict=True):
+        for box, label, ignored, area in zip(truth.boxes_xyxy, truth.labels, truth.ignore, truth.areas, strict=True):
             x1, y1, x2, y2 = (float(value) for value in box)
             annotations.append(
                 {
@@ -38,7 +40,7 @@ def score_with_pycocotools(records, detections, class_count):
                     "image_id": truth.image_id,
                     "category_id": int(label),
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
+                    "area": float(area),
                     "iscrowd": int(ignored),
                 }
             )
@@ -163,6 +165,42 @@ def test_a_detection_on_an_ignored_object_is_not_punished():
     boxes = [[0, 0, 100, 100], [200, 200, 300, 300]]
     found = ImageDetections.from_arrays(boxes, [0.8, 0.9], [0, 0])
     assert score([record(boxes, [0, 0], [False, True], image_id=1)], [found]).AP == 1.0
+
+
+def test_equals_pycocotools_where_the_annotations_state_areas_smaller_than_the_boxes():
+    rng = np.random.default_rng(7)
+    records, detections = random_split(rng)
+    masks = [replace(truth, area=truth.areas * rng.uniform(0.2, 0.9, len(truth.labels))) for truth in records]
+    ours = assert_equal_to_pycocotools(masks, detections)
+    assert ours.AP == score(records, detections).AP
+    assert ours.APs != score(records, detections).APs
+
+
+def test_a_difficult_object_forgives_only_detections_that_reach_the_iou():
+    # Twenty boxes of 10 x 10 in a difficult object of 100 x 100: IoU 0.01, and wholly inside.
+    boxes = [[0, 0, 100, 100], [200, 200, 300, 300]]
+    corners = [(200 + 12 * (number % 8), 200 + 12 * (number // 8)) for number in range(20)]
+    inside = [[x, y, x + 10, y + 10] for x, y in corners]
+    found = ImageDetections.from_arrays([*inside, boxes[0]], [0.9] * 20 + [0.8], [0] * 21)
+    truth = record(boxes, [0, 0], [False, True], image_id=1, difficult=[False, True])
+    ours = score([truth], [found])
+    assert (ours.AP50, ours.objects) == (pytest.approx(1 / 21), 1)
+    # In a crowd they are forgiven.
+    assert score([replace(truth, difficult=None)], [found]).AP50 == 1.0
+    # A difficult object forgives any number of good detections.
+    again = ImageDetections.from_arrays([boxes[1]] * 5 + [boxes[0]], [0.9] * 5 + [0.8], [0] * 6)
+    assert score([truth], [again]).AP50 == 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_difficult_objects_score_as_in_the_plain_matching(seed):
+    rng = np.random.default_rng(seed)
+    records, detections = random_split(rng, ignored=0.5)
+    records = [replace(truth, difficult=truth.ignore & (rng.random(len(truth.ignore)) < 0.6)) for truth in records]
+    ours = score(records, detections)
+    curves = compute_curves(records, detections, NAMES)
+    assert [one.AP50 for one in ours.per_class.values()] == pytest.approx(curves.average_precision().tolist())
+    assert ours.AP != score([replace(truth, difficult=None) for truth in records], detections).AP
 
 
 def test_counts_say_how_many_objects_and_pictures_each_class_has():

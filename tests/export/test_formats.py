@@ -92,8 +92,8 @@ def test_what_stands_there_is_kept_unless_told(tmp_path, network, format):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imgsz": 50}, "imgsz must be a multiple of 32, not 50: the nearest valid is 64"),
-        ({"imgsz": (64, 50)}, "multiple of 32, not 50"),
+        ({"imgsz": 50}, "imgsz 50 is not a multiple of 32: the nearest valid one is 64"),
+        ({"imgsz": (64, 50)}, "imgsz 50 is not a multiple of 32"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"output": "boxes"}, "unknown output 'boxes'"),
         ({"batch": 0}, "batch must be at least 1"),

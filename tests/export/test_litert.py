@@ -93,7 +93,7 @@ def test_a_truncated_file_and_one_that_is_none_are_damaged(path, tmp_path):
 def test_a_file_of_another_author_is_refused(tmp_path):
     import litert_torch
 
-    from ghostyolo.runtime.silence import silence
+    from ghostyolo.silence import silence
 
     with silence():
         litert_torch.convert(nn.ReLU(), (torch.zeros(1, 4),)).export(str(tmp_path / "m.tflite"))

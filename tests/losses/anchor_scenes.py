@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ghostyolo.losses.targets import Targets
+from ghostyolo.data.targets import Targets
 from ghostyolo.models.heads.outputs import AnchorOutput
 
 ANCHORS = torch.tensor([[[6.0, 8.0], [14.0, 9.0]], [[20.0, 26.0], [30.0, 18.0]], [[40.0, 44.0], [60.0, 50.0]]])

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ghostyolo.losses.targets import Targets
+from ghostyolo.data.targets import Targets
 from ghostyolo.models.heads.outputs import YoloXOutput
 from tests.losses.scenes import grid, overlap
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchvision.ops import complete_box_iou_loss
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.losses.anchor import AnchorCriterion
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.heads.outputs import AnchorOutput

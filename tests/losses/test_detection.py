@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision.ops import complete_box_iou_loss
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.detection import DflCriterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.models.heads.outputs import DflOutput
 from ghostyolo.nn.boxes import decode_distances, expected_distance
 from tests.losses.scenes import assign_slowly, grid, random_output, random_targets

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.losses.detection import DflCriterion
 from ghostyolo.losses.end2end import EndToEndCriterion
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 from ghostyolo.models.heads.end2end import EndToEndHead
 from ghostyolo.models.heads.outputs import EndToEndOutput

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.registry import register_backbone

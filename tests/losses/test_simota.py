@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.losses.targets import Targets
 from ghostyolo.nn.offsets import decode_offsets
 from tests.losses.scenes import grid, random_targets
 from tests.losses.simota_scenes import assign_simota_slowly, random_yolox_output

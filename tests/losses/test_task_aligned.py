@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, DataError
-from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 from ghostyolo.nn.boxes import decode_distances, expected_distance
 from tests.losses.scenes import assign_slowly, grid, random_output, random_targets

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.registry import FollowsEpochs, build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.yolox import YoloXCriterion
 from ghostyolo.models.heads.outputs import YoloXOutput
 from ghostyolo.models.heads.yolox import YoloXHead

@@ -14,8 +14,8 @@ import torch
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import apply_letterbox, plan_letterbox
+from ghostyolo.data.targets import Targets
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.models import DetectionModel
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.registry import find_part, list_parts

@@ -11,9 +11,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones import libraries, named

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.registry import build_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.count import count_parameters
 from ghostyolo.models.describe import describe_model
+from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import list_models, zoo_config
 from ghostyolo.models.scales import LETTERS
-from ghostyolo.models.sizing import fill_in
 from ghostyolo.nn.reparam import RepConv, fold
 from tests.models.test_ghostnet import scramble_norms
 

@@ -8,10 +8,10 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.describe import describe_model
+from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import zoo_config
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.models.scales import scaled
-from ghostyolo.models.sizing import fill_in
 
 SCALES = {letter: {"width": 0.25 * 2**i, "deep": i > 2, "count": i} for i, letter in enumerate("pnsmlx")}
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ghostyolo.errors import WeightsError
+from ghostyolo.runtime import postprocess
 from ghostyolo.runtime.postprocess import select_detections
 
 
@@ -74,10 +80,29 @@ def test_without_a_threshold_nothing_is_suppressed_and_the_best_are_kept():
     assert select(boxes, scores, iou=None, confidence=0.95)[0].shape == (0, 4)
 
 
-def test_boxes_without_area_or_not_finite_are_left_out():
-    boxes = [[5, 5, 5, 9], [9, 9, 5, 5], [0, 0, np.nan, 5], [0, 0, np.inf, 5], [0, 0, 4, 4], [9, 9, 12, 12]]
-    scores = [[0.9], [0.9], [0.9], [0.9], [0.5], [np.nan]]
-    assert select(boxes, scores)[0].tolist() == [[0, 0, 4, 4]]
+def test_boxes_without_area_are_left_out():
+    boxes = [[5, 5, 5, 9], [9, 9, 5, 5], [0, 0, 4, 4]]
+    assert select(boxes, [[0.9], [0.9], [0.5]])[0].tolist() == [[0, 0, 4, 4]]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(
+    ("boxes", "scores"),
+    [
+        ([[0, 0, 4, 4], [0, 0, 5, 5]], [[0.1], [np.nan]]),
+        ([[0, 0, 4, 4], [0, 0, 5, 5]], [[0.1], [np.inf]]),
+        ([[0, 0, np.nan, 4], [0, 0, 5, 5]], [[0.9], [0.8]]),
+        ([[0, 0, np.inf, 4], [0, 0, 5, 5]], [[0.9], [0.8]]),
+    ],
+    ids=["score is not a number", "score is infinite", "box is not a number", "box is infinite"],
+)
+def test_a_network_of_not_a_number_is_an_error_not_an_empty_picture(boxes, scores, multi_label):
+    with pytest.raises(WeightsError, match=r"not finite numbers \(1 of 2\): its weights are damaged"):
+        select(boxes, scores, multi_label=multi_label)
+
+
+def test_a_box_that_scores_too_little_to_matter_may_overflow():
+    assert select([[0, 0, np.inf, 5], [0, 0, 4, 4]], [[0.01], [0.9]])[0].tolist() == [[0, 0, 4, 4]]
 
 
 def test_the_best_detections_are_the_ones_kept():
@@ -86,11 +111,59 @@ def test_the_best_detections_are_the_ones_kept():
     assert select(boxes, scores, max_detections=3)[1].tolist() == pytest.approx([0.69, 0.68, 0.67])
 
 
-def test_only_the_best_candidates_enter_nms():
-    # The second box would be suppressed by the first; with one candidate there is nothing else to return.
-    boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]]
-    assert len(select(boxes, [[0.9], [0.8], [0.7]])[0]) == 2
-    assert len(select(boxes, [[0.9], [0.8], [0.7]], max_candidates=2)[0]) == 1
+def brute_force(boxes, labels, iou):
+    """Greedy NMS as it is written in books: one box after the other, against all that are kept."""
+    keep = []
+    for i, (box, label) in enumerate(zip(np.asarray(boxes, np.float64).tolist(), labels, strict=True)):
+        for j in keep:
+            other = np.asarray(boxes[j], np.float64).tolist()
+            width = max(min(box[2], other[2]) - max(box[0], other[0]), 0)
+            height = max(min(box[3], other[3]) - max(box[1], other[1]), 0)
+            areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+            if label == labels[j] and width * height > iou * (areas[0] + areas[1] - width * height):
+                break
+        else:
+            keep.append(i)
+    return keep
+
+
+@st.composite
+def crowds(draw):
+    """Boxes of very different sizes in clusters and rows, on a grid that makes equal overlaps and exact thresholds."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count, spread = draw(st.integers(1, 120)), draw(st.sampled_from([1, 8, 60, 5000]))
+    corners = rng.integers(-spread, spread + 1, (count, 2)) * rng.choice([0, 1, 1], 2)
+    boxes = np.concatenate([corners, corners + rng.integers(1, draw(st.sampled_from([2, 6, 400])), (count, 2))], axis=1)
+    return boxes.astype(np.float32), rng.integers(0, draw(st.integers(1, 3)), count)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    crowds(), st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 0.7, 0.99, 1.0]), st.sampled_from([(2, 4, 16), (64, 4096, 65536)])
+)
+def test_equals_brute_force_whatever_the_block_size(crowd, iou, sizes):
+    boxes, labels = crowd
+    with mock.patch.multiple(postprocess, _FIRST_BLOCK=sizes[0], _LARGEST_BLOCK=sizes[1], _PAIRS_AT_ONCE=sizes[2]):
+        keep = postprocess.suppress(boxes, labels, iou)
+    assert keep.tolist() == brute_force(boxes, labels, iou)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 70))
+def test_the_best_are_chosen_as_a_stable_sort_would(values, count):
+    scores = np.array(values, np.float32) / 8
+    assert postprocess._best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
+
+
+@pytest.mark.parametrize(("objects", "boxes_each"), [(500, 10), (5000, 8)])
+def test_every_object_of_a_crowd_is_found_however_many_boxes_it_has(objects, boxes_each):
+    side = int(np.ceil(objects**0.5))
+    corners = np.stack(np.unravel_index(np.arange(objects), (side, side)), 1).astype(np.float32) * 30
+    corners = np.repeat(corners, boxes_each, axis=0)
+    boxes = np.concatenate([corners, corners + 20], axis=1)
+    scores = np.random.default_rng(0).uniform(0.3, 0.9, (len(boxes), 1)).astype(np.float32)
+    found = select_detections(boxes, scores, confidence=0.25, iou=0.7, max_detections=objects)
+    assert len(np.unique(found[0], axis=0)) == len(found[0]) == objects
 
 
 @pytest.mark.parametrize("max_detections", [5, 40, 1000])

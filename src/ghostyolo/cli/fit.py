@@ -129,10 +129,11 @@ def _candidates(
 
 def _side(text: str) -> int:
     from ghostyolo.errors import ConfigError
+    from ghostyolo.metadata import check_imgsz
 
-    if not text.isdecimal() or int(text) == 0 or int(text) % 32:
-        nearest = max(32, round(int(text) / 32) * 32) if text.isdecimal() else 640
-        raise ConfigError(f"--sizes '{text}' is no side that networks take: a multiple of 32, such as {nearest}")
+    if not text.isdecimal():
+        raise ConfigError(f"--sizes '{text}' is no side in pixels: write multiples of 32, such as 320,640")
+    check_imgsz(int(text), 32, ", as networks need (--sizes)")
     return int(text)
 
 

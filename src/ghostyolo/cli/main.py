@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -76,6 +78,8 @@ def _options(
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network,
     130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_to_print(stream)
     _register()
     try:
         app()
@@ -87,6 +91,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _never_fail_to_print(stream: TextIO | None) -> None:
+    # A terminal in cp1252 cannot show every name, and no encoding shows the bytes of a name that is not UTF-8.
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace" if stream.encoding.lower().startswith("utf") else "replace")
 
 
 if __name__ == "__main__":

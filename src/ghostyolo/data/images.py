@@ -25,21 +25,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ghostyolo.data.image_headers import Header, read_header
 from ghostyolo.errors import DataError
 
-IMAGE_SUFFIXES = frozenset(
+# Kinds that cannot be read here stand among them: a picture that is passed over would be missed by nobody.
+UNREAD_SUFFIXES = frozenset((".heic", ".heif", ".hif", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd"))
+IMAGE_SUFFIXES = UNREAD_SUFFIXES | frozenset(
     (
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".bmp",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".jfif",
-        ".ppm",
-        ".pgm",
-        ".mpo",
-        ".npy",
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"),
+        *(".png", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tga"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".npy"),
     )
 )
 
@@ -99,6 +91,7 @@ def _size_of_other(file: BinaryIO, where: str) -> tuple[int, int]:
         return int(width), int(height)
     file.seek(0)
     try:
+        _refuse_unread(where)
         with Image.open(file) as image:
             if image.getexif().get(0x0112, 1) == 1:
                 return image.size
@@ -155,6 +148,7 @@ def _decode_opencv(data: bytes, header: Header, channels: int, where: str) -> np
 
 def _decode_pillow(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
+        _refuse_unread(where)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
@@ -167,7 +161,16 @@ def _decode_pillow(data: bytes, where: str) -> npt.NDArray[Any]:
         raise _undecodable(where, error) from error
 
 
+def _refuse_unread(where: str) -> None:
+    # Most raw files of cameras are TIFF files that begin with a small preview, which Pillow would take.
+    if Path(where).suffix.lower() in UNREAD_SUFFIXES:
+        raise UnidentifiedImageError
+
+
 def _undecodable(where: str, error: Exception) -> DataError:
+    suffix = Path(where).suffix.lower()
+    if suffix in UNREAD_SUFFIXES:
+        return DataError(f"{where} cannot be decoded: {suffix} pictures are not read; convert it to JPEG or PNG")
     if isinstance(error, UnidentifiedImageError):
         return DataError(f"{where} cannot be decoded: it is not a picture of a known kind")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__

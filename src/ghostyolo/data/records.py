@@ -20,6 +20,10 @@ class ImageRecord:
         labels: (M,) int64, indices into the data set's class names.
         ignore: (M,) bool, objects a metric must neither demand nor punish (COCO crowd, VOC difficult).
         image_id: the id in the source annotations where it has one (COCO), else the position in the split.
+        difficult: (M,) bool, those of ``ignore`` that are one object each and not a region of many (VOC difficult);
+            None: not one.
+        area: (M,) float64, square pixels of each object where the annotations state it (COCO: the mask's); None: they
+            do not, and the boxes' areas stand for it.
         source: which of the data sets that are trained on together it is from.
         known: (C,) bool, classes that its set labels; an unlabelled object of another is no background. None: all.
     """
@@ -31,8 +35,23 @@ class ImageRecord:
     labels: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.bool_]
     image_id: int
+    difficult: npt.NDArray[np.bool_] | None = None
+    area: npt.NDArray[np.float64] | None = None
     source: int = 0
     known: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def crowd(self) -> npt.NDArray[np.bool_]:
+        """(M,) bool, those of ``ignore`` that are regions of many objects."""
+        return self.ignore if self.difficult is None else self.ignore & ~self.difficult
+
+    @property
+    def areas(self) -> npt.NDArray[np.float64]:
+        """(M,) float64, square pixels: ``area``, or the boxes' own."""
+        if self.area is not None:
+            return self.area
+        boxes = self.boxes_xyxy.astype(np.float64)
+        return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
 @dataclass(frozen=True)

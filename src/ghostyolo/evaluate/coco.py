@@ -2,9 +2,10 @@
 
 Conventions, as in https://cocodataset.org/#detection-eval: AP is the mean over IoU thresholds 0.50:0.05:0.95
 of the precision at 101 recall points, averaged over the classes that have objects; at most 100 detections a
-class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is its box's
-(COCO's own annotations state the mask's, which no other layout has). ``ImageRecord.ignore`` becomes
-``iscrowd``: such an object is neither demanded nor are detections on it punished.
+class and picture count; small is up to 32 x 32 pixels, large from 96 x 96. An object's area is the stated one
+(COCO's is the mask's), else its box's. An object of ``ImageRecord.ignore`` is neither demanded nor are detections
+on it punished: in a crowd (COCO) those that lie in it by the threshold's share of their own area, on a difficult
+object (VOC) those that reach the threshold as IoU.
 
 A figure that is undefined, such as the AP of small objects where there are none, is None (pycocotools: -1).
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
-from ghostyolo.evaluate.detections import ImageDetections, box_areas
+from ghostyolo.evaluate.detections import ImageDetections, box_areas, box_overlaps
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)  # the order of COCO's area ranges
 _IOU_50, _IOU_75 = 0, 5  # positions in 0.50:0.05:0.95
@@ -159,14 +160,13 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def _annotations(boxes_xyxy: np.ndarray, labels: np.ndarray, image_id: int) -> list[dict[str, Any]]:
+def _annotations(boxes_xyxy: np.ndarray, areas: np.ndarray, labels: np.ndarray, image_id: int) -> list[dict[str, Any]]:
     """COCO's dictionaries, in float64 so that areas and overlaps are those of pycocotools."""
     boxes = boxes_xyxy.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-    areas = box_areas(boxes).tolist()
     return [
-        {"image_id": image_id, "category_id": label, "bbox": box, "area": area, "iscrowd": 0, "ignore": 0}
-        for box, area, label in zip(boxes_xywh, areas, labels.tolist(), strict=True)
+        {"image_id": image_id, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
+        for box, area, label in zip(boxes_xywh, areas.tolist(), labels.tolist(), strict=True)
     ]
 
 
@@ -183,11 +183,11 @@ def _accumulate(added: list[tuple[ImageRecord, ImageDetections]], class_count: i
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for image_id, (record, detections) in enumerate(added):
-        objects = _annotations(record.boxes_xyxy, record.labels, image_id)
+        objects = _annotations(record.boxes_xyxy, record.areas, record.labels, image_id)
         for annotation, ignored in zip(objects, record.ignore.tolist(), strict=True):
-            annotation["iscrowd"] = annotation["ignore"] = int(ignored)
+            annotation["iscrowd"] = int(ignored)
         truth += objects
-        results = _annotations(detections.boxes_xyxy, detections.labels, image_id)
+        results = _annotations(detections.boxes_xyxy, box_areas(detections.boxes_xyxy), detections.labels, image_id)
         for annotation, score in zip(results, detections.scores.tolist(), strict=True):
             annotation["score"] = score
         found += results
@@ -208,9 +208,26 @@ def _accumulate(added: list[tuple[ImageRecord, ImageDetections]], class_count: i
         )
 
     evaluation = COCOeval_faster(dataset(truth), dataset(found), iouType="bbox", print_function=_silent)
+    _overlap_difficult_by_iou(evaluation, added)
     evaluation.evaluate()
     evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])[..., -1]
+
+
+def _overlap_difficult_by_iou(evaluation: Any, added: list[tuple[ImageRecord, ImageDetections]]) -> None:
+    """Give the library VOC's overlaps of difficult objects: it knows only crowds, whose overlap is another."""
+    compute_overlaps = evaluation.computeIoU
+
+    def overlaps(image_id: int, label: int) -> Any:
+        record, detections = added[image_id]
+        of_class = record.labels == label
+        if record.difficult is None or not record.difficult[of_class].any() or not (detections.labels == label).any():
+            return compute_overlaps(image_id, label)
+        # As the library: detections by falling score, the first hundred.
+        boxes_xyxy = detections.boxes_xyxy[detections.labels == label][: evaluation.params.maxDets[-1]]
+        return box_overlaps(boxes_xyxy, record.boxes_xyxy[of_class], record.crowd[of_class])
+
+    evaluation.computeIoU = overlaps
 
 
 def _silent(*_: object) -> None:

@@ -59,7 +59,7 @@ def compute_confusion(
 
 def _count_image(counts: np.ndarray, record: ImageRecord, found: ImageDetections, iou: float) -> None:
     background = len(counts) - 1
-    overlaps = box_overlaps(found.boxes_xyxy, record.boxes_xyxy, record.ignore)
+    overlaps = box_overlaps(found.boxes_xyxy, record.boxes_xyxy, record.crowd)
     rows, columns = np.nonzero((overlaps >= iou) & ~record.ignore[None, :])
     same_class = found.labels[rows] == record.labels[columns]
     detection_free, object_free = np.ones(len(found), dtype=bool), ~record.ignore

@@ -74,23 +74,22 @@ def box_areas(boxes_xyxy: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def box_overlaps(
-    found_xyxy: npt.NDArray[Any], truth_xyxy: npt.NDArray[Any], ignore: npt.NDArray[np.bool_]
+    found_xyxy: npt.NDArray[Any], truth_xyxy: npt.NDArray[Any], crowd: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Overlap of every detection with every object, as COCO defines it.
 
     Args:
         found_xyxy: (N, 4) detections.
         truth_xyxy: (M, 4) objects.
-        ignore: (M,) objects to be ignored: the intersection is divided by the detection's own area there,
-            since a crowd box may hold many objects.
+        crowd: (M,) regions of many objects: the intersection is divided by the detection's own area there.
 
     Returns:
-        (N, M) in 0..1: IoU, or intersection over detection where ``ignore``.
+        (N, M) in 0..1: IoU, or intersection over detection where ``crowd``.
     """
     found, truth = found_xyxy.astype(np.float64), truth_xyxy.astype(np.float64)
     corner_low = np.maximum(found[:, None, :2], truth[None, :, :2])
     corner_high = np.minimum(found[:, None, 2:], truth[None, :, 2:])
     intersection = np.prod(np.clip(corner_high - corner_low, 0.0, None), axis=2)
     area_found, area_truth = box_areas(found)[:, None], box_areas(truth)[None, :]
-    union = np.where(ignore[None, :], area_found, area_found + area_truth - intersection)
+    union = np.where(crowd[None, :], area_found, area_found + area_truth - intersection)
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))

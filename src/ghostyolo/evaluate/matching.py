@@ -2,7 +2,8 @@
 
 Source: the matching of https://cocodataset.org/#detection-eval. Detections of a class in a picture are taken
 by falling score; each takes the free object of its class that it overlaps most, at or above the threshold.
-Objects to be ignored come second, may be taken any number of times, and their detections count neither way.
+Objects to be ignored come second, may be taken any number of times, and their detections count neither way:
+those on a difficult object (VOC) by IoU, those in a crowd (COCO) by their share in it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def match(record: ImageRecord, detections: ImageDetections, iou: float, limit: i
         of_class = np.flatnonzero(detections.labels == label)[:limit]
         objects = np.flatnonzero(record.labels == label)
         ignore = record.ignore[objects]
-        overlaps = box_overlaps(detections.boxes_xyxy[of_class], record.boxes_xyxy[objects], ignore)
+        overlaps = box_overlaps(detections.boxes_xyxy[of_class], record.boxes_xyxy[objects], record.crowd[objects])
         overlaps[overlaps < iou] = -1.0
         for position, row in zip(of_class, overlaps, strict=True):
             # Counting objects first; among equal overlaps the last one, as pycocotools does.

@@ -11,7 +11,7 @@ from pathlib import Path
 from ghostyolo.export.aten import capture, refusal
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.silence import silence
+from ghostyolo.silence import silence
 
 
 def write(job: ExportJob, path: Path) -> None:

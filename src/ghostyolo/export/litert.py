@@ -14,7 +14,7 @@ from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.litert_half import store_half
 from ghostyolo.export.nearest import nearest_by_index
 from ghostyolo.runtime.appended import append_metadata
-from ghostyolo.runtime.silence import silence
+from ghostyolo.silence import silence
 
 
 def write(job: ExportJob, path: Path) -> None:

@@ -15,10 +15,10 @@ import torch
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.onnx import first_line, quiet
-from ghostyolo.runtime.native_output import captured_output
+from ghostyolo.export.onnx import first_line
 from ghostyolo.runtime.ncnn_engine import open_net
 from ghostyolo.runtime.ncnn_folder import BIN, PARAM, write_description
+from ghostyolo.silence import silence
 
 
 def write(job: ExportJob, path: Path) -> None:
@@ -41,7 +41,7 @@ def convert(job: ExportJob, folder: Path, half: bool = False) -> None:
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
         try:
-            with quiet():
+            with silence():
                 # Tracing again to compare would double the time; parity compares the file itself.
                 torch.jit.trace(job.traceable(), example, check_trace=False).save(str(room / "model.pt"))
         except Exception as error:  # torch raises several classes without a base of their own
@@ -60,10 +60,10 @@ def convert(job: ExportJob, folder: Path, half: bool = False) -> None:
         if done.returncode != 0 or not param.is_file() or not weights.is_file():
             raise ExportError(f"ncnn: pnnx cannot convert this network: {_complaint(done.stdout, done.returncode)}")
         _check_operators(param, room / "model.pnnx.param")
-        with captured_output() as printed:
+        with silence() as printed:
             net = open_net(ncnn, param, weights)
         if net is None:
-            reason = printed.lines[0][:200] if printed.lines else "no reason given"
+            reason = printed[0][:200] if printed else "no reason given"
             raise ExportError(f"ncnn cannot open what pnnx made of this network: {reason}")
         for file in (param, weights):
             (folder / file.name).write_bytes(file.read_bytes())

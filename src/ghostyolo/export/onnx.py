@@ -8,13 +8,7 @@ arithmetic stays float32, since ONNX Runtime's CPU kernels are float32.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxslim
@@ -25,6 +19,7 @@ from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.half_storage import store_half
 from ghostyolo.export.onnx_nms import append_nms
 from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.silence import silence
 
 DEFAULT_OPSET = 18
 
@@ -71,7 +66,7 @@ def _trace(job: ExportJob, dynamic: bool) -> onnx.ModelProto:
                                 (("batch", 1024), ("rows", 256), ("columns", 256)))  # fmt: skip
         shapes = ({0: batch, 2: stride * rows, 3: stride * columns},)
     try:
-        with quiet():
+        with silence():
             rewritten = job.rewritten(example, shapes)
             program = torch.onnx.export(
                 job.model if rewritten is None else rewritten.program,
@@ -105,19 +100,3 @@ def first_line(error: BaseException, length: int = 300) -> str:
     """The first line of a library's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:length]
-
-
-@contextlib.contextmanager
-def quiet(*loggers: str) -> Iterator[Any]:
-    """Exporters print their stages and warn of things that a user cannot act on."""
-    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", *loggers)
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.export.formats import ExportFormat
-from ghostyolo.metadata import ExportInfo, ModelMetadata, Output, Precision
+from ghostyolo.metadata import ExportInfo, ModelMetadata, Output, Precision, check_imgsz
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,5 @@ class ExportOptions:
         imgsz = self.imgsz or metadata.imgsz
         height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
         for side in (height, width):
-            if side < 1 or side % metadata.stride:
-                nearest = max(metadata.stride, round(side / metadata.stride) * metadata.stride)
-                raise ConfigError(
-                    f"imgsz must be a multiple of {metadata.stride}, not {side}: the nearest valid is {nearest}"
-                )
+            check_imgsz(side, metadata.stride)
         return height, width

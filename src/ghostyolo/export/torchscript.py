@@ -15,7 +15,7 @@ from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.onnx import first_line
 from ghostyolo.metadata import METADATA_KEY
-from ghostyolo.runtime.silence import silence
+from ghostyolo.silence import silence
 
 
 def write(job: ExportJob, path: Path) -> None:

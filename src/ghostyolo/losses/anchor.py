@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.losses.anchor_match import Matches, match_by_ratio
 from ghostyolo.losses.anchor_ota import cheapest_matches, match_costs
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.losses.targets import Targets, check_labels
 from ghostyolo.nn.boxes import decode_anchors
 
 if TYPE_CHECKING:

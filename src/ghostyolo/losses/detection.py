@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.dfl import distribution_focal_loss
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 from ghostyolo.nn.boxes import decode_distances, encode_ltrb, expected_distance
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.losses.detection import DflCriterion
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.losses.targets import Targets
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 
 if TYPE_CHECKING:

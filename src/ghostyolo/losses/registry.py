@@ -1,7 +1,7 @@
 """The criterion of each head, under the head's registered name.
 
 A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
-:class:`~ghostyolo.losses.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
+:class:`~ghostyolo.data.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
 ``criterion.parts``, detached, for logs. It is built from the head itself, whose bins, anchors and strides it needs. One
 that changes in the course of training has :meth:`FollowsEpochs.begin_epoch` too.
 """
@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.losses.targets import Targets
 
 
 class Criterion(Protocol):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
-from ghostyolo.losses.targets import Targets, check_labels
 from ghostyolo.losses.task_aligned import Assignment
 
 # An anchor outside an object's box or middle is taken only after all that are inside both.

@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
-from ghostyolo.losses.targets import Targets, check_labels
 
 
 @dataclass

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.losses.targets import Targets
 from ghostyolo.nn.offsets import decode_offsets, encode_offsets
 
 if TYPE_CHECKING:

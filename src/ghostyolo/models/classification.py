@@ -12,7 +12,6 @@ its library gives it. A GhostNet has the published head; every other backbone it
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,10 +25,10 @@ from ghostyolo.models.backbones.ghostnet import GhostNet
 from ghostyolo.models.backbones.libraries import timm_network, torchvision_network
 from ghostyolo.models.classifier import Classifier
 from ghostyolo.models.config import DetectorConfig, PartConfig
+from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import is_model_name, list_models, zoo_config
 from ghostyolo.models.output_stride import keep_early_size
 from ghostyolo.models.registry import build_part, find_part, list_parts, scale_params
-from ghostyolo.models.sizing import fill_in
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.reparam import add_branches
 
@@ -175,7 +174,7 @@ def classifier_config(
     if not given:
         return config
     part = config.backbone
-    if "branches" in inspect.signature(find_part("backbone", part.type).builder).parameters:
+    if "branches" in find_part("backbone", part.type).parameters:
         part = part.model_copy(update={"params": {**part.params, **given}})
         return config.model_copy(update={"backbone": part})
     if branches is None and config.branches is None:

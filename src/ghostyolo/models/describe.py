@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ghostyolo.errors import ConfigError
+from ghostyolo.metadata import check_imgsz
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.detector import DetectionModel, resolve_config
 from ghostyolo.models.names import list_models
@@ -20,9 +20,7 @@ def count_model(model: DetectionModel, imgsz: int) -> dict[str, float]:
     Raises:
         ConfigError: a size the network cannot take.
     """
-    if imgsz < model.stride or imgsz % model.stride:
-        nearest = max(model.stride, round(imgsz / model.stride) * model.stride)
-        raise ConfigError(f"imgsz {imgsz} is not a multiple of {model.stride}: the nearest valid one is {nearest}")
+    check_imgsz(imgsz, model.stride)
     folded = fold(model)
     macs = count_macs(folded, imgsz, model.in_channels)
     return {

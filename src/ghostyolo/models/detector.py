@@ -1,8 +1,7 @@
-"""The detector network: normalise, backbone, neck, head. Pure torch; no files, no training."""
+"""The detector network: normalise, backbone, neck, head; its size from a scale or a budget. Pure torch."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,16 @@ from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.names import zoo_config
-from ghostyolo.models.registry import build_part, find_part
-from ghostyolo.models.sizing import fill_in
+from ghostyolo.models.registry import build_part, find_part, scale_params
+from ghostyolo.models.scales import LARGEST, RESOLUTIONS, scaled
+from ghostyolo.nn.reparam import fold
+
+_STEPS = 8  # halvings of the scale's range
+_CLOSE = 0.01  # of the budget: near enough to stop
+_NEAR = 0.15  # of the budget: widths come in multiples of 8, so an exact hit is rare
+_CLASSES, _IMGSZ = 80, 640  # as ``ghostyolo models`` counts
 
 
 class DetectionModel(nn.Module):
@@ -84,7 +90,7 @@ def _as_trained(config: DetectorConfig) -> DetectorConfig:
 def _check_strides(config: DetectorConfig, strides: tuple[int, ...]) -> None:
     """Refuse a backbone whose maps the neck cannot use."""
     usual = (8, 16, 32)
-    takes_any = "strides" in inspect.signature(find_part("neck", config.neck.type).builder).parameters
+    takes_any = "strides" in find_part("neck", config.neck.type).parameters
     if strides != usual and not takes_any:
         given = ", ".join(map(str, strides))
         raise ConfigError(
@@ -112,7 +118,7 @@ def resolve_config(model: str | Path | DetectorConfig, **overrides: Any) -> Dete
     given = {key: value for key, value in overrides.items() if value is not None}
     for kind in ("backbone", "neck", "head") if given else ():
         part = getattr(config, kind)
-        known = inspect.signature(find_part(kind, part.type).builder).parameters
+        known = find_part(kind, part.type).parameters
         mine = {key: value for key, value in given.items() if kind == "backbone" or key in known}
         part = part.model_copy(update={"params": {**part.params, **mine}})
         config = config.model_copy(update={kind: part})
@@ -124,3 +130,58 @@ def build_model(
 ) -> DetectionModel:
     """Build a detector with fresh weights; see :func:`resolve_config` for ``model`` and ``overrides``."""
     return DetectionModel(resolve_config(model, **overrides), num_classes, in_channels)
+
+
+def fill_in(config: DetectorConfig) -> DetectorConfig:
+    """Replace a declaration's size by explicit parameters of its parts, whose own keys win.
+
+    Raises:
+        ConfigError: an unknown part or scale, or a budget that no scale comes near.
+    """
+    if config.params_m is not None:
+        return _meet(config, config.params_m, "M parameters")
+    if config.flops_g is not None:
+        return _meet(config, config.flops_g, "GFLOPs")
+    if config.scale is None:
+        return config
+    changes: dict[str, Any] = {"scale": None, "imgsz": config.imgsz or scaled(RESOLUTIONS, config.scale)["imgsz"]}
+    for kind in ("backbone", "neck", "head"):
+        part = getattr(config, kind)
+        params = {**scale_params(kind, part.type, config.scale), **part.params}
+        changes[kind] = part.model_copy(update={"params": params})
+    return config.model_copy(update=changes)
+
+
+def _meet(config: DetectorConfig, budget: float, unit: str) -> DetectorConfig:
+    """The declaration at the scale whose figure comes nearest to the budget."""
+    open_size = config.model_copy(update={"params_m": None, "flops_g": None})
+
+    def at(scale: float) -> tuple[DetectorConfig, float]:
+        candidate = fill_in(open_size.model_copy(update={"scale": scale}))
+        return candidate, _measure(candidate, unit)
+
+    low, high = 0.0, LARGEST
+    ends = [at(low), at(high)]
+    seen = list(ends)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        seen.append(at(middle))
+        if abs(seen[-1][1] - budget) <= _CLOSE * budget:
+            break
+        low, high = (middle, high) if seen[-1][1] < budget else (low, middle)
+    best, reached = min(seen, key=lambda pair: abs(pair[1] - budget))
+    if abs(reached - budget) > _NEAR * budget:
+        smallest, largest = ends[0][1], ends[1][1]
+        raise ConfigError(
+            f"model '{config.name}': no scale has about {budget:g} {unit}: they go from {smallest:.2f} to "
+            f"{largest:.2f}, the nearest is {reached:.2f}"
+        )
+    return best
+
+
+def _measure(config: DetectorConfig, unit: str) -> float:
+    """What a declaration costs, folded."""
+    with torch.device("meta"):
+        model = fold(DetectionModel(config, _CLASSES))
+    cost = count_parameters(model) / 1e6 if unit == "M parameters" else 2 * count_macs(model, _IMGSZ) / 1e9
+    return round(cost, 4)

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,11 @@ class Part:
 
     builder: Builder
     scales: Scales
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """What the builder takes, by name."""
+        return inspect.signature(self.builder).parameters
 
 
 _PARTS: dict[str, dict[str, Part]] = {"backbone": {}, "neck": {}, "head": {}}
@@ -148,7 +153,7 @@ def describe_part(kind: str, type_name: str) -> dict[str, Any]:
     part = find_part(kind, type_name)
     params = {
         key: None if parameter.default is inspect.Parameter.empty else parameter.default
-        for key, parameter in inspect.signature(part.builder).parameters.items()
+        for key, parameter in part.parameters.items()
         if key not in _GIVEN
     }
     return {"kind": kind, "name": type_name, "params": params, "scales": {k: dict(v) for k, v in part.scales.items()}}
@@ -175,14 +180,13 @@ def build_part(kind: str, type_name: str, params: dict[str, Any], given: dict[st
     Raises:
         ConfigError: an unknown name or parameter, with the nearest valid ones.
     """
-    builder = find_part(kind, type_name).builder
-    signature = inspect.signature(builder).parameters
-    accepted = set(signature)
+    part = find_part(kind, type_name)
+    accepted = set(part.parameters)
     for key in params:
         if key not in accepted or key in given:
             settable = accepted - set(given)
             raise ConfigError(f"{kind} '{type_name}' has no parameter '{key}': {suggest(key, settable)}")
-    for key, parameter in signature.items():
+    for key, parameter in part.parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in {*params, *given}:
             raise ConfigError(f"{kind} '{type_name}' needs its parameter '{key}': {{type: {type_name}, {key}: ...}}")
-    return builder(**params, **{key: value for key, value in given.items() if key in accepted})
+    return part.builder(**params, **{key: value for key, value in given.items() if key in accepted})

@@ -4,7 +4,7 @@ Each part says in ``register_...(scales={letter: parameters})`` what the letters
 own width, depth, variant). The letters lie at 0, 1, 2, 3, 4 and 5, and a number between two of them, such as 1.4,
 takes fractions in proportion: widths and depths are interpolated geometrically, tuples of channel counts (multiples of
 16) too, to multiples of 16; other whole numbers, names and switches are those of the nearer letter. So a detector of
-"about 2 M parameters" is found by turning this one knob (`sizing`).
+"about 2 M parameters" is found by turning this one knob (`detector.fill_in`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.appended import read_appended
 from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.silence import silence
+from ghostyolo.silence import silence
 
 
 class LiteRtEngine(ExportedEngine):

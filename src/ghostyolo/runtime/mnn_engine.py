@@ -18,7 +18,7 @@ from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.native_output import captured_output
+from ghostyolo.silence import silence
 
 MOST_THREADS = 4
 
@@ -41,7 +41,7 @@ class MnnEngine(ExportedEngine):
     def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
         self.path = Path(path)
         require_cpu(device, "MNN")
-        with captured_output():  # MNN greets on standard output
+        with silence():  # MNN greets on standard output
             import MNN
 
             self._expr = MNN.expr
@@ -51,7 +51,7 @@ class MnnEngine(ExportedEngine):
         missing = {"images", *self.export.outputs} - {*information["inputNames"], *information["outputNames"]}
         if missing:
             raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
-        with captured_output():
+        with silence():
             self._module = self._load(
                 MNN, ["images"], self.export.outputs, threads or min(MOST_THREADS, os.cpu_count() or 1)
             )

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from ghostyolo.errors import WeightsError
 from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.native_output import captured_output
 from ghostyolo.runtime.ncnn_folder import BIN, read_description
+from ghostyolo.silence import silence
 
 
 class NcnnEngine(ExportedEngine):
@@ -39,13 +39,13 @@ class NcnnEngine(ExportedEngine):
         self.path = Path(path)
         require_cpu(device, "ncnn")
         self.metadata = read_description(self.path)
-        with captured_output() as printed:
+        with silence() as printed:
             import ncnn
 
             self._ncnn = ncnn
             self._net = open_net(ncnn, self.path, self.path.with_name(BIN), threads)
         if self._net is None:
-            reason = printed.lines[0][:200] if printed.lines else "no reason given"
+            reason = printed[0][:200] if printed else "no reason given"
             raise WeightsError(f"{path} cannot be opened by this version of ncnn, pip install -U ncnn ({reason})")
         known = [*self._net.input_names(), *self._net.output_names()]
         self._outputs = [f"out{number}" for number in range(len(self.export.outputs))]

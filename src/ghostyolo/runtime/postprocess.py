@@ -1,16 +1,28 @@
-"""From raw boxes and scores to a short list of detections: threshold, class-wise NMS (OpenCV), best first.
+"""From raw boxes and scores to a short list of detections: threshold, class-wise NMS, best first.
 
 Boxes are xyxy in pixels; arrays are numpy. Two boxes of one class suppress each other when their IoU is above
 ``iou``; boxes of different classes never do. A network that finds each object once needs no suppression.
+
+Suppression is exact for any number of candidates, and near linear in it: only pairs that can overlap enough are
+compared. Two boxes of widths w and v with an IoU above t have a width ratio above t, and their overlap is wider
+than t max(w, v); so their middles are less than w * max(1 - t, (1 / t - 1) / 2) apart.
 """
 
 from __future__ import annotations
 
-import cv2
+import functools
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from ghostyolo.errors import WeightsError
+
 Selection = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Indices = npt.NDArray[np.int64]
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 64, 4096  # candidates that are settled at a time
+_PAIRS_AT_ONCE = 1 << 16  # compared in one step; so few are not worth sorting, and more would not fit the cache
 
 
 def select_detections(
@@ -21,11 +33,10 @@ def select_detections(
     iou: float | None,
     max_detections: int,
     multi_label: bool = False,
-    max_candidates: int = 3000,
 ) -> Selection:
     """Choose the detections of one picture.
 
-    Boxes without area and values that are not finite are left out.
+    Boxes without area are left out.
 
     Args:
         boxes_xyxy: (A, 4).
@@ -35,26 +46,43 @@ def select_detections(
         max_detections: at most so many are returned, the best by score.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
-        max_candidates: the best so many enter NMS, where there is one.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
+
+    Raises:
+        WeightsError: a score, or a box that scores high enough, is not a finite number.
     """
+    # The maximum is several times cheaper than the argmax, which few anchors then need; it is NaN where any score is.
+    best = scores.max(axis=1, initial=0)
+    anchors = np.flatnonzero(~(best <= confidence))
     if multi_label:
-        anchors, labels = np.nonzero(scores > confidence)
-        confidences = scores[anchors, labels]
+        rows, labels = np.nonzero(scores[anchors] > confidence)
+        anchors = anchors[rows]
     else:
-        # The maximum is several times cheaper than the argmax, which few anchors then need.
-        anchors = np.flatnonzero(scores.max(axis=1, initial=0) > confidence)
         labels = scores[anchors].argmax(axis=1) if len(anchors) else np.zeros(0, dtype=np.int64)
-        confidences = scores[anchors, labels]
-    boxes = boxes_xyxy[anchors]
-    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    order = np.flatnonzero(usable)
-    most = max_detections if iou is None else max_candidates
-    order = order[np.argsort(-confidences[order], kind="stable")[:most]]
-    boxes, confidences, labels = boxes[order], confidences[order], labels[order]
-    keep = np.arange(len(order)) if iou is None else _nms(boxes, confidences, labels, iou, max_detections)
+    confidences, boxes = scores[anchors, labels], boxes_xyxy[anchors]
+    if not (np.isfinite(best).all() and np.isfinite(boxes).all()):
+        broken = int((~np.isfinite(best)).sum() + (~np.isfinite(boxes)).any(axis=1).sum())
+        raise WeightsError(
+            f"the network's boxes or scores are not finite numbers ("
+            f"{broken} of {len(best)}): its weights are damaged, "
+            "training has diverged, or half precision overflows; use another checkpoint or precision"
+        )
+    usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not usable.all():
+        boxes, confidences, labels = boxes[usable], confidences[usable], labels[usable]
+    if iou is None:
+        keep = _best(confidences, max_detections)
+    else:
+        # Greedy NMS of the best k gives the beginning of the NMS of all: stop as soon as that is enough.
+        count = 4 * max_detections
+        while True:
+            keep = _best(confidences, count)
+            keep = keep[suppress(boxes[keep], labels[keep], iou, max_detections)]
+            if len(keep) >= max_detections or count >= len(confidences):
+                break
+            count *= 4
     return (
         boxes[keep].astype(np.float32, copy=False),
         confidences[keep].astype(np.float32, copy=False),
@@ -62,31 +90,103 @@ def select_detections(
     )
 
 
-def _nms(
-    boxes_xyxy: npt.NDArray[np.float32],
-    confidences: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    iou: float,
-    max_detections: int,
-) -> npt.NDArray[np.int64]:
-    """Indices that survive among candidates sorted by falling score, at most ``max_detections``."""
-    if len(boxes_xyxy) == 0:
-        return np.zeros(0, dtype=np.int64)
-    # OpenCV keeps classes apart by shifting each past the largest coordinate: none may be below 0.
-    corners = boxes_xyxy.astype(np.float64)
-    corners -= corners.min()
-    boxes_xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    classes = labels.astype(np.int32)
-    # Greedy NMS of the best k gives the beginning of the NMS of all: stop as soon as that is enough.
-    count = 2 * max_detections
-    while True:
-        keep = cv2.dnn.NMSBoxesBatched(
-            boxes_xywh[:count],  # type: ignore[arg-type]  # arrays are taken, the stubs do not know
-            confidences[:count],  # type: ignore[arg-type]
-            classes[:count],  # type: ignore[arg-type]
-            score_threshold=-1.0,
-            nms_threshold=iou,
-        )
-        if len(keep) >= max_detections or count >= len(boxes_xywh):
-            return np.asarray(keep, dtype=np.int64)[:max_detections]
-        count *= 2
+def suppress(
+    boxes_xyxy: npt.NDArray[Any], labels: npt.NDArray[Any], iou: float, max_detections: int | None = None
+) -> Indices:
+    """Indices that greedy NMS keeps of candidates sorted by falling score.
+
+    Args:
+        boxes_xyxy: (N, 4), finite and with an area.
+        labels: (N,); boxes of different labels leave each other alone.
+        iou: a box goes that overlaps a better one by more than this, 0..1.
+        max_detections: stop after so many; None: settle all.
+    """
+    field = _Field(boxes_xyxy.astype(np.float64), labels, iou)
+    most = len(boxes_xyxy) if max_detections is None else max_detections
+    keep: list[int] = []
+    waiting, size = np.arange(len(boxes_xyxy)), _FIRST_BLOCK
+    while len(waiting) and len(keep) < most:
+        block, waiting = waiting[:size], waiting[size:]
+        better, worse = field.overlapping(block, block)
+        alive = [True] * len(block)
+        for strong, weak in zip(better.tolist(), worse.tolist(), strict=True):  # by rising position of the better one
+            if strong < weak and alive[strong]:
+                alive[weak] = False
+        kept = block[alive]
+        keep += kept.tolist()
+        if len(waiting) and len(keep) < most:
+            gone = np.zeros(len(waiting), dtype=bool)
+            gone[field.overlapping(kept, waiting)[1]] = True
+            waiting = waiting[~gone]
+        size = min(2 * size, _LARGEST_BLOCK)
+    return np.asarray(keep[:most], dtype=np.int64)
+
+
+class _Field:
+    """Boxes that can be asked which of them overlap."""
+
+    def __init__(self, boxes_xyxy: npt.NDArray[np.float64], labels: npt.NDArray[Any], iou: float) -> None:
+        self._sides, self._labels, self._iou = np.ascontiguousarray(boxes_xyxy.T), labels, iou
+        self._sizes = self._sides[2:] - self._sides[:2]
+        self._areas = self._sizes[0] * self._sizes[1]
+
+    def overlapping(self, first: Indices, second: Indices) -> tuple[Indices, Indices]:
+        """Return the pairs of one class that overlap too much, as positions in ``first``, rising, and ``second``."""
+        if len(first) * len(second) <= _PAIRS_AT_ONCE:
+            left, right = np.nonzero(self._above(first[:, None], second))
+            return left, right
+        places, reach = self._line
+        order = np.argsort(places[second])
+        line = places[second][order]
+        low = np.searchsorted(line, places[first] - reach[first], "left")
+        counts = np.searchsorted(line, places[first] + reach[first], "right") - low
+        ends = np.cumsum(counts)
+        parts: list[tuple[Indices, Indices]] = []
+        start = 0
+        while start < len(first):
+            done = int(ends[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, "right")))
+            number = counts[start:stop]
+            left = np.repeat(np.arange(start, stop), number)
+            shift = low[start:stop] - (ends[start:stop] - number - done)
+            right = order[np.arange(len(left)) + np.repeat(shift, number)]
+            above = self._above(first[left], second[right])
+            parts.append((left[above], right[above]))
+            start = stop
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    @functools.cached_property
+    def _line(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Where each box lies on a line, and how far from there another may lie that overlaps it enough."""
+        middles = (self._sides[2:] + self._sides[:2]) / 2
+        # Along the side on which the boxes are spread more, counted in boxes; far beyond it lies the next class.
+        axis = int(np.argmax(np.ptp(middles, axis=1) / np.median(self._sizes, axis=1)))
+        width = float(np.ptp(middles[axis]))
+        bound = max(1 - self._iou, (1 / self._iou - 1) / 2) if self._iou > 0 else np.inf
+        # A little more than the bound, so that rounding never hides a pair; and never more than the whole field.
+        reach = np.minimum(self._sizes[axis] * bound * 1.001, width) + 1e-6 * (width + 1)
+        return middles[axis] + self._labels * (4 * width + 4), reach
+
+    def _above(self, first: Indices, second: Indices) -> npt.NDArray[np.bool_]:
+        left, top, right, bottom = self._sides
+        widths = np.minimum(right[first], right[second])
+        widths -= np.maximum(left[first], left[second])
+        heights = np.minimum(bottom[first], bottom[second])
+        heights -= np.maximum(top[first], top[second])
+        shared = np.maximum(widths, 0, out=widths)
+        shared *= np.maximum(heights, 0, out=heights)
+        both = np.add(self._areas[first], self._areas[second], out=heights)
+        both -= shared
+        both *= self._iou
+        return np.asarray((shared > both) & (self._labels[first] == self._labels[second]))
+
+
+def _best(confidences: npt.NDArray[Any], count: int) -> Indices:
+    """Indices of the best ``count``, by falling score, equal ones in their order."""
+    if count >= len(confidences):
+        return np.argsort(-confidences, kind="stable")
+    least = np.partition(confidences, len(confidences) - count)[len(confidences) - count]
+    above = np.flatnonzero(confidences > least)
+    equal = np.flatnonzero(confidences == least)[: count - len(above)]
+    chosen = np.sort(np.concatenate((above, equal)))
+    return chosen[np.argsort(-confidences[chosen], kind="stable")]

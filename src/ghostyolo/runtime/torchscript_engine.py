@@ -20,7 +20,7 @@ from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engine import require_cpu
 from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.silence import silence
+from ghostyolo.silence import silence
 
 
 class TorchScriptEngine(ExportedEngine):

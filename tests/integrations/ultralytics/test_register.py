@@ -10,7 +10,7 @@ import torch
 
 from ghostyolo import extras
 from ghostyolo.errors import MissingExtraError
-from ghostyolo.integrations.ultralytics import hooks, model_files, register, unregister
+from ghostyolo.integrations.ultralytics import layer, model_files, register, unregister
 from tests.integrations.ultralytics.builders import network
 
 
@@ -48,7 +48,7 @@ def test_registering_twice_is_registering_once_and_unregister_takes_all_back(tas
 def test_an_unfit_version_is_refused_with_the_tested_range(package, tasks, monkeypatch):
     unregister()
     monkeypatch.setattr(package, "__version__", "8.3.253")
-    with pytest.raises(MissingExtraError, match=rf"8\.3\.253 .*too old.*{hooks.OLDEST} to {hooks.NEWEST_TESTED}: pip"):
+    with pytest.raises(MissingExtraError, match=rf"8\.3\.253 .*too old.*{layer.OLDEST} to {layer.NEWEST_TESTED}: pip"):
         register()
     monkeypatch.setattr(package, "__version__", "9.0.0")
     monkeypatch.delattr(tasks, "Index")

@@ -14,13 +14,13 @@ from ghostyolo.losses.detection import DflCriterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from ghostyolo.runtime.weights import assets_folder
-from ghostyolo.train import module as train_module
-from ghostyolo.train.run import fit
-from ghostyolo.train.start import train_detector
+from ghostyolo.train.detection import module as train_module
+from ghostyolo.train.detection.fit import fit
+from ghostyolo.train.detection.start import train_detector
 from tests.runtime.colour_model import MODEL_PATH
 from tests.train import tiny
+from tests.train.detection.test_fit import StopAt, assert_same_run
 from tests.train.distil import networks
-from tests.train.test_run import StopAt, assert_same_run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.data.augment.geometry import Affine, random_affine, warp_boxes
 from ghostyolo.data.augment.mosaic import Layout, partners, random_layout, sample_outputs, stack_pictures
 from ghostyolo.data.letterbox import resized_size
-from ghostyolo.losses.targets import Targets
+from ghostyolo.data.targets import Targets
 
 
 class BatchAugment:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from pathlib import Path
 
 from ghostyolo.data.images import IMAGE_SUFFIXES
 from ghostyolo.data.labelled import TRAIN_NAMES, VAL_NAMES, ClassificationData, LabelledImage
+from ghostyolo.data.listing import describe_passed, is_hidden, list_files
 from ghostyolo.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path) -> ClassificationData:
@@ -47,9 +52,14 @@ def _first(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    found = {}
-    for place in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        if paths:
-            found[place.name] = paths
-    return found
+    classes = {}
+    passed: Counter[str] = Counter()
+    for place in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)):
+        listing = list_files(place, IMAGE_SUFFIXES, deep=True)
+        passed += listing.passed
+        if listing.files:
+            classes[place.name] = sorted(listing.files)
+    passed += Counter({"outside class folders": len(list_files(folder, IMAGE_SUFFIXES, deep=False).files)})
+    if passed:
+        _log.warning("%s: passed over %s", folder, describe_passed(passed))
+    return classes

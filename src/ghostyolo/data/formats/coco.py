@@ -138,7 +138,13 @@ def _read_split(
             reporter.report("unknown-class", source, message, split)
         else:
             x, y, width, height = box
-            image.add((x, y, x + width, y + height), label, place, bool(annotation.get("iscrowd", 0)))
+            image.add(
+                (x, y, x + width, y + height),
+                label,
+                place,
+                crowd=bool(annotation.get("iscrowd", 0)),
+                area=_area(annotation.get("area")),
+            )
     return list(images.values())
 
 
@@ -150,6 +156,13 @@ def _numbers(value: Any) -> tuple[float, float, float, float] | None:
     except (TypeError, ValueError):
         return None
     return numbers if all_finite(numbers) else None
+
+
+def _area(value: Any) -> float | None:
+    """The stated area; None where it is missing or impossible."""
+    if isinstance(value, int | float) and 0 < value < float("inf"):
+        return float(value)
+    return None
 
 
 def _picture_folder(names: Sequence[str], source: Path, root: Path) -> Path:

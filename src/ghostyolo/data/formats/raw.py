@@ -96,6 +96,8 @@ class RawImage:
         boxes: xyxy; pixels, or fractions of the picture's sides when ``normalised``. Always finite.
         labels: class indices, all within the names.
         ignore: True for COCO crowd and VOC difficult.
+        difficult: True for VOC difficult.
+        areas: square pixels that the annotation states; None where it states none.
         places: where each box was written: a line, annotation or object number.
         normalised: see ``boxes``.
         written_size: (width, height) that the annotations claim.
@@ -107,16 +109,28 @@ class RawImage:
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     ignore: list[bool] = field(default_factory=list)
+    difficult: list[bool] = field(default_factory=list)
+    areas: list[float | None] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     normalised: bool = False
     written_size: tuple[int, int] | None = None
 
-    def add(self, box: tuple[float, float, float, float], label: int, place: str, ignore: bool = False) -> None:
+    def add(
+        self,
+        box: tuple[float, float, float, float],
+        label: int,
+        place: str,
+        crowd: bool = False,
+        difficult: bool = False,
+        area: float | None = None,
+    ) -> None:
         """Append one object."""
         self.boxes.append(box)
         self.labels.append(label)
         self.places.append(place)
-        self.ignore.append(ignore)
+        self.ignore.append(crowd or difficult)
+        self.difficult.append(difficult)
+        self.areas.append(area)
 
 
 @dataclass
@@ -170,7 +184,15 @@ def build_record(
         labels=np.array(raw.labels, np.int64)[keep],
         ignore=np.array(raw.ignore, np.bool_)[keep],
         image_id=raw.image_id,
+        difficult=np.array(raw.difficult, np.bool_)[keep] if any(raw.difficult) else None,
+        area=_areas(raw, clipped)[keep] if any(area is not None for area in raw.areas) else None,
     )
+
+
+def _areas(raw: RawImage, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The stated areas (M,), and the boxes' own where none is stated."""
+    own = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).tolist()
+    return np.array([box if area is None else area for box, area in zip(own, raw.areas, strict=True)], np.float64)
 
 
 def _report_boxes(

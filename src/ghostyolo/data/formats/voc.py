@@ -87,7 +87,7 @@ def read(root: Path, splits: Sequence[str] | None, reporter: Reporter) -> RawDat
                 reporter.report("bad-label", source, fault, split)
             for item in annotation.objects:
                 if item.name in label_of:
-                    raw.add(item.box, label_of[item.name], item.place, item.difficult)
+                    raw.add(item.box, label_of[item.name], item.place, difficult=item.difficult)
                 else:
                     message = f"{item.place}: class '{item.name}' is not in the list of class names"
                     reporter.report("unknown-class", source, message, split)

@@ -181,8 +181,12 @@ def _write_coco(out: Path, class_names: list[str], splits: Mapping[str, Sequence
                     "height": record.height,
                 }
             )
-            for box, label, ignore in zip(
-                record.boxes_xyxy.tolist(), record.labels.tolist(), record.ignore.tolist(), strict=True
+            for box, label, ignore, area in zip(
+                record.boxes_xyxy.tolist(),
+                record.labels.tolist(),
+                record.ignore.tolist(),
+                record.areas.tolist(),
+                strict=True,
             ):
                 x1, y1, x2, y2 = box
                 bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
@@ -192,7 +196,7 @@ def _write_coco(out: Path, class_names: list[str], splits: Mapping[str, Sequence
                         "image_id": image_id,
                         "category_id": label + 1,
                         "bbox": bbox,
-                        "area": round(bbox[2] * bbox[3], 3),
+                        "area": round(area, 3),
                         "iscrowd": int(ignore),
                     }
                 )

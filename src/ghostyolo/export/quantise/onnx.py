@@ -11,13 +11,10 @@ longer than the float ones. Whatever stays in float is stored in float16.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnxruntime import quantization
@@ -29,6 +26,7 @@ from ghostyolo.export.onnx import first_line, to_onnx
 from ghostyolo.export.quantise.calibration import Canvas, in_batches
 from ghostyolo.export.quantise.compact import compact
 from ghostyolo.metadata import METADATA_KEY
+from ghostyolo.silence import silence
 
 _RANGES = "ONNX Runtime's ranges"
 
@@ -70,7 +68,7 @@ def with_qdq(
             if _RANGES in job.made:
                 ranges.write_text(job.made[_RANGES])
         try:
-            with _quiet():
+            with silence():  # its advice to pre-process: the graph is slimmed already
                 quantization.quantize_static(
                     source,
                     target,
@@ -117,15 +115,3 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, Canvas] | None:
         canvas = next(self._rest, None)
         return None if canvas is None else {"images": canvas}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """Its advice to pre-process goes to the root logger; the graph is slimmed already."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -20,12 +20,13 @@ import onnx
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.onnx import first_line, quiet, to_onnx
+from ghostyolo.export.onnx import first_line, to_onnx
 from ghostyolo.export.openvino import XML
 from ghostyolo.export.quantise.calibration import in_batches
 from ghostyolo.export.quantise.onnx import convolutions
 from ghostyolo.metadata import METADATA_KEY
 from ghostyolo.runtime.openvino_cpu import load_openvino
+from ghostyolo.silence import silence
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
 _NEEDLESS = ("Constant", "Result", "Parameter")
@@ -45,7 +46,7 @@ def quantise(
     proto = to_onnx(job)
     calls = in_batches(calibration, job)
     kept = [node for node, layer in convolutions(proto).items() if layer in keep_float]
-    with tempfile.TemporaryDirectory() as room, quiet("nncf"):
+    with tempfile.TemporaryDirectory() as room, silence():
         source = Path(room) / "model.onnx"
         onnx.save(proto, source)
         try:

@@ -10,7 +10,46 @@ Importing this imports neither torch nor that package. It is AGPL-3.0; nothing o
 builds its own layers, and puts ours (:mod:`ghostyolo.nn`, :mod:`ghostyolo.models`) where a row names them.
 """
 
-from ghostyolo.integrations.ultralytics.files import model_files
-from ghostyolo.integrations.ultralytics.hooks import register, unregister
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ghostyolo.extras import require
 
 __all__ = ["model_files", "register", "unregister"]
+
+FOLDER = Path(__file__).parent / "models"
+
+
+def register() -> None:
+    """Make our layers and model files usable in that package, in this process.
+
+    A second call does nothing.
+
+    Raises:
+        MissingExtraError: the package is missing, or is a version whose parser lacks what is needed.
+    """
+    require("train", "a ghostyolo layer inside ultralytics")
+    require("ultralytics", "register()")
+    from ghostyolo.integrations.ultralytics.layer import wrap_package
+
+    wrap_package()
+
+
+def unregister() -> None:
+    """Give that package its own functions back.
+
+    Networks that were built keep working but no longer fold.
+    """
+    layer = sys.modules.get("ghostyolo.integrations.ultralytics.layer")
+    if layer is not None:
+        layer.unwrap_package()
+
+
+def model_files() -> dict[str, Path]:
+    """Return file names and paths of the YAMLs that ship with this package.
+
+    Such as ``"yolo11-ghostnetv3.yaml"``; a scale letter goes after the version number.
+    """
+    return {path.name: path for path in sorted(FOLDER.glob("*.yaml"))}

@@ -28,7 +28,7 @@ class Kind:
         inputs: maps that the layer reads.
         keeps_channels: it gives as many as it reads, so that the row has none to say.
         repeats: the row's repeats, scaled by depth, are the builder's parameter ``repeats``.
-        spread: see :class:`.layer.Layer`.
+        spread: see :class:`~ghostyolo.integrations.ultralytics.layer.Layer`.
         modern: as with that package's C3k2, a Detect after it has the light class branch of YOLO11 and later.
     """
 

@@ -7,7 +7,6 @@ table by scale letter: ``{n: false, s: false, l: true}``.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.integrations.ultralytics.kinds import BACKBONE, KINDS, LEVEL, NAMES, Kind
-from ghostyolo.models.registry import build_part, find_part, scale_params
+from ghostyolo.models.registry import Part, build_part, find_part, scale_params
 from ghostyolo.models.scales import LETTERS
 from ghostyolo.nn.attention import GATES
 from ghostyolo.nn.channels import scale_channels, scale_repeats
@@ -123,8 +122,8 @@ def accepted_parameters(name: str, what: Any) -> set[str]:
     """Parameters that a row of this name can have."""
     if name == LEVEL:
         return set()
-    builder = find_part("backbone", what).builder if name == BACKBONE else KINDS[name].builder
-    return set(inspect.signature(builder).parameters) - _GIVEN
+    part = find_part("backbone", what) if name == BACKBONE else Part(KINDS[name].builder, {})
+    return set(part.parameters) - _GIVEN
 
 
 def _check_params(where: str, params: Mapping[str, Any], accepted: set[str]) -> None:

@@ -13,8 +13,7 @@ is a k x k kernel with zeros around its centre, an identity branch a kernel with
 ====================  ==========================================================================================
 ``norms``, ``convs``  which modules are a plain batch norm or convolution, and how one goes into the other
 ``container``         :class:`ConvNorm` and :class:`RepConv`, the units of the networks here
-``merging``           the branches of a container at once in training; with ``merged``, ``merged_pointwise``,
-                      ``merged_depthwise`` and ``strided_depthwise``
+``fast_sum``            the sum of a container's branches in training, only faster
 ``pairs``             which batch norm takes which convolution's output, in any network
 ``folding``           :func:`fold` and :func:`is_folded`
 ``add``               :func:`add_branches`

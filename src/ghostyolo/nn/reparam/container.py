@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.nn.reparam.convs import Pair, is_centred, pair, plain_conv
-from ghostyolo.nn.reparam.merging import sum_at_once
+from ghostyolo.nn.reparam.fast_sum import sum_at_once
 from ghostyolo.nn.reparam.norms import Norm, fold_batch_norm
 
 Activation = Callable[[], nn.Module]

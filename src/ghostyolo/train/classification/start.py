@@ -15,10 +15,10 @@ from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
+from ghostyolo.train.classification.fit import ClassResult, fit_classifier
 from ghostyolo.train.classification.recipe import ClassRecipe, merged, recipe_values
-from ghostyolo.train.classification.run import ClassResult, fit_classifier
-from ghostyolo.train.folder import read_begun
-from ghostyolo.train.run import check_device
+from ghostyolo.train.detection.fit import check_device
+from ghostyolo.train.run_folder import read_begun
 
 
 def pretrain(

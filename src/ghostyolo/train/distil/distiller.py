@@ -18,8 +18,8 @@ from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.outputs import EndToEndOutput
 from ghostyolo.train.distil.matching import Matching, adapter_widths, compare
 from ghostyolo.train.distil.teacher import DetectionTeacher, find_teacher, read_teacher
-from ghostyolo.train.folder import file_digest
 from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.run_folder import file_digest
 
 
 class Distiller:

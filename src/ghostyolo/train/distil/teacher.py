@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ghostyolo.errors import ConfigError, short_list
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.end2end import EndToEndHead
 from ghostyolo.models.weights import is_classifier, load_checkpoint, read_checkpoint
@@ -109,13 +109,7 @@ def read_teacher(source: str, path: Path, student: ModelMetadata, imgsz: int) ->
             f"give another one, or --channels {metadata.in_channels}"
         )
     network, _ = load_checkpoint(path)
-    if imgsz % network.stride:
-        step = max(network.stride, student.stride)
-        nearest = max(step, round(imgsz / step) * step)
-        raise ConfigError(
-            f"imgsz {imgsz} is not a multiple of {network.stride}, as the teacher {source} needs: the nearest valid "
-            f"one is {nearest}"
-        )
+    check_imgsz(imgsz, network.stride, f", as the teacher {source} needs")
     return DetectionTeacher(source, network)
 
 
