@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,14 @@ def test_sets_are_called_after_their_folders(tmp_path):
     roots = [yolo(tmp_path / place, {"train/x": "0 0.5 0.5 0.2 0.2"}) for place in ("x/farm", "y/farm", "town")]
     names = load_datasets(roots).class_names
     assert names == ["farm1:cat", "farm1:dog", "farm2:cat", "farm2:dog", "town:cat", "town:dog"]
+
+
+def test_sets_of_more_than_8_bits_share_the_widest_range():
+    deep = []
+    for name, ends in (("cat", (10.0, 900.0)), ("dog", (0.0, 700.0))):
+        one = data(name)
+        records = [dataclasses.replace(record, pixel_range=ends) for record in one.splits["train"]]
+        deep.append(dataclasses.replace(one, splits={"train": records}, pixel_range=ends))
+    joined = join_datasets([*deep, data("car")], ["a", "b", "c"])
+    assert joined.pixel_range == (0.0, 900.0)
+    assert [record.pixel_range for record in joined.splits["train"]] == [(0.0, 900.0), (0.0, 900.0), None]

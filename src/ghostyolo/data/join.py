@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, DataError
@@ -67,13 +68,21 @@ def join_datasets(sets: Sequence[DetectionData], names: Sequence[str], join_clas
         if not data.splits.get("train"):
             raise DataError(f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}")
     class_names, label_maps = _join_classes([data.class_names for data in sets], names, join_classes)
+    ranges = [data.pixel_range for data in sets if data.pixel_range is not None]
+    pixel_range = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
     splits: dict[str, list[ImageRecord]] = {}
     for source, (data, labels) in enumerate(zip(sets, label_maps, strict=True)):
         known = np.zeros(len(class_names), np.bool_)
         known[labels] = True
         for split, records in data.splits.items():
             splits.setdefault(split, []).extend(
-                replace(record, labels=labels[record.labels], source=source, known=None if known.all() else known)
+                replace(
+                    record,
+                    labels=labels[record.labels],
+                    source=source,
+                    known=None if known.all() else known,
+                    pixel_range=None if record.pixel_range is None else pixel_range,
+                )
                 for record in records
             )
     return DetectionData(
@@ -81,7 +90,8 @@ def join_datasets(sets: Sequence[DetectionData], names: Sequence[str], join_clas
         layout=sets[0].layout,
         class_names=class_names,
         splits=splits,
-        skipped=[skipped for data in sets for skipped in data.skipped],
+        faults=FaultList(fault for data in sets for fault in data.faults),
+        pixel_range=pixel_range,
         sources=[data.root for data in sets],
     )
 
