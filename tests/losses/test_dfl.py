@@ -62,24 +62,3 @@ def test_no_anchors_cost_nothing():
     loss = distribution_focal_loss(logits, torch.zeros(0, 4), 16).sum()
     loss.backward()
     assert loss.item() == 0
-
-
-def test_classes_that_the_labels_do_not_know_are_no_background():
-    output, targets = random_output(2, 64, 3), random_targets([6, 9], 64, 3)
-    targets.labels.clamp_(max=1)
-    whole = DflCriterion(3)(output, targets)
-    targets.known = torch.tensor([[True, True, False], [True, True, True]])
-    partial = DflCriterion(3)(output, targets)
-    assert partial["box"] == whole["box"]
-    assert partial["dfl"] == whole["dfl"]
-    gradients = torch.autograd.grad(partial["loss"], output.cls_logits)[0]
-    assert (gradients[0, :, 2] == 0).all()
-    assert (gradients[1, :, 2] != 0).all()
-    assert (gradients[:, :, :2] != 0).all()
-
-
-def test_all_classes_known_is_the_usual_loss():
-    output, targets = random_output(2, 64, 3), random_targets([6, 9], 64, 3)
-    whole = DflCriterion(3)(output, targets)["loss"]
-    targets.known = torch.ones(2, 3, dtype=torch.bool)
-    assert DflCriterion(3)(output, targets)["loss"] == whole
