@@ -23,7 +23,7 @@ def measure(keep: bool) -> dict[str, float]:
     import torch
 
     from ghostyolo.models import build_model
-    from ghostyolo.train.memory import keep_freed_memory
+    from ghostyolo.train.process import keep_freed_memory
 
     torch.set_num_threads(1)
     if keep:

@@ -211,7 +211,7 @@ def peak_mb(name: str, network: str, batch: int, layout: str) -> float:
     """Peak resident megabytes of two steps, less what the process held before them."""
     import torch
 
-    from ghostyolo.train.memory import keep_freed_memory
+    from ghostyolo.train.process import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -254,7 +254,7 @@ def main() -> None:
 
     import torch
 
-    from ghostyolo.train.memory import keep_freed_memory
+    from ghostyolo.train.process import keep_freed_memory
 
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as training does

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
-    from ghostyolo.train.run import TrainResult
+    from ghostyolo.train.detection.fit import TrainResult
 
 
 class Detector:
@@ -98,10 +98,10 @@ class Detector:
                 ``teacher="big.safetensors"`` it learns from that detector too, ``distil="logits,boxes"`` says what.
 
         Raises:
-            GhostYoloError: see :func:`ghostyolo.train.run.fit`.
+            GhostYoloError: see :func:`ghostyolo.train.detection.fit.fit`.
         """
         require("train", "training")
-        from ghostyolo.train.start import train_detector
+        from ghostyolo.train.detection.start import train_detector
 
         result = train_detector(
             data,

@@ -109,7 +109,7 @@ def test_an_existing_folder_is_refused_before_weights_are_opened(invoke, picture
 
 def test_the_result_trains_at_once(invoke, pictures, labelled, tmp_path):
     pytest.importorskip("torch", reason="training needs the train extra")
-    from ghostyolo.train.start import train_detector
+    from ghostyolo.train.detection.start import train_detector
     from tests.train import tiny
 
     invoke("--weights", MODEL_PATH, pictures, "--add-to", labelled, "--out", tmp_path / "both")

@@ -14,7 +14,7 @@ from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models.names import zoo_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, save_checkpoint
-from ghostyolo.train.start import build_network, train_detector
+from ghostyolo.train.detection.start import build_network, train_detector
 from tests.train import tiny
 
 MODEL = "yolov13n-ghostnetv3"

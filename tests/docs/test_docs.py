@@ -236,8 +236,8 @@ def test_links_lead_somewhere(page):
 
 
 def test_yaml_blocks_are_what_they_say():
+    from ghostyolo.ablate.grid import Grid
     from ghostyolo.models.config import DetectorConfig
-    from ghostyolo.train.ablation.grid import Grid
     from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
 
     kinds = []

@@ -14,7 +14,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from ghostyolo.train import module, run
+from ghostyolo.train.detection import fit, module
 from tests.train import tiny
 from tests.train.distil import networks  # noqa: F401 - registers what teachers are made of
 
@@ -37,7 +37,7 @@ def main() -> None:
     module.DetectionModule.training_step = step
     model, metadata = tiny.model_and_metadata()
     recipe = tiny.recipe(**options)
-    run.fit(model, metadata, tiny.squares(Path(data)), recipe, out, resume=bool(resume), console=Console())
+    fit.fit(model, metadata, tiny.squares(Path(data)), recipe, out, resume=bool(resume), console=Console())
     if log:
         rank = modules[0].global_rank
         (Path(log) / f"seen{rank}.json").write_text(json.dumps(seen))

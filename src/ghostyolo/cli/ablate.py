@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ghostyolo.train.ablation.plan import Plan
-    from ghostyolo.train.ablation.run import Outcome
+    from ghostyolo.ablate.cells import Plan
+    from ghostyolo.ablate.train_cells import Outcome
 
 
 def ablate(
@@ -44,10 +44,10 @@ def ablate(
     require("train", "training")
     from rich.console import Console
 
+    from ghostyolo.ablate.cells import make_plan
+    from ghostyolo.ablate.grid import Grid
+    from ghostyolo.ablate.train_cells import Spread, one_after_another, run_grid
     from ghostyolo.errors import ConfigError
-    from ghostyolo.train.ablation.grid import Grid
-    from ghostyolo.train.ablation.plan import make_plan
-    from ghostyolo.train.ablation.run import Spread, one_after_another, run_grid
 
     if epoch not in ("last", "best"):
         raise ConfigError(f"--epoch '{epoch}' is neither last nor best")
@@ -64,7 +64,7 @@ def ablate(
     say(f"{len(plan.runs)} runs, all checked; in {plan.out}")
     spread: Spread = one_after_another
     if ray is not None:
-        from ghostyolo.train.ablation.ray_tune import ray_spread
+        from ghostyolo.ablate.ray_tune import ray_spread
 
         spread = ray_spread(ray, cpus=ray_cpus, gpus=ray_gpus, storage=str(plan.out / "ray"))
     outcome = run_grid(plan, say, epoch="best" if epoch == "best" else "last", spread=spread)
@@ -89,8 +89,8 @@ def _declaration(
     cross: bool,
 ) -> dict[str, Any]:
     """The file's keys, with those of flags in their place."""
+    from ghostyolo.ablate.grid import merge_options, parse_assignment, read_grid_file
     from ghostyolo.errors import ConfigError
-    from ghostyolo.train.ablation.grid import merge_options, parse_assignment, read_grid_file
 
     values: dict[str, Any] = {} if file is None else read_grid_file(file)
     flags: dict[str, Any] = {"task": task, "data": data, "models": models or None, "seeds": _seeds(seeds)}
@@ -124,7 +124,7 @@ def _seeds(text: str | None) -> int | list[int] | None:
 
 
 def _list(plan: Plan, say: Any) -> None:
-    from ghostyolo.train.ablation.run import progress
+    from ghostyolo.ablate.train_cells import progress
 
     states = progress(plan)
     for run, state in states:
@@ -136,8 +136,8 @@ def _list(plan: Plan, say: Any) -> None:
 
 
 def _print(console: Console, plan: Plan, outcome: Outcome) -> None:
+    from ghostyolo.ablate.report import NAME, cells, headings
     from ghostyolo.cli.tables import print_choices
-    from ghostyolo.train.ablation.report import NAME, cells, headings
 
     head = headings(plan)
     shown = ("model", "cell", "seeds", head[3], "deviation", "difference", "95 % interval", "shows", "cost")

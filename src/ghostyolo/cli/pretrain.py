@@ -89,7 +89,7 @@ def pretrain(
     from ghostyolo.data.class_transforms import ClassAugment
     from ghostyolo.train.classification import start
     from ghostyolo.train.classification.recipe import ClassRecipe
-    from ghostyolo.train.ranks import is_main_process
+    from ghostyolo.train.process import is_main_process
 
     keys = {*ClassRecipe.model_fields, *ClassAugment.model_fields} & set(given)
     console = Console(quiet=not is_main_process())

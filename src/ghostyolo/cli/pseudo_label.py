@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ghostyolo.runtime.pseudo_dataset import PseudoLabelReport
+    from ghostyolo.pseudo.dataset import PseudoLabelReport
 
 _MAX_SKIPPED = 10
 
@@ -53,9 +53,9 @@ def pseudo_label(
     from rich.console import Console
 
     from ghostyolo.errors import ConfigError
+    from ghostyolo.pseudo.dataset import Thresholds
+    from ghostyolo.pseudo.label import check_new, pseudo_label, raise_thresholds
     from ghostyolo.runtime.predictor import load
-    from ghostyolo.runtime.pseudo_dataset import Thresholds
-    from ghostyolo.runtime.pseudo_labels import check_new, pseudo_label, raise_thresholds
 
     console = Console()
     thresholds = Thresholds(conf, dict(_named(text) for text in class_conf), background)

@@ -79,9 +79,9 @@ def train(
 
     from rich.console import Console
 
-    from ghostyolo.train.ranks import is_main_process
+    from ghostyolo.train.detection.start import train_detector
+    from ghostyolo.train.process import is_main_process
     from ghostyolo.train.recipe import read_recipe_file
-    from ghostyolo.train.start import train_detector
 
     if recipe is not None:
         options = {**read_recipe_file(recipe), **options}

@@ -20,7 +20,7 @@ from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.rank import rank_in_group
-from ghostyolo.nn.cells import cells_between
+from ghostyolo.nn.boxes import cells_between
 
 
 @dataclass

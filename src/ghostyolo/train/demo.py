@@ -19,7 +19,7 @@ from ghostyolo.extras import require
 from ghostyolo.models.count import count_parameters
 from ghostyolo.models.weights import load_checkpoint, save_checkpoint
 from ghostyolo.nn.reparam import fold
-from ghostyolo.train.start import train_detector
+from ghostyolo.train.detection.start import train_detector
 
 MODEL = "yolov13n-ghostnetv3"
 SHOWN = 6  # pictures that the folded detector is tried on

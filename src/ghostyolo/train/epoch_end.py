@@ -17,7 +17,7 @@ from torch import nn
 from ghostyolo.errors import DataError, OutputError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import save_checkpoint
-from ghostyolo.train.averaged import AveragedModule
+from ghostyolo.train.module import TrainingModule
 from ghostyolo.train.progress import ProgressReport
 from ghostyolo.train.recipe import Recipe
 from ghostyolo.train.state import Row, RunState, Stopwatch
@@ -93,7 +93,7 @@ class EpochEnd(Callback):
         self.dataset.report(batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, AveragedModule)
+        assert isinstance(pl_module, TrainingModule)
         pl_module.nan_guard.flush()
         losses = pl_module.mean_losses()
         self._gather_broken(trainer.world_size)
@@ -106,7 +106,7 @@ class EpochEnd(Callback):
         trainer.save_checkpoint(self.folder / RESUME, weights_only=False)
         trainer.should_stop = trainer.should_stop or stop
 
-    def _finish(self, trainer: Trainer, module: AveragedModule, losses: dict[str, float]) -> None:
+    def _finish(self, trainer: Trainer, module: TrainingModule, losses: dict[str, float]) -> None:
         row: Row = {"seconds": 0.0, "train/loss": sum(losses.values())}
         row |= {f"train/{name}": value for name, value in losses.items()}
         scores = self._validate(trainer, module)
@@ -143,7 +143,7 @@ class EpochEnd(Callback):
             reason = next(iter(broken.values()))
             raise DataError(f"none of the {len(broken)} training pictures can be read; the first: {reason}")
 
-    def _validate(self, trainer: Trainer, module: AveragedModule) -> dict[str, float | None]:
+    def _validate(self, trainer: Trainer, module: TrainingModule) -> dict[str, float | None]:
         epoch = trainer.current_epoch + 1
         if self.validator is None or (epoch % self.recipe.val_every and epoch != self.recipe.epochs):
             return {}

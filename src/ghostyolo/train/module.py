@@ -1,148 +1,150 @@
-"""One detection training step as a LightningModule: augment, forward, loss, optimiser, averaged weights.
-
-Of what ran before an epoch, only weights, optimiser and average matter: order, augmentation and dropout are
-seeded by (seed, epoch, rank, batch), and the schedule is a function of the step. That makes a resumed run equal
-to an uninterrupted one.
-"""
+"""What detectors and classifiers in training have in common: averaged weights, mean losses, seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ghostyolo.data.augment.batch import BatchAugment
-from ghostyolo.data.dataset import Batch
-from ghostyolo.data.targets import Targets
-from ghostyolo.losses.registry import Criterion, FollowsEpochs
-from ghostyolo.train.averaged import AveragedModule, mix_seed, seed_device
-from ghostyolo.train.distil.distiller import Distiller
 from ghostyolo.train.nan_guard import NanGuard
-from ghostyolo.train.optimizer import build_optimizer
-from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.schedule import Schedule
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class DetectionModule(AveragedModule):
-    """Trains ``model`` with ``criterion``.
+class Ema(Generic[Network]):
+    """Keeps the exponential moving average of a network's weights and buffers, which is validated and saved.
+
+    The decay grows as ``decay x (1 - exp(-updates / ramp))``, so that the average forgets the random start. It is no
+    module itself, so no optimiser, DDP or ``state_dict`` sees the average.
 
     Args:
-        model: in training mode ``model(images)`` gives what the criterion takes.
-        criterion: (output, targets) -> {"loss", and each of its parts}.
-        recipe: what to do.
-        schedule: the recipe resolved for this data set.
+        model: the network to follow.
+        decay: 0 makes the average equal to the network.
+        ramp: updates after which the decay has reached about two thirds of its value.
+    """
+
+    def __init__(self, model: Network, decay: float = 0.9999, ramp: float = 2000.0) -> None:
+        self.model: Network = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay, self.ramp, self.updates = decay, ramp, 0
+        self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+
+    def follow(self, model: nn.Module) -> None:
+        """Look up the tensors to average; call when the network is on its device and stays there."""
+        own, theirs = self.model.state_dict(), model.state_dict()
+        parameter = next(model.parameters(), None)
+        if parameter is not None:
+            self.model.to(parameter.device)
+            own = self.model.state_dict()
+        floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        others = [name for name in own if name not in set(floats)]
+        self._pairs = (
+            [own[name] for name in floats],
+            [theirs[name] for name in floats],
+            [own[name] for name in others],
+            [theirs[name] for name in others],
+        )
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the network; after :meth:`follow`."""
+        assert self._pairs is not None
+        average, current, counters, current_counters = self._pairs
+        self.updates += 1
+        weight = 1 - self.decay * (1 - math.exp(-self.updates / self.ramp))
+        torch._foreach_lerp_(average, current, weight)
+        for mine, theirs in zip(counters, current_counters, strict=True):
+            mine.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+        return {"model": self.model.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self.updates = int(state["updates"])
+
+
+class TrainingModule(LightningModule):
+    """A network in training, its moving average, and the sums of its losses.
+
+    Args:
+        model: the network.
+        loss_parts: names of what the loss consists of.
+        steps_per_epoch: batches of one device in an epoch.
+        ema_decay, ema_ramp: of the average, see :class:`Ema`.
+        channels_last: memory layout of the weights.
         nan_guard: stops the run at a loss that is not finite.
-        distiller: with a teacher. Its adapters learn with the model, but are no part of it or of its average.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        criterion: Criterion,
-        recipe: TrainRecipe,
-        schedule: Schedule,
+        loss_parts: Sequence[str],
+        steps_per_epoch: int,
+        *,
+        ema_decay: float,
+        ema_ramp: float,
+        channels_last: bool,
         nan_guard: NanGuard,
-        distiller: Distiller | None = None,
     ) -> None:
-        super().__init__(
-            model,
-            (*criterion.parts, *(distiller.parts if distiller is not None else ())),
-            schedule.total_steps // recipe.epochs,
-            ema_decay=recipe.ema_decay,
-            ema_ramp=recipe.ema_ramp,
-            channels_last=recipe.channels_last,
-            nan_guard=nan_guard,
-        )
-        self.criterion = criterion
-        self.recipe, self.schedule = recipe, schedule
-        self.augment = BatchAugment(recipe.augment, recipe.imgsz)
-        self.distiller = distiller
-        self.adapters = distiller.adapters if distiller is not None else nn.ModuleDict()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
-        learners = nn.ModuleList([self.model, self.adapters])
-        return build_optimizer(learners, self.schedule, fused=self.recipe.precision == "32")
+        super().__init__()
+        self.model = model.train()
+        self.loss_parts = tuple(loss_parts)
+        self.steps_per_epoch, self.nan_guard = steps_per_epoch, nan_guard
+        self.channels_last = channels_last
+        self.ema: Ema[nn.Module] = Ema(model, ema_decay, ema_ramp)
+        self.loss_sums: Tensor = torch.zeros(len(self.loss_parts) + 1)
 
     def lr_at(self, step: int) -> float:
-        return self.schedule.lr_at(step)
+        """Learning rate at a step of the run."""
+        raise NotImplementedError
 
     def on_fit_start(self) -> None:
-        super().on_fit_start()
-        if self.distiller is not None:
-            self.distiller.teacher.to(self.device, self.channels_last)
+        if self.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.ema.follow(self.model)
 
     def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        if isinstance(self.criterion, FollowsEpochs):
-            self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.recipe.close_mosaic)
+        self.loss_sums = torch.zeros(len(self.loss_parts) + 1, device=self.device)
+        self.model.train()
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        step = self.current_epoch * self.steps_per_epoch + batch_idx
-        self.trainer.accumulate_grad_batches = self.schedule.accumulation_at(step)
-        momentum = self.schedule.momentum_at(step)
-        for group in self._plain_optimizer().param_groups:
-            group["lr"] = self.schedule.lr_at(step, bias=group["name"] == "bias")
-            if "momentum" in group:
-                group["momentum"] = momentum
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device, non_blocking=True)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
-        images, targets = self._network_input(batch, seed)
-        seed_device(self.device, seed)  # at each batch: loaders draw from the same stream when they start
-        losses = self._losses(images, targets)
-        loss = losses["loss"]
-        if not len(batch):
-            # Every rank must run a backward pass, or the others wait for its gradients for ever.
-            loss = loss * 0
-        else:
-            self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
-            self.add_losses(losses)
-        # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
-        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ema"] = self.ema.state_dict()
 
-    def _losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        if self.distiller is None:
-            return self.criterion(self.model(images), targets)
-        model: Any = self.model
-        features = model.features(images)
-        output = model.head(features)
-        losses = self.criterion(output, targets)
-        taught = self.distiller.losses(images, features, output)
-        # As the criterion's: "loss" is times the number of pictures, its parts are not.
-        total = losses["loss"] + torch.stack(list(taught.values())).sum() * len(images)
-        return {**losses, **{name: part.detach() for name, part in taught.items()}, "loss": total}
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.ema.load_state_dict(checkpoint["ema"])
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: torch.optim.Optimizer | LightningOptimizer,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        optimizer.zero_grad()
-        self.ema.update()
+    def add_losses(self, losses: dict[str, Tensor]) -> None:
+        """Enter a batch's parts into the epoch's sums."""
+        parts = [losses[part] for part in self.loss_parts]
+        self.loss_sums += torch.stack([*parts, torch.ones_like(parts[0])]).detach()
 
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch)
-        would keep old ones while the accumulation grows during warm-up."""
+    def mean_losses(self) -> dict[str, float]:
+        """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
+        sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
+        return {part: value / max(sums[-1], 1) for part, value in zip(self.loss_parts, sums[:-1], strict=True)}
 
-    def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
-        if not len(batch):
-            channels = getattr(self.model, "in_channels", 3)
-            grey = torch.full((1, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
-            return grey, Targets.from_lists([grey.new_zeros(0, 4)], [torch.zeros(0).long().to(self.device)])
-        images, targets = self.augment(
-            batch.images,
-            batch.boxes,
-            batch.labels,
-            generator=torch.Generator().manual_seed(seed),
-            mosaic=self.current_epoch < self.recipe.epochs - self.recipe.close_mosaic,
-        )
-        if self.recipe.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, targets
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        return self.trainer.optimizers[0]
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed what dropout draws from. ``torch.manual_seed`` takes milliseconds and, without CUDA, memory each time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed of several numbers, such as seed, epoch, rank and batch."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ghostyolo.train.averaged import AveragedModule
+from ghostyolo.train.module import TrainingModule
 from ghostyolo.train.state import Row, RunState
 
 _SHOWN_SCORES = (("AP", "AP50"), ("top1", "top5"))
@@ -55,7 +55,7 @@ class ProgressReport(Callback):
         if not self._bar:
             return
         self._bar.advance(self._task)
-        if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, AveragedModule):
+        if batch_idx % _SHOWN_EVERY == 0 and isinstance(pl_module, TrainingModule):
             *sums, count = pl_module.loss_sums.tolist()
             parts = (
                 f"{name} {value / max(count, 1):.3f}" for name, value in zip(pl_module.loss_parts, sums, strict=True)

@@ -120,8 +120,8 @@ class TrainRecipe(Recipe):
         cache: "ram" keeps decoded pictures, resized to imgsz.
         channels_last: memory layout of pictures and weights.
         augment: strengths of augmentation.
-        qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.qat`), with defaults of its own: 3 epochs,
-            AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
+        qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.detection.qat`), with defaults of its own:
+            3 epochs, AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
         teacher: a trained detector to learn from beside the labels: a ``.safetensors`` file, a built-in name or
             ``hf://owner/repo/file``; None: labels alone.
         distil: what is learned from the teacher, and how strongly, see :class:`DistilConfig`; text such as

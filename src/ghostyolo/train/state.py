@@ -1,15 +1,21 @@
-"""What a run remembers between epochs beside its weights: history, the best score and its epoch. No torch."""
+"""What a run remembers between epochs beside its weights, and how its resume state is kept on disk."""
 
 from __future__ import annotations
 
 import csv
 import io
+import pickle
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ghostyolo.files import write_text
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from ghostyolo.errors import OutputError, TrainingError
+from ghostyolo.files import atomic_path, write_text
 
 Row = dict[str, float | int | None]
 
@@ -95,7 +101,32 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes Lightning's checkpoint whole or not at all, and unpickles only tensors and plain values."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with atomic_path(path) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's own writer says so when the disk is full
+                raise OutputError(f"cannot write {path}: {_first_line(error)}; is the disk full?") from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:
+            raise TrainingError(
+                f"the resume state {Path(path)} is damaged or not ours ({_first_line(error)}): start anew in "
+                "another --out, with --weights last.safetensors if you want its weights"
+            ) from error
+        return state
+
+
 def _rounded(value: float | int | None) -> float | int | str:
     if value is None:
         return ""
     return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

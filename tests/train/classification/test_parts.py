@@ -16,7 +16,7 @@ from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import build_mixup, build_optimizer, mix
 from ghostyolo.train.classification.recipe import ClassRecipe, merged, named_recipes, recipe_values
-from ghostyolo.train.classification.schedule import plan_schedule
+from ghostyolo.train.schedule import plan_class_schedule
 
 
 def recipe(**values: object) -> ClassRecipe:
@@ -70,7 +70,7 @@ def test_flags_come_before_the_recipe_in_and_out_of_augment() -> None:
 
 
 def test_cosine_with_warm_up_by_hand() -> None:
-    schedule = plan_schedule(
+    schedule = plan_class_schedule(
         recipe(epochs=6, lr=1.0, warmup_epochs=2.0, warmup_lr=0.2, final_lr=0.1), steps_per_epoch=2
     )
     # Warm-up over 4 steps, then 8 steps of cosine from 1 to 0.1: a quarter, a half and three quarters on.
@@ -81,18 +81,18 @@ def test_cosine_with_warm_up_by_hand() -> None:
 
 def test_steps_fall_every_few_epochs() -> None:
     options = {"epochs": 9, "lr": 1.0, "schedule": "step", "decay_rate": 0.5, "decay_epochs": 3.0, "warmup_epochs": 0.0}
-    schedule = plan_schedule(recipe(**options), steps_per_epoch=2)
+    schedule = plan_class_schedule(recipe(**options), steps_per_epoch=2)
     assert [schedule.lr_at(step) for step in (0, 5, 6, 11, 12)] == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
 def test_one_epoch_of_one_step_learns_at_the_full_rate() -> None:
-    schedule = plan_schedule(recipe(epochs=1, lr=0.3, warmup_epochs=5.0), steps_per_epoch=1)
+    schedule = plan_class_schedule(recipe(epochs=1, lr=0.3, warmup_epochs=5.0), steps_per_epoch=1)
     assert schedule.lr_at(0) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("devices", "accumulation"), [(1, 8), (4, 2), (16, 1)])
 def test_accumulation_reaches_the_nominal_batch(devices, accumulation) -> None:
-    schedule = plan_schedule(recipe(batch=256, nominal_batch=2048), steps_per_epoch=1, world_size=devices)
+    schedule = plan_class_schedule(recipe(batch=256, nominal_batch=2048), steps_per_epoch=1, world_size=devices)
     assert schedule.accumulation == accumulation
 
 

@@ -21,16 +21,16 @@ from torch import Tensor
 from ghostyolo.data.class_transforms import ClassAugment
 from ghostyolo.data.classification import ClassBatch
 from ghostyolo.losses.distil_classifier import classification_loss
-from ghostyolo.models.classification import ImageClassifier
-from ghostyolo.train.averaged import AveragedModule, mix_seed, seed_device
+from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.train.classification.logit_cache import LogitCache
 from ghostyolo.train.classification.recipe import ClassRecipe
-from ghostyolo.train.classification.schedule import ClassSchedule
 from ghostyolo.train.classification.teacher import Teacher
+from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.schedule import ClassSchedule
 
 
-class ClassModule(AveragedModule):
+class ClassModule(TrainingModule):
     """Trains a classifier.
 
     Args:

@@ -18,7 +18,7 @@ from ghostyolo.models.backbones.libraries import timm_network
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.recipe import ClassRecipe
-from ghostyolo.train.folder import file_digest
+from ghostyolo.train.run_folder import file_digest
 
 
 @dataclass

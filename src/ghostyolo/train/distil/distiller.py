@@ -10,16 +10,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ghostyolo.losses.cell_predictions import CellOutput, read_cells
-from ghostyolo.losses.distil_boxes import box_distillation
-from ghostyolo.losses.distil_features import feature_distillation
-from ghostyolo.losses.distil_scores import score_distillation
+from ghostyolo.losses.distil_detector import box_distillation, feature_distillation, score_distillation
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.outputs import EndToEndOutput
 from ghostyolo.train.distil.matching import Matching, adapter_widths, compare
 from ghostyolo.train.distil.teacher import DetectionTeacher, find_teacher, read_teacher
-from ghostyolo.train.folder import file_digest
 from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.run_folder import file_digest
 
 
 class Distiller:

@@ -1,0 +1,100 @@
+"""Cells that ``pretrain`` trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ghostyolo.ablate.grid import Options
+from ghostyolo.ablate.settings import Settings, digest_of, network_settings
+from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
+from ghostyolo.data.formats.classes import load_classes
+from ghostyolo.data.labelled import ClassificationData, digest
+from ghostyolo.errors import DataError
+from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
+from ghostyolo.train.classification.fit import RESULTS
+from ghostyolo.train.classification.recipe import ClassRecipe, recipe_values
+from ghostyolo.train.classification.start import check_pictures, check_recipe, network_of
+from ghostyolo.train.classification.teacher import build_teacher, teacher_digest
+from ghostyolo.train.recipe import Recipe
+
+
+class Classification(TaskKind):
+    """``ghostyolo pretrain``; top-1 decides."""
+
+    command = "pretrain"
+    recipe_class = ClassRecipe
+    extras: ClassVar[dict[str, type]] = {"channels": int, "label_column": str}
+    scores = ("top1", "top5")
+    titles = ("top-1", "top-5")
+    results = RESULTS
+
+    def __init__(self, data: str) -> None:
+        super().__init__(data)
+        self._read: dict[str, tuple[ClassificationData, Settings]] = {}
+        self._built: set[str] = set()
+
+    def recipe_file(self, recipe: Any) -> Options:
+        return recipe_values(recipe)
+
+    def setup(self, model: str, recipe: Recipe, extras: Options) -> Setup:
+        assert isinstance(recipe, ClassRecipe)
+        check_recipe(recipe)
+        data, described = self._data(recipe, extras)
+        config = network_of(model, recipe)
+        self._check_network(config, recipe.imgsz, len(data.class_names), extras.get("channels", 3))
+        network = network_settings(config.model_dump(mode="json"))
+        return Setup(model, recipe, extras, self.settings(recipe, extras, network, described))
+
+    def check_teacher(self, student: Setup, taught_here: Setup | None) -> str:
+        recipe, extras = student.recipe, student.extras
+        assert isinstance(recipe, ClassRecipe)
+        channels = extras.get("channels", 3)
+        class_names = self._data(recipe, extras)[0].class_names
+        if taught_here is None:
+            build_teacher(recipe, class_names, channels)
+            return str(teacher_digest(recipe))
+        assert isinstance(taught_here.recipe, ClassRecipe)
+        side = recipe.teacher_imgsz or recipe.imgsz
+        config = network_of(taught_here.model, taught_here.recipe)
+        self._check_network(config, side, len(class_names), channels)
+        return digest_of(taught_here.settings)
+
+    def figures(self, folder: Path, costs: Mapping[str, int | None]) -> Figures:
+        metrics = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return Figures(
+            last=last_scores(folder, self.scores),
+            best={name: metrics[name] for name in self.scores},
+            images_per_second=metrics["images_per_second"],
+            training_seconds=metrics["training_seconds"],
+            params_deployed=metrics["params_deployed"],
+            macs_deployed=metrics["macs_deployed"],
+        )
+
+    def _data(self, recipe: ClassRecipe, extras: Options) -> tuple[ClassificationData, Settings]:
+        wanted: dict[str, Any] = {
+            "val_share": recipe.val_share,
+            "limit": recipe.limit,
+            "label_column": extras.get("label_column"),
+        }
+        key = digest_of(wanted)
+        if key not in self._read:
+            data = load_classes(self.data, **wanted)
+            if not len(data.splits.get("val", [])):
+                raise DataError(f"{self.data} has no validation pictures: give some, or a val_share above 0")
+            splits = {
+                split: {"pictures": len(images), "digest": digest(images)} for split, images in data.splits.items()
+            }
+            self._read[key] = (data, {"class_names": data.class_names, **splits})
+        return self._read[key]
+
+    def _check_network(self, config: ClassifierConfig, imgsz: int, classes: int, channels: int) -> None:
+        key = digest_of([config.model_dump(mode="json"), imgsz, channels])
+        if key not in self._built:
+            with torch.random.fork_rng(devices=[]):
+                check_pictures(build_classifier(config, classes, channels), imgsz, channels)
+            self._built.add(key)

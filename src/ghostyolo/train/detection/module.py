@@ -1,0 +1,148 @@
+"""One detection training step as a LightningModule: augment, forward, loss, optimiser, averaged weights.
+
+Of what ran before an epoch, only weights, optimiser and average matter: order, augmentation and dropout are
+seeded by (seed, epoch, rank, batch), and the schedule is a function of the step. That makes a resumed run equal
+to an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from ghostyolo.data.augment.batch import BatchAugment
+from ghostyolo.data.dataset import Batch
+from ghostyolo.data.targets import Targets
+from ghostyolo.losses.registry import Criterion, FollowsEpochs
+from ghostyolo.train.distil.distiller import Distiller
+from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
+from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.optimizer import build_optimizer
+from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.schedule import Schedule
+
+
+class DetectionModule(TrainingModule):
+    """Trains ``model`` with ``criterion``.
+
+    Args:
+        model: in training mode ``model(images)`` gives what the criterion takes.
+        criterion: (output, targets) -> {"loss", and each of its parts}.
+        recipe: what to do.
+        schedule: the recipe resolved for this data set.
+        nan_guard: stops the run at a loss that is not finite.
+        distiller: with a teacher. Its adapters learn with the model, but are no part of it or of its average.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        recipe: TrainRecipe,
+        schedule: Schedule,
+        nan_guard: NanGuard,
+        distiller: Distiller | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            (*criterion.parts, *(distiller.parts if distiller is not None else ())),
+            schedule.total_steps // recipe.epochs,
+            ema_decay=recipe.ema_decay,
+            ema_ramp=recipe.ema_ramp,
+            channels_last=recipe.channels_last,
+            nan_guard=nan_guard,
+        )
+        self.criterion = criterion
+        self.recipe, self.schedule = recipe, schedule
+        self.augment = BatchAugment(recipe.augment, recipe.imgsz)
+        self.distiller = distiller
+        self.adapters = distiller.adapters if distiller is not None else nn.ModuleDict()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
+        learners = nn.ModuleList([self.model, self.adapters])
+        return build_optimizer(learners, self.schedule, fused=self.recipe.precision == "32")
+
+    def lr_at(self, step: int) -> float:
+        return self.schedule.lr_at(step)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.distiller is not None:
+            self.distiller.teacher.to(self.device, self.channels_last)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if isinstance(self.criterion, FollowsEpochs):
+            self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.recipe.close_mosaic)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        step = self.current_epoch * self.steps_per_epoch + batch_idx
+        self.trainer.accumulate_grad_batches = self.schedule.accumulation_at(step)
+        momentum = self.schedule.momentum_at(step)
+        for group in self._plain_optimizer().param_groups:
+            group["lr"] = self.schedule.lr_at(step, bias=group["name"] == "bias")
+            if "momentum" in group:
+                group["momentum"] = momentum
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
+        images, targets = self._network_input(batch, seed)
+        seed_device(self.device, seed)  # at each batch: loaders draw from the same stream when they start
+        losses = self._losses(images, targets)
+        loss = losses["loss"]
+        if not len(batch):
+            # Every rank must run a backward pass, or the others wait for its gradients for ever.
+            loss = loss * 0
+        else:
+            self.nan_guard.check(loss, batch.indices, self.current_epoch, batch_idx)
+            self.add_losses(losses)
+        # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def _losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        if self.distiller is None:
+            return self.criterion(self.model(images), targets)
+        model: Any = self.model
+        features = model.features(images)
+        output = model.head(features)
+        losses = self.criterion(output, targets)
+        taught = self.distiller.losses(images, features, output)
+        # As the criterion's: "loss" is times the number of pictures, its parts are not.
+        total = losses["loss"] + torch.stack(list(taught.values())).sum() * len(images)
+        return {**losses, **{name: part.detach() for name, part in taught.items()}, "loss": total}
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
+        self.ema.update()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch)
+        would keep old ones while the accumulation grows during warm-up."""
+
+    def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+        if not len(batch):
+            channels = getattr(self.model, "in_channels", 3)
+            grey = torch.full((1, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
+            return grey, Targets.from_lists([grey.new_zeros(0, 4)], [torch.zeros(0).long().to(self.device)])
+        images, targets = self.augment(
+            batch.images,
+            batch.boxes,
+            batch.labels,
+            generator=torch.Generator().manual_seed(seed),
+            mosaic=self.current_epoch < self.recipe.epochs - self.recipe.close_mosaic,
+        )
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, targets
