@@ -33,7 +33,7 @@ _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 class Letterbox:
     """Where a picture lies on its canvas.
 
-    ``canvas = image * scale + (left, top)``.
+    ``canvas = image * scale + (left, top)``, its sides in whole pixels.
 
     Attributes:
         scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
@@ -49,10 +49,10 @@ class Letterbox:
     height: int
     resize: Resize = TRAINED_RESIZE
 
-    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray) -> npt.NDArray[np.float32]:
+    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from pixels of the picture to pixels of the canvas."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        return (boxes * self.scale + self._offset).astype(np.float32)
+        return (boxes * self._scales(image_width, image_height) + self._offset).astype(np.float32)
 
     def boxes_to_image(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from the canvas to the picture, clipped.
@@ -60,7 +60,7 @@ class Letterbox:
         Both in pixels.
         """
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        boxes = (boxes - self._offset) / self.scale
+        boxes = (boxes - self._offset) / self._scales(image_width, image_height)
         limits = np.array([image_width, image_height, image_width, image_height], dtype=np.float64)
         return np.clip(boxes, 0, limits).astype(np.float32)
 
@@ -77,6 +77,11 @@ class Letterbox:
             width=width,
             height=height,
         )
+
+    def _scales(self, image_width: int, image_height: int) -> npt.NDArray[np.float64]:
+        """What whole pixels make of ``scale``, (4,) for x, y, x, y: of a thin picture the sides differ much."""
+        width, height = resized_size(image_width, image_height, self.scale)
+        return np.array([width / image_width, height / image_height] * 2)
 
     @property
     def _offset(self) -> npt.NDArray[np.float64]:
