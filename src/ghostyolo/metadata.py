@@ -76,6 +76,7 @@ class ModelMetadata(BaseModel):
         in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
         mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
         resize: how pictures are shrunk: ``"area"``, the mean of all pixels, or ``"bilinear"``, where a file is silent.
+        place: where a picture lies on the canvas: in the middle, at the upper left (``"corner"``), or all over it.
         deployed: branches and batch norms are folded.
         nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
             Files of versions that had no such head lack it.
@@ -97,6 +98,7 @@ class ModelMetadata(BaseModel):
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
     resize: Literal["area", "bilinear"] = "bilinear"
+    place: Literal["centre", "corner", "stretch"] = "centre"
     deployed: bool = False
     nms: bool = True
     config: dict[str, Any] = {}
