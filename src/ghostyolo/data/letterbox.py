@@ -7,7 +7,7 @@ C) uint8, boxes xyxy in pixels. No torch.
 
 How a picture is shrunk is part of what a network learned, so its metadata names it. Networks trained here see means
 over all pixels (``area``). Of 2 x 2 neighbours (``bilinear``) a large picture keeps its grain and loses thin lines.
-So is its place: ours lie in the middle, other programs' at the upper left (``corner``) or fill the canvas (``stretch``).
+So is the place: ours lie in the middle, other programs' at the upper left (``corner``) or all over it (``stretch``).
 """
 
 from __future__ import annotations
