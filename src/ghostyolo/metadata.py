@@ -136,3 +136,8 @@ class ModelMetadata(BaseModel):
                 "pip install -U ghostyolo"
             )
         return metadata
+
+
+def numbered_names(count: int) -> list[str]:
+    """Names of classes that a file of another program does not name."""
+    return [f"class {number}" for number in range(count)]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, WeightsError, suggest
-from ghostyolo.metadata import ExportInfo, ModelMetadata
+from ghostyolo.metadata import ExportInfo, ModelMetadata, numbered_names
 from ghostyolo.runtime.layouts import LAYOUTS, Answer, Layout, cells
 
 Array = npt.NDArray[np.float32]
@@ -145,7 +145,8 @@ def recognise(
         fault = None if layout is not None else _fault(*foreign.interpret(outputs, batch or 1, canvas), canvas)
         if fault is None:
             return foreign
-        why = why or f"read as '{row.name}' {fault}"
+        why = f"read as '{row.name}' {fault}"
+        break  # what is known to be this layout is no other
     if layout is not None:
         why = why or f"its outputs are not {rows[0].shape}"
     raise _refusal(where, why or "its outputs are those of no known layout", inputs, outputs, canvas)
@@ -162,7 +163,7 @@ def _described(
     assert metadata.export is not None
     return metadata.model_copy(
         update={
-            "class_names": names or [f"class {number}" for number in range(classes)],
+            "class_names": names or numbered_names(classes),
             "nms": row.nms,
             "place": row.place,
             "export": metadata.export.model_copy(update={"outputs": outputs}),

@@ -71,6 +71,10 @@ class OnnxEngine(ExportedEngine):
         header = self._session.get_modelmeta().custom_metadata_map
         self._foreign: Foreign | None = None
         if METADATA_KEY in header:
+            if layout is not None:
+                raise ConfigError(
+                    f"{path} was written by ghostyolo and says itself how it answers: leave out the layout"
+                )
             self.metadata = ModelMetadata.from_json(header[METADATA_KEY], str(path))
             names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
             missing = {"images", *self.export.outputs} - names

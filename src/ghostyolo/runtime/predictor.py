@@ -342,7 +342,9 @@ class Predictor:
         return side
 
 
-def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None) -> Predictor:
+def load(
+    weights: str | Path, *, device: str = "cpu", threads: int | None = None, layout: str | None = None
+) -> Predictor:
     """Open a detector for prediction.
 
     Args:
@@ -350,6 +352,7 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
             weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
     Raises:
         WeightsError: no such weights, or a damaged, foreign or pickled file.
@@ -362,7 +365,7 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
         raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
     if threads is not None:
         _check_whole("threads", threads)
-    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads))
+    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads, layout=layout))
 
 
 def _check_whole(name: str, value: object) -> None:
