@@ -177,7 +177,9 @@ def evaluate(
 
 
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the data's label for each of the model's; a file that names no classes has them in the data's order.
+    """Return the data's label for each of the model's.
+
+    A file that names no classes has them in the data's order.
 
     Raises:
         ConfigError: the names are not the same set.

@@ -298,7 +298,7 @@ def _read_queries(answer: Answer, classes: int) -> Read:
 
 def _read_sigmoid(answer: Answer, classes: int) -> Read:
     boxes, logits = _pair(answer) or (np.zeros((1, 0, 4), np.float32),) * 2
-    return _scaled(boxes, answer.canvas), 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    return _scaled(boxes, answer.canvas), np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)
 
 
 def _read_softmax(answer: Answer, classes: int) -> Read:

@@ -82,11 +82,11 @@ class OnnxEngine(ExportedEngine):
                 raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
         else:
             inputs = {node.name: _port(node) for node in self._session.get_inputs()}
-            names = [node.name for node in self._session.get_outputs()]
+            answers = [node.name for node in self._session.get_outputs()]
             self._foreign = recognise(
                 str(path),
                 inputs,
-                lambda images: dict(zip(names, self._session.run(names, {self._input: images}), strict=True)),
+                lambda images: dict(zip(answers, self._session.run(answers, {self._input: images}), strict=True)),
                 header,
                 layout,
             )
