@@ -34,12 +34,13 @@ std::vector<Detection> select(const float* boxes, const float* scores, std::size
     if (!suppressed) kept.push_back(one);
   }
   for (Detection& one : kept) {
-    const auto back = [](float value, int offset, float scale, int limit) {
+    const auto back = [&](float value, int offset, float scale, int limit) {
       return std::clamp((value - offset) / scale, 0.0f, static_cast<float>(limit));
     };
-    const auto x = [&](float value) { return back(value, where.left, where.scale_x, picture.width); };
-    const auto y = [&](float value) { return back(value, where.top, where.scale_y, picture.height); };
-    one = {x(one.x1), y(one.y1), x(one.x2), y(one.y2), one.score, one.label};
+    one = {back(one.x1, where.left, where.scale_x, picture.width),
+           back(one.y1, where.top, where.scale_y, picture.height),
+           back(one.x2, where.left, where.scale_x, picture.width),
+           back(one.y2, where.top, where.scale_y, picture.height), one.score, one.label};
   }
   return kept;
 }

@@ -35,15 +35,14 @@ _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 class Letterbox:
     """Where a picture lies on its canvas.
 
-    ``canvas = image * scale * stretch + (left, top)``.
+    ``canvas = image * scale + (left, top)``, its sides in whole pixels.
 
     Attributes:
         scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
         left, top: offset of the picture on the canvas in pixels.
         width, height: size of the padded canvas in pixels.
         resize: how the picture is shrunk.
-        stretch: along x and y, what whole pixels, or a picture that fills its canvas, add to the scale.
-        place: where the picture lies.
+        place: where on the canvas it lies.
     """
 
     scale: float
@@ -52,13 +51,12 @@ class Letterbox:
     width: int
     height: int
     resize: Resize = TRAINED_RESIZE
-    stretch: tuple[float, float] = (1.0, 1.0)
     place: Place = "centre"
 
-    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray) -> npt.NDArray[np.float32]:
+    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from pixels of the picture to pixels of the canvas."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        return (boxes * self._scales + self._offset).astype(np.float32)
+        return (boxes * self._scales(image_width, image_height) + self._offset).astype(np.float32)
 
     def boxes_to_image(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from the canvas to the picture, clipped.
@@ -66,7 +64,7 @@ class Letterbox:
         Both in pixels.
         """
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        boxes = (boxes - self._offset) / self._scales
+        boxes = (boxes - self._offset) / self._scales(image_width, image_height)
         limits = np.array([image_width, image_height, image_width, image_height], dtype=np.float64)
         return np.clip(boxes, 0, limits).astype(np.float32)
 
@@ -80,22 +78,25 @@ class Letterbox:
 
     def picture_size(self, image_width: int, image_height: int) -> tuple[int, int]:
         """Return width and height in pixels of the picture on the canvas."""
-        return resized_size(image_width * self.stretch[0], image_height * self.stretch[1], self.scale)
+        if self.place == "stretch":
+            return self.width, self.height
+        return resized_size(image_width, image_height, self.scale)
+
+    def _scales(self, image_width: int, image_height: int) -> npt.NDArray[np.float64]:
+        """What whole pixels make of ``scale``, (4,) for x, y, x, y: of a thin picture the sides differ much."""
+        width, height = self.picture_size(image_width, image_height)
+        return np.array([width / image_width, height / image_height] * 2)
 
     @property
     def _offset(self) -> npt.NDArray[np.float64]:
         return np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
-
-    @property
-    def _scales(self) -> npt.NDArray[np.float64]:
-        return self.scale * np.array([*self.stretch, *self.stretch], dtype=np.float64)
 
 
 def _offset(place: Place, width: int, height: int, picture_width: int, picture_height: int) -> tuple[int, int]:
     return (0, 0) if place == "corner" else ((width - picture_width) // 2, (height - picture_height) // 2)
 
 
-def resized_size(image_width: float, image_height: float, scale: float) -> tuple[int, int]:
+def resized_size(image_width: int, image_height: int, scale: float) -> tuple[int, int]:
     """Return width and height of a picture scaled by ``scale``.
 
     They are whole pixels, each at least 1.
@@ -136,10 +137,7 @@ def plan_letterbox(
     width, height = fit_width, fit_height
     if rect and place != "stretch":
         width, height = (math.ceil(side / stride) * stride for side in resized)
-    left, top = _offset(place, width, height, *resized)
-    # The picture has whole pixels, so its sides are seldom of one scale.
-    stretch = (resized[0] / (image_width * scale), resized[1] / (image_height * scale))
-    return Letterbox(scale, left, top, width, height, resize, stretch, place)
+    return Letterbox(scale, *_offset(place, width, height, *resized), width, height, resize, place)
 
 
 def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE) -> npt.NDArray[np.uint8]:

@@ -126,7 +126,8 @@ def evaluate(
         raise DataError("there is no picture to evaluate on; choose another split or data set")
 
     channels = getattr(getattr(predictor, "metadata", None), "in_channels", 3)
-    loader = load_image or _file_loader(channels)
+    pixel_range = getattr(getattr(predictor, "metadata", None), "pixel_range", None)
+    loader = load_image or _file_loader(channels, pixel_range)
     # Pictures of like shape share a batch, so that rectangular letterboxes pad little; the id settles ties,
     # so the batches are the same whatever order the records come in.
     order = sorted(range(len(records)), key=lambda i: _shape_key(records[i]))
@@ -211,11 +212,11 @@ def _shape_key(record: ImageRecord) -> tuple[float, int, str]:
     return (record.width / max(record.height, 1), record.image_id, str(record.path))
 
 
-def _file_loader(channels: int) -> ImageLoader:
+def _file_loader(channels: int, pixel_range: tuple[float, float] | None) -> ImageLoader:
     from ghostyolo.data.images import read_image
 
     def load(record: ImageRecord) -> Image:
-        return read_image(record.path, channels=channels)
+        return read_image(record.path, channels, pixel_range or record.pixel_range)
 
     return load
 
