@@ -21,6 +21,7 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
+from ghostyolo.metadata import numbered_names
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,8 @@ def _of_known_classes(found: ImageDetections, record: ImageRecord) -> ImageDetec
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the data's label for each of the model's.
 
+    A file that names no classes has them in the data's order.
+
     Raises:
         ConfigError: the names are not the same set.
     """
@@ -198,6 +201,9 @@ def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[
             f"the model has {len(model)} classes ({_few(model)}), the data {len(data)} ({_few(data)}); "
             "take data with the model's classes"
         )
+    if model == numbered_names(len(model)):
+        log.warning("the weights name no classes: they are taken in the data's order (%s)", _few(data))
+        return np.arange(len(data))
     if sorted(model) != sorted(data):
         position = next(i for i, name in enumerate(model) if name not in data)
         missing = next(name for name in data if name not in model)
