@@ -38,6 +38,9 @@ def predict(
         [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
     ),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     save: bool = typer.Option(True, help="Write annotated pictures and videos."),
     json: bool = typer.Option(False, "--json", help="Write detections.json."),
     csv: bool = typer.Option(False, "--csv", help="Write detections.csv."),
@@ -55,6 +58,7 @@ def predict(
         weights,
         device=device,
         threads=threads,
+        layout=layout,
         engine_options=parse_assignments(engine_option, "--engine-option"),
     )
     stream = predictor.open_sources(list(sources))

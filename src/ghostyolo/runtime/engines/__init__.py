@@ -47,11 +47,13 @@ class EngineSetup:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
         options: the engine's own settings, by its own names.
+        layout: how another program's ONNX file answers; None: find out.
     """
 
     device: str = "cpu"
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
 
     def require_cpu(self, engine: str) -> None:
         """Refuse a device that the engine does not run on.
@@ -141,6 +143,7 @@ def open_engine(
     device: str = "cpu",
     threads: int | None = None,
     engine_options: Mapping[str, Any] | None = None,
+    layout: str | None = None,
 ) -> Engine:
     """Open weights with the engine that their name stands for.
 
@@ -149,6 +152,7 @@ def open_engine(
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
         engine_options: the engine's own settings, such as ``{"PERFORMANCE_HINT": "THROUGHPUT"}`` (docs/export.md).
+        layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
     Raises:
         WeightsError: no such file, a suffix without an engine, a pickle, or a damaged file.
@@ -169,7 +173,9 @@ def open_engine(
         raise ConfigError(f"threads must be at least 1, not {threads}")
     if kind.extra is not None:
         require(kind.extra, f"running {path.name} in {kind.name}")
-    return kind.open(path, EngineSetup(device, threads, engine_options or {}))
+    if layout is not None and kind.name != "onnxruntime":
+        raise ConfigError(f"a layout is of ONNX files of other programs; {path.name} runs in {kind.name}: leave it out")
+    return kind.open(path, EngineSetup(device, threads, engine_options or {}, layout))
 
 
 def _inner_file(path: Path, kind: EngineKind) -> Path:

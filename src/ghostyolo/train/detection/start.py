@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from ghostyolo._version import __version__
-from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
@@ -19,6 +19,7 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.text import printable
 from ghostyolo.train.detection.fit import TrainResult, fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
@@ -26,9 +27,11 @@ from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import read_begun
 
+NO_WEIGHTS = "none"  # as --weights: start from zero
+
 
 def train_detector(
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
@@ -41,14 +44,15 @@ def train_detector(
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train on a data set of any layout.
+    """Train on a data set of any layout, or on several together.
 
     Args:
-        data: its folder, data.yaml or COCO JSON; on resume None means that of the run.
+        data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
+            None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
-            that do not fit, such as those of other classes, start anew.
+        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or
+            ``hf://owner/repo/file``. Layers that do not fit, such as those of other classes, start anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
@@ -60,6 +64,7 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    weights = None if weights == NO_WEIGHTS else weights
     if "teacher" in given:
         given["teacher"] = str(given["teacher"])
     begun: dict[str, Any] = {}
@@ -78,7 +83,11 @@ def train_detector(
         recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_dataset(data)
+    dataset = load_datasets(data, recipe.join_classes)
+    shown = (console or Console()) if is_main_process() else Console(quiet=True)
+    for line in dataset.summary():
+        shown.print(line, markup=False, highlight=False, soft_wrap=True)
+    dataset.require_objects("train")
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.qat:
@@ -101,7 +110,7 @@ def train_detector(
     if recipe.qat:
         begin_rounding(network, dataset, recipe, channels)
     else:
-        _settle_anchors(network, dataset, recipe, begun, console)
+        _settle_anchors(network, dataset, recipe, begun, shown)
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 
@@ -111,6 +120,7 @@ def train_detector(
         model=network.config.name,
         class_names=dataset.class_names,
         imgsz=recipe.imgsz,
+        pixel_range=dataset.pixel_range,
         stride=network.stride,
         resize=TRAINED_RESIZE,
         deployed=recipe.qat,
@@ -119,7 +129,7 @@ def train_detector(
         std=_per_channel(network.config.std, channels),
         nms=network.needs_nms,
         config=network.config.model_dump(mode="json"),
-        metrics={"data": dataset.root.name, "split": "val"},
+        metrics={"data": printable(dataset.root.name), "split": "val"},
     )
     origin = {
         name: None if source is None else str(source)
@@ -168,7 +178,7 @@ def build_network(
 
 
 def _settle_anchors(
-    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console | None
+    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console
 ) -> None:
     """Anchors of the run to resume where it has its own, else those of the data where the default ones miss."""
     if declares_anchors(network):
@@ -178,8 +188,7 @@ def _settle_anchors(
         if anchors is not None:
             adopt_anchors(network, anchors)
         return
-    shown = (console or Console()) if is_main_process() else Console(quiet=True)
-    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=shown)
+    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=console)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:
