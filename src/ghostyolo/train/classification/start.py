@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def pretrain(
         config=config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    source = {"data": str(data), "label_column": label_column}
+    source = {"data": os.path.abspath(data), "label_column": label_column}
     return fit_classifier(network, metadata, dataset, settings, out, resume=resume, source=source, console=console)
 
 
