@@ -2,13 +2,14 @@
 
 In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for videos, ``detections.json``,
 ``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``, ``NAME-3`` ...; so do
-pictures that would replace a source.
+pictures that would replace a source. Names longer than file systems take are cut, bytes that are no text escaped.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,8 @@ import cv2
 from ghostyolo.errors import OutputError
 from ghostyolo.files import atomic_path, make_output_folder, write_json, write_text
 from ghostyolo.runtime.drawing import draw_detections
+from ghostyolo.runtime.sources import Fault, Frame, continues, is_text
+from ghostyolo.text import printable
 
 if TYPE_CHECKING:
     import supervision
@@ -30,6 +33,7 @@ JSON_NAME = "detections.json"
 CSV_NAME = "detections.csv"
 TEXT_FOLDER = "yolo"
 _JPEG_QUALITY = 95
+_MAX_STEM_BYTES = 200  # file systems take 255; "-2", a frame's number and the suffix are added
 _CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
 
 
@@ -66,6 +70,7 @@ class ResultWriter:
         self._taken: set[str] = set()
         self._records: list[dict[str, Any]] = []
         self._video: _VideoWriter | None = None
+        self._last: Frame | None = None
         self._stem = ""
 
     def __enter__(self) -> ResultWriter:
@@ -90,12 +95,13 @@ class ResultWriter:
             self.written.append(self.folder / CSV_NAME)
 
     def write(self, prediction: Prediction) -> None:
-        """Write one prediction; frames of a video follow each other, from index 0."""
+        """Write one prediction; frames of a video follow each other."""
         frame = prediction.frame
-        if not frame.frame_index:
+        if not continues(self._last, frame):
             self._finish_video()
-            suffix = ".mp4" if frame.frame_index == 0 else _picture_suffix(frame.name)
-            self._stem = self._free_stem(Path(frame.name).stem or frame.name, suffix)
+            suffix = _picture_suffix(frame.name) if frame.frame_index is None else ".mp4"
+            self._stem = self._free_stem(_short_stem(frame.name), suffix)
+        self._last = frame
         if self._save:
             drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
             if frame.frame_index is None:
@@ -113,6 +119,14 @@ class ResultWriter:
             height, width = frame.image.shape[:2]
             write_text(target, yolo_text(prediction.detections, width, height))
             self.written.append(target)
+
+    def write_faults(self, faults: Iterable[Fault]) -> None:
+        """Note in ``detections.json`` what could not be read."""
+        for fault in faults:
+            record: dict[str, Any] = {"image": fault.source, "error": fault.reason}
+            if fault.frames is not None:
+                record["frames_read"], record["frames"] = fault.frames
+            self._records.append({**record, "objects": []})
 
     def _free_stem(self, stem: str, suffix: str) -> str:
         number, candidate = 1, stem
@@ -145,6 +159,8 @@ class _VideoWriter:
         self.target = target
         self._size = size
         self._stack = ExitStack()
+        if not is_text(target):  # OpenCV crashes on such a name
+            raise OutputError(f"cannot write the video {target}: the folder's name is not UTF-8; choose another --out")
         self._path = self._stack.enter_context(atomic_path(target))
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
@@ -240,6 +256,13 @@ def _csv_text(records: list[dict[str, Any]]) -> str:
                 )
             )
     return text.getvalue()
+
+
+def _short_stem(name: str) -> str:
+    stem = printable(Path(name).stem or name)
+    while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def _picture_suffix(name: str) -> str:
