@@ -52,7 +52,7 @@ def test_a_shipped_file_finds_what_is_stored(name, suffix):
     assert_finds_what_is_stored(ASSETS / f"{name}{suffix}", name)
 
 
-# Tiny networks hold each format's arithmetic in the default run (tests/export); an export of a whole one takes a minute.
+# Tiny networks hold each format's arithmetic in the default run (tests/export); a whole one takes a minute to export.
 @pytest.mark.slow
 @pytest.mark.parametrize("format", EXPORTED)
 @pytest.mark.parametrize("name", PICTURES)
