@@ -1,4 +1,6 @@
-"""What a weights file says about itself: the same JSON inside ``.safetensors`` and inside every exported model.
+"""What a weights file says about itself.
+
+The same JSON stands inside ``.safetensors`` and inside every exported model.
 
 It is stored under the key ``"ghostyolo"`` (safetensors header metadata, ONNX ``metadata_props``), so a model needs no
 second file beside it.
@@ -36,7 +38,9 @@ def check_imgsz(side: int, stride: int, reason: str = "") -> None:
 
 
 class ExportInfo(BaseModel):
-    """How a file for a device was written: what an engine must know to feed it and to read its answer.
+    """How a file for a device was written.
+
+    An engine must know it to feed the file and to read its answer.
 
     Attributes:
         format: name of the format, such as ``"onnx"``.
@@ -59,7 +63,7 @@ class ExportInfo(BaseModel):
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """(height, width) of the only canvas that the file takes, None where it takes any."""
+        """Return (height, width) of the only canvas it takes, None for any."""
         return (self.height, self.width) if self.height and self.width else None
 
 
@@ -75,6 +79,8 @@ class ModelMetadata(BaseModel):
         stride: image sides must be multiples of this.
         in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
         mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
+        pixel_range: of pictures of more than 8 bits, the values that are black and white: those of the training data;
+            None: it learned from 8 bits, or the file is older.
         resize: how pictures are shrunk: ``"area"``, the mean of all pixels, or ``"bilinear"``, where a file is silent.
         deployed: branches and batch norms are folded.
         nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
@@ -96,6 +102,7 @@ class ModelMetadata(BaseModel):
     in_channels: int = Field(default=3, gt=0)
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
+    pixel_range: tuple[float, float] | None = None
     resize: Literal["area", "bilinear"] = "bilinear"
     deployed: bool = False
     nms: bool = True

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox, resize_picture, resized_size
+from ghostyolo.data.letterbox import (
+    Letterbox,
+    apply_letterbox,
+    network_input,
+    plan_letterbox,
+    resize_picture,
+    resized_size,
+)
 from ghostyolo.errors import ConfigError
 
 
@@ -65,8 +72,8 @@ def test_a_thin_picture_keeps_at_least_one_pixel():
 def test_boxes_go_to_the_canvas_and_come_back():
     plan = Letterbox(scale=0.5, left=10, top=20, width=100, height=100)
     box = np.array([[4, 8, 60, 80]], np.float32)
-    np.testing.assert_allclose(plan.boxes_to_canvas(box), [[12, 24, 40, 60]])
-    np.testing.assert_allclose(plan.boxes_to_image(plan.boxes_to_canvas(box), 100, 100), box)
+    np.testing.assert_allclose(plan.boxes_to_canvas(box, 100, 100), [[12, 24, 40, 60]])
+    np.testing.assert_allclose(plan.boxes_to_image(plan.boxes_to_canvas(box, 100, 100), 100, 100), box)
 
 
 def test_boxes_are_clipped_to_the_picture():
@@ -77,7 +84,7 @@ def test_boxes_are_clipped_to_the_picture():
 
 def test_no_boxes_stay_no_boxes():
     plan = plan_letterbox(10, 10, 32)
-    assert plan.boxes_to_canvas(np.zeros((0, 4))).shape == (0, 4)
+    assert plan.boxes_to_canvas(np.zeros((0, 4)), 10, 10).shape == (0, 4)
     assert plan.boxes_to_image(np.zeros((0, 4)), 10, 10).shape == (0, 4)
 
 
@@ -106,15 +113,15 @@ def test_any_box_of_any_picture_goes_to_the_canvas_and_comes_back(size, imgsz, s
     for before, inner, whole in ((plan.left, resized_width, plan.width), (plan.top, resized_height, plan.height)):
         assert whole - inner - before - before in (0, 1)
     boxes = (np.sort(np.array(corners).reshape(-1, 2, 2), axis=1) * [width, height]).reshape(-1, 4)
-    on_canvas = plan.boxes_to_canvas(boxes)
+    on_canvas = plan.boxes_to_canvas(boxes, width, height)
     assert on_canvas.shape == boxes.shape
-    # Whole pixels: the resized picture may be half a pixel shorter than the exact scale says, and is never empty.
-    limits = np.array([plan.width, plan.height] * 2) + 0.5
-    assert (on_canvas >= 0).all()
-    assert (on_canvas <= limits).all()
-    # Float32 keeps seven digits of a place on the canvas, and going back divides by the scale.
+    first, last = [plan.left, plan.top] * 2, [plan.left + resized_width, plan.top + resized_height] * 2
+    assert (on_canvas >= np.array(first) - 1e-3).all()
+    assert (on_canvas <= np.array(last) + 1e-3).all()
+    # Float32 keeps seven digits of a place on the canvas; going back multiplies what is lost.
     back = plan.boxes_to_image(on_canvas, width, height)
-    np.testing.assert_allclose(back, boxes, rtol=0, atol=max(plan.width, plan.height) / plan.scale * 1e-6)
+    enlarged = np.array([width / resized_width, height / resized_height] * 2)
+    assert (np.abs(back - boxes) <= max(plan.width, plan.height) * 2e-7 * enlarged + 1e-3).all()
 
 
 @given(
@@ -181,3 +188,13 @@ def test_a_picture_of_any_channels_is_shrunk_channel_by_channel(channels):
 def test_an_enlarged_picture_is_the_same_in_both_kinds():
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize_picture(image, 20, 30, "area"), resize_picture(image, 20, 30, "bilinear"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(641, 427), (8000, 20), (10000, 10), (7, 5000), (1, 1)])
+def test_a_perfect_box_comes_back_though_both_sides_are_whole_pixels(width, height):
+    """Training scales the boxes by the sides that the resized picture has, so the way back must, too."""
+    plan = plan_letterbox(width, height, 640)
+    scales = np.array(resized_size(width, height, plan.scale) * 2) / ([width, height] * 2)
+    box = np.array([[0.2, 0.3, 0.9, 0.8]]) * ([width, height] * 2)
+    learned = box * scales + [plan.left, plan.top, plan.left, plan.top]
+    np.testing.assert_allclose(plan.boxes_to_image(learned, width, height), box, rtol=1e-5)

@@ -151,7 +151,7 @@ def damage(whole: bytes, kind: str, place: float, value: int) -> bytes:
     return whole[:at] if kind == "cut" else whole[:at] + bytes([value]) + whole[at + 1 :]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["length", "header", "header", "header", "tensors", "cut"]),
     place=st.floats(0, 1),
@@ -185,7 +185,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(data=st.data(), value=ANYTHING, key=st.none() | WORDS)
 def test_a_header_that_says_anything_else_is_refused_in_one_line_or_read(small, data, value, key):
     metadata = ModelMetadata(model="m", class_names=["a", "b"], imgsz=64)

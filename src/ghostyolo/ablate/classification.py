@@ -15,7 +15,7 @@ from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
 from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
-from ghostyolo.models.classification import ClassifierConfig, build_classifier
+from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
 from ghostyolo.train.classification.fit import RESULTS
 from ghostyolo.train.classification.recipe import ClassRecipe, recipe_values
 from ghostyolo.train.classification.start import check_pictures, check_recipe, network_of

@@ -51,9 +51,12 @@ def val(
         if folder is not None:
             make_output_folder(folder)
     predictor = load(weights, device=device, threads=threads)
-    dataset = load_dataset(data, splits=[split])
-
     console = Console()
+    dataset = load_dataset(data, splits=[split])
+    for line in dataset.summary():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    dataset.require_objects(split)
+
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("evaluating", total=len(dataset.splits[split]))
@@ -72,7 +75,7 @@ def val(
         write_json(json, result.metrics.to_json())
         written.append(json)
     print_metrics(console, result, predictor, f"{predictor.metadata.model} on {data}, {split}")
-    for path, reason in [*dataset.skipped, *result.skipped]:
+    for path, reason in result.skipped:
         console.print(f"skipped {path}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if plots is not None:
         from ghostyolo.evaluate.plots import write_result_pictures

@@ -1,4 +1,6 @@
-"""Labelled pictures for training: read, resized once, kept in memory; batch augmentation does the rest.
+"""Labelled pictures for training: read, resized once, kept in memory.
+
+Batch augmentation does the rest.
 
 A picture is (C, h, w) uint8 with max(h, w) = imgsz, its boxes xyxy float32 in its own pixels. One that cannot
 be read is left out of its batch and reported, it never stops an epoch.
@@ -54,7 +56,9 @@ class Missing:
 
 @dataclass
 class Batch:
-    """What ``BatchAugment`` takes: B pictures of any sizes, B = 0 where not one of them could be read.
+    """What ``BatchAugment`` takes: B pictures of any sizes.
+
+    B is 0 where not one of them could be read.
 
     Attributes:
         images: B tensors (C, h_i, w_i) uint8.
@@ -165,7 +169,9 @@ class DetectionDataset(Dataset[Sample | Missing]):
         return sum(width * height for width, height in sizes) * self.channels
 
     def preload(self, threads: int = 2) -> Iterator[int]:
-        """Read every picture into the cache, yielding the position of each; for a progress bar.
+        """Read every picture into the cache, yielding the position of each.
+
+        For a progress bar.
 
         Do it before ``DataLoader`` workers start: they then share this one cache instead of filling one each.
         """
@@ -174,7 +180,10 @@ class DetectionDataset(Dataset[Sample | Missing]):
                 yield index
 
     def report(self, batch: Batch) -> None:
-        """Enter the missing pictures of a batch, which a worker process may have met, into ``broken``."""
+        """Enter the missing pictures of a batch into ``broken``.
+
+        A worker process may have met them.
+        """
         for missing in batch.missing:
             self._note(missing)
 
@@ -188,7 +197,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
         record = self.records[index]
         image = self._cached[index]
         if image is None:
-            pixels = read_image(record.path, self.channels)
+            pixels = read_image(record.path, self.channels, record.pixel_range)
             pixels = resize_picture(pixels, *_fitted_size(pixels.shape[1], pixels.shape[0], self.imgsz))
             image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
             if self._keep:

@@ -1,4 +1,7 @@
-"""Run a detector over a split and score it. No torch: the detector is anything with ``detect``."""
+"""Runs a detector over a split and scores it.
+
+No torch: the detector is anything with ``detect``.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,9 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     load_image: ImageLoader | None = None,
 ) -> EvaluationResult:
-    """Detect in every picture and compute COCO metrics; the order of the pictures does not matter.
+    """Detect in every picture and compute COCO metrics.
+
+    The order of the pictures does not matter.
 
     Args:
         predictor: the detector.
@@ -120,7 +125,8 @@ def evaluate(
         raise DataError("there is no picture to evaluate on; choose another split or data set")
 
     channels = getattr(getattr(predictor, "metadata", None), "in_channels", 3)
-    loader = load_image or _file_loader(channels)
+    pixel_range = getattr(getattr(predictor, "metadata", None), "pixel_range", None)
+    loader = load_image or _file_loader(channels, pixel_range)
     # Pictures of like shape share a batch, so that rectangular letterboxes pad little; the id settles ties,
     # so the batches are the same whatever order the records come in.
     order = sorted(range(len(records)), key=lambda i: _shape_key(records[i]))
@@ -200,11 +206,11 @@ def _shape_key(record: ImageRecord) -> tuple[float, int, str]:
     return (record.width / max(record.height, 1), record.image_id, str(record.path))
 
 
-def _file_loader(channels: int) -> ImageLoader:
+def _file_loader(channels: int, pixel_range: tuple[float, float] | None) -> ImageLoader:
     from ghostyolo.data.images import read_image
 
     def load(record: ImageRecord) -> Image:
-        return read_image(record.path, channels=channels)
+        return read_image(record.path, channels, pixel_range or record.pixel_range)
 
     return load
 

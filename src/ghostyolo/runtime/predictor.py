@@ -95,7 +95,7 @@ class Predictor:
 
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
         """Look up sources, to be read with the network's channels where it takes more than three."""
-        return Sources(sources, max(3, self.metadata.in_channels))
+        return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range)
 
     def predict(
         self,
@@ -279,6 +279,9 @@ class Predictor:
         from ghostyolo.evaluate import evaluate
 
         dataset = load_dataset(data, splits=[split])
+        for line in dataset.faults.lines():
+            logger.warning(line)
+        dataset.require_objects(split)
         return evaluate(
             self,
             dataset.splits[split],

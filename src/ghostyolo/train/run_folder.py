@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.train.recipe import R, Recipe, read_recipe_file
 
 CONFIG = "config.yaml"
+# Where the data lie may change: what they are is told by their digest.
+_PLACE = "data"
 
 
 def describe_run(
@@ -36,7 +39,7 @@ def describe_run(
         **{kind: (origin or {}).get(kind) for kind in ("weights", "backbone_weights")},
         "in_channels": metadata.in_channels,
         "class_names": metadata.class_names,
-        "data": str(data.root),
+        _PLACE: os.path.abspath(data.root),
         "pictures": {split: len(records) for split, records in data.splits.items()},
         "labels_digest": records_digest(data.splits.get("train", [])),
         "teacher": teacher,
@@ -63,7 +66,11 @@ def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool)
     difference = recipe.difference(stored_recipe)
     if difference is None:
         difference = next(
-            ((key, run[key], stored_run.get(key)) for key in run if _plain(run[key]) != stored_run.get(key)),
+            (
+                (key, run[key], stored_run.get(key))
+                for key in run
+                if key != _PLACE and _plain(run[key]) != stored_run.get(key)
+            ),
             None,
         )
     if difference is not None:
@@ -100,7 +107,7 @@ def records_digest(records: Sequence[ImageRecord]) -> str:
     """A short hash of a split's file names, boxes and labels, in order."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(record.path.name.encode())
+        digest.update(os.fsencode(record.path.name))
         digest.update(record.boxes_xyxy.tobytes())
         digest.update(record.labels.tobytes())
     return digest.hexdigest()[:16]

@@ -19,8 +19,8 @@ from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.classification import ImageClassifier
 from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache

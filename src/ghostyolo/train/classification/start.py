@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ghostyolo._version import __version__
 from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
+from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.train.classification.fit import ClassResult, fit_classifier
 from ghostyolo.train.classification.recipe import ClassRecipe, merged, recipe_values
 from ghostyolo.train.detection.fit import check_device
@@ -37,7 +38,7 @@ def pretrain(
 
     Args:
         data: a folder of class folders, or Parquet files; on resume None means that of the run.
-        model: a name (:mod:`ghostyolo.models.classification`) or a YAML file; on resume None means that of the run.
+        model: a name (:mod:`ghostyolo.models.image_classifier`) or a YAML file; on resume None means that of the run.
         out: folder of the run.
         recipe: name of a recipe of the package, or a YAML file.
         options: recipe keys, which come before those of ``recipe``; keys of ``augment`` may stand among them.
@@ -86,7 +87,7 @@ def pretrain(
         config=config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    source = {"data": str(data), "label_column": label_column}
+    source = {"data": os.path.abspath(data), "label_column": label_column}
     return fit_classifier(network, metadata, dataset, settings, out, resume=resume, source=source, console=console)
 
 

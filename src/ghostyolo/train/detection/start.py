@@ -19,6 +19,7 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.text import printable
 from ghostyolo.train.detection.fit import TrainResult, fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
@@ -79,6 +80,10 @@ def train_detector(
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
     dataset = load_dataset(data)
+    shown = (console or Console()) if is_main_process() else Console(quiet=True)
+    for line in dataset.summary():
+        shown.print(line, markup=False, highlight=False, soft_wrap=True)
+    dataset.require_objects("train")
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.qat:
@@ -101,7 +106,7 @@ def train_detector(
     if recipe.qat:
         begin_rounding(network, dataset, recipe, channels)
     else:
-        _settle_anchors(network, dataset, recipe, begun, console)
+        _settle_anchors(network, dataset, recipe, begun, shown)
     if backbone_weights is not None:
         from ghostyolo.models.backbones.pretrained import load_backbone
 
@@ -111,6 +116,7 @@ def train_detector(
         model=network.config.name,
         class_names=dataset.class_names,
         imgsz=recipe.imgsz,
+        pixel_range=dataset.pixel_range,
         stride=network.stride,
         resize=TRAINED_RESIZE,
         deployed=recipe.qat,
@@ -119,7 +125,7 @@ def train_detector(
         std=_per_channel(network.config.std, channels),
         nms=network.needs_nms,
         config=network.config.model_dump(mode="json"),
-        metrics={"data": dataset.root.name, "split": "val"},
+        metrics={"data": printable(dataset.root.name), "split": "val"},
     )
     origin = {
         name: None if source is None else str(source)
@@ -168,7 +174,7 @@ def build_network(
 
 
 def _settle_anchors(
-    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console | None
+    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console
 ) -> None:
     """Anchors of the run to resume where it has its own, else those of the data where the default ones miss."""
     if declares_anchors(network):
@@ -178,8 +184,7 @@ def _settle_anchors(
         if anchors is not None:
             adopt_anchors(network, anchors)
         return
-    shown = (console or Console()) if is_main_process() else Console(quiet=True)
-    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=shown)
+    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=console)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:

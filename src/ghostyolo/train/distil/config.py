@@ -17,9 +17,9 @@ class DistilConfig(BaseModel):
     Also read from text: ``"logits,boxes"`` (usual weights) or ``"logits=1,features=0.5,tau=4"``.
 
     Attributes:
-        logits: weight of the scores, see :mod:`ghostyolo.losses.distil_scores`; usually 1.
-        boxes: weight of the boxes, see :mod:`ghostyolo.losses.distil_boxes`; usually 1.
-        features: weight of the neck's maps, see :mod:`ghostyolo.losses.distil_features`; usually 5.
+        logits: weight of the scores, see :mod:`ghostyolo.losses.distil_detector`; usually 1.
+        boxes: weight of the boxes, see :mod:`ghostyolo.losses.distil_detector`; usually 1.
+        features: weight of the neck's maps, see :mod:`ghostyolo.losses.distil_detector`; usually 5.
         tau: temperature of all three.
     """
 
