@@ -198,3 +198,16 @@ def test_a_perfect_box_comes_back_though_both_sides_are_whole_pixels(width, heig
     box = np.array([[0.2, 0.3, 0.9, 0.8]]) * ([width, height] * 2)
     learned = box * scales + [plan.left, plan.top, plan.left, plan.top]
     np.testing.assert_allclose(plan.boxes_to_image(learned, width, height), box, rtol=1e-5)
+
+
+def test_a_picture_may_lie_at_the_upper_left_or_fill_the_canvas():
+    image = np.full((20, 40, 3), 255, np.uint8)
+    corner = plan_letterbox(40, 20, 64, place="corner")
+    assert (corner.left, corner.top, corner.picture_size(40, 20)) == (0, 0, (64, 32))
+    assert corner.on_canvas(40, 20, 96, 96).top == 0
+    assert (apply_letterbox(image, corner)[:32] == 255).all()
+    assert (apply_letterbox(image, corner)[32:] == 114).all()
+    whole = plan_letterbox(40, 20, 64, rect=True, place="stretch")
+    assert (whole.width, whole.height, whole.picture_size(40, 20)) == (64, 64, (64, 64))
+    assert (apply_letterbox(image, whole) == 255).all()
+    np.testing.assert_allclose(whole.boxes_to_image([[16, 16, 32, 64]], 40, 20), [[10, 5, 20, 20]])

@@ -27,6 +27,9 @@ def val(
     ),
     batch: int = typer.Option(16, min=1, help="Pictures in one call of the network."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     conf: float = typer.Option(0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."),
     iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
@@ -50,7 +53,7 @@ def val(
     for folder in (plots, json.parent if json is not None else None):
         if folder is not None:
             make_output_folder(folder)
-    predictor = load(weights, device=device, threads=threads)
+    predictor = load(weights, device=device, threads=threads, layout=layout)
     console = Console()
     dataset = load_dataset(data, splits=[split])
     for line in dataset.summary():
