@@ -6,7 +6,7 @@ Imports nothing heavy until a method needs it; predicting with ONNX weights need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class Detector:
 
     def train(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Sequence[str | Path] | None = None,
         *,
         out: str | Path = "runs/train",
         resume: bool = False,
@@ -88,7 +88,8 @@ class Detector:
         """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
+                classes; may be left out on resume.
             out: folder of the run.
             resume: go on with the run in ``out`` after its last finished epoch.
             backbone_weights: pretrained backbone, by Hugging Face name or file.
