@@ -102,7 +102,7 @@ def test_an_engine_that_fails_or_answers_in_other_shapes_is_one_line():
         def run(self, images):
             return [np.zeros((1, 5, 4)), np.zeros((1, 5))]
 
-    with pytest.raises(WeightsError, match="model.x cannot be run: .*Reshape failed"):
+    with pytest.raises(WeightsError, match=r"model.x cannot be run: .*Reshape failed"):
         Broken()(pictures(1))
     with pytest.raises(WeightsError, match=r"gives boxes \(1, 5, 4\) and scores \(1, 5\), which do not belong to"):
         Thin()(pictures(1))
