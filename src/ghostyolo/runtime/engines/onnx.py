@@ -64,9 +64,13 @@ class OnnxEngine(ExportedEngine):
         providers = _providers(setup, onnxruntime.get_available_providers())
         options = _session_options(setup, onnxruntime)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+            # Its fallback would print, and try the same again.
+            self._session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=providers, enable_fallback=0
+            )
+            header = self._session.get_modelmeta().custom_metadata_map  # fails where it is no text
         except Exception as error:  # ONNX Runtime's own errors share no base class but this
-            reason = str(error).strip().splitlines()[-1][:200]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
             raise WeightsError(
                 f"{path} cannot be opened: truncated, damaged or not an ONNX file; export or fetch it again ({reason})"
             ) from error
@@ -77,7 +81,6 @@ class OnnxEngine(ExportedEngine):
             )
         self._input = self._session.get_inputs()[0].name
         self._half = self._session.get_inputs()[0].type == "tensor(float16)"
-        header = self._session.get_modelmeta().custom_metadata_map
         self._foreign: Foreign | None = None
         if METADATA_KEY in header:
             if setup.layout is not None:
