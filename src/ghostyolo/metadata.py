@@ -82,6 +82,7 @@ class ModelMetadata(BaseModel):
         pixel_range: of pictures of more than 8 bits, the values that are black and white: those of the training data;
             None: it learned from 8 bits, or the file is older.
         resize: how pictures are shrunk: ``"area"``, the mean of all pixels, or ``"bilinear"``, where a file is silent.
+        place: where a picture lies on the canvas: in the middle, at the upper left (``"corner"``), or all over it.
         deployed: branches and batch norms are folded.
         nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
             Files of versions that had no such head lack it.
@@ -104,6 +105,7 @@ class ModelMetadata(BaseModel):
     std: list[float] = [1.0, 1.0, 1.0]
     pixel_range: tuple[float, float] | None = None
     resize: Literal["area", "bilinear"] = "bilinear"
+    place: Literal["centre", "corner", "stretch"] = "centre"
     deployed: bool = False
     nms: bool = True
     config: dict[str, Any] = {}
@@ -141,3 +143,8 @@ class ModelMetadata(BaseModel):
                 "pip install -U ghostyolo"
             )
         return metadata
+
+
+def numbered_names(count: int) -> list[str]:
+    """Names of classes that a file of another program does not name."""
+    return [f"class {number}" for number in range(count)]

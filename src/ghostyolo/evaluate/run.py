@@ -21,6 +21,7 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
+from ghostyolo.metadata import numbered_names
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def evaluate(
 
     Args:
         predictor: the detector.
-        records: the labelled pictures.
+        records: the labelled pictures; of one whose labels know some classes only, those alone are scored.
         class_names: the data set's names. The model must have the same ones; where it has them in another
             order, its labels are translated.
         imgsz: side in pixels to letterbox to; the model's own where None.
@@ -156,7 +157,9 @@ def evaluate(
             seconds += time.perf_counter() - start
             for (position, _), result in zip(readable, results, strict=True):
                 one = ImageDetections.from_supervision(result)
-                found[position] = ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels])
+                found[position] = _of_known_classes(
+                    ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels]), records[position]
+                )
         done += len(positions)
         if progress is not None:
             progress(done, len(records))
@@ -176,8 +179,18 @@ def evaluate(
     )
 
 
+def _of_known_classes(found: ImageDetections, record: ImageRecord) -> ImageDetections:
+    """The detections that the picture's labels can judge."""
+    if record.known is None:
+        return found
+    kept = record.known[found.labels]
+    return ImageDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
+
+
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the data's label for each of the model's.
+
+    A file that names no classes has them in the data's order.
 
     Raises:
         ConfigError: the names are not the same set.
@@ -188,6 +201,9 @@ def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[
             f"the model has {len(model)} classes ({_few(model)}), the data {len(data)} ({_few(data)}); "
             "take data with the model's classes"
         )
+    if model == numbered_names(len(model)):
+        log.warning("the weights name no classes: they are taken in the data's order (%s)", _few(data))
+        return np.arange(len(data))
     if sorted(model) != sorted(data):
         position = next(i for i, name in enumerate(model) if name not in data)
         missing = next(name for name in data if name not in model)
