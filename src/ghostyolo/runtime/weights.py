@@ -22,7 +22,7 @@ def builtin_names() -> list[str]:
 
 
 def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None) -> Path:
-    """Find the file that a name, a path or a Hugging Face address stands for.
+    """Find the file of a name, a path or a Hugging Face address.
 
     Args:
         weights: a built-in name (``"bccd"``), an existing file or folder of an exported model, or ``hf://owner/repo/file``.
