@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
-    from ghostyolo.train.detection.fit import TrainResult
+    from ghostyolo.train.loop import TrainResult
 
 
 class Detector:
@@ -79,22 +79,19 @@ class Detector:
         data: str | Path | None = None,
         *,
         out: str | Path = "runs/train",
+        recipe: str | Path | None = None,
         resume: bool = False,
-        backbone_weights: str | None = None,
-        channels: int = 3,
-        branches: int | None = None,
-        **recipe: Any,
+        **options: Any,
     ) -> TrainResult:
         """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
 
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.
             out: folder of the run.
+            recipe: YAML file of settings.
             resume: go on with the run in ``out`` after its last finished epoch.
-            backbone_weights: pretrained backbone, by Hugging Face name or file.
-            channels: of the pictures: 3, 1 (grey) or more.
-            branches: re-parameterized branches of each convolution.
-            **recipe: keys of :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
+            **options: settings that come before the recipe's, by the names of
+                :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
                 ``teacher="big.safetensors"`` it learns from that detector too, ``distil="logits,boxes"`` says what.
 
         Raises:
@@ -105,13 +102,10 @@ class Detector:
 
         result = train_detector(
             data,
-            None if recipe.get("qat") else self.model,
+            None if options.get("qat") else self.model,
             out=out,
-            weights=self.weights,
-            backbone_weights=backbone_weights,
-            channels=channels,
-            branches=branches,
-            options=recipe,
+            recipe=recipe,
+            options={"weights": self.weights, **options},
             resume=resume,
         )
         self.weights, self._predictor = result.best, None

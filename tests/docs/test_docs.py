@@ -282,8 +282,8 @@ def test_train_page_has_every_option():
 
 
 def test_pretrain_page_has_every_option_its_default_and_every_recipe():
-    from ghostyolo.data.class_transforms import ClassAugment
-    from ghostyolo.train.classification.recipe import ClassRecipe, named_recipes
+    from ghostyolo.data.augment.config import ClassAugment
+    from ghostyolo.train.recipe import ClassRecipe, named_recipes
 
     text = (DOCS / "pretrain.md").read_text(encoding="utf-8")
     fields = {**ClassRecipe.model_fields, **ClassAugment.model_fields}

@@ -45,23 +45,11 @@ class Job:
 
 
 def make_job(
-    name: str,
-    folder: Path,
-    record: dict[str, Any],
-    command: str,
-    data: str,
-    model: str,
-    recipe: dict[str, Any],
-    extras: dict[str, Any],
+    name: str, folder: Path, record: dict[str, Any], command: str, data: str, model: str, recipe: dict[str, Any]
 ) -> Job:
     """The command of a run."""
-    flags = []
-    for key, value in extras.items():
-        flag = key.replace("_", "-")
-        flags += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
-    arguments = (
-        command, "--data", data, "--model", model, "--recipe", str(folder / RECIPE), "--out", str(folder), *flags,
-    )  # fmt: skip
+    place = ("--recipe", str(folder / RECIPE), "--out", str(folder))
+    arguments = (command, "--data", data, "--model", model, *place)
     return Job(name, folder, record, recipe, arguments, tuple(str(path) for path in imported_files()))
 
 

@@ -9,19 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.models.registry import describe_part, list_parts
-from ghostyolo.train.recipe import RESUMABLE_WITH_OTHER, Recipe
+from ghostyolo.train.recipe import OF_THE_NETWORK, RESUMABLE_WITH_OTHER, Recipe
 from ghostyolo.train.run_folder import file_digest
 
 Settings = dict[str, Any]
 CELL_FILE = "cell.json"
-# They are in the network's declaration, which says what is built.
-_OF_THE_NETWORK = ("branches", "pointwise_branch")
+# What a run starts from; it is compared by what files hold, not by where they lie.
+_START = ("weights", "backbone_weights", "channels", "label_column")
 
 
 def recipe_settings(recipe: Recipe) -> Settings:
-    """Keys of a recipe that change what is learned."""
+    """Settings of a recipe that change what is learned; those of the network stand in its declaration."""
     values = recipe.model_dump(mode="json")
-    return {key: value for key, value in values.items() if key not in {*RESUMABLE_WITH_OTHER, *_OF_THE_NETWORK}}
+    return {key: value for key, value in values.items() if key not in {*RESUMABLE_WITH_OTHER, *OF_THE_NETWORK, *_START}}
+
+
+def start_settings(recipe: Recipe) -> Settings:
+    """What a run starts from, as far as it was given."""
+    given = {key: getattr(recipe, key) for key in _START if key in recipe.model_fields_set}
+    return {
+        key: file_identity(value) if key.endswith("weights") else value
+        for key, value in given.items()
+        if value is not None
+    }
 
 
 def network_settings(declaration: Mapping[str, Any]) -> Settings:

@@ -99,9 +99,7 @@ def job_of(plan: Plan, run: Run) -> Job:
     """The command of a run."""
     setup = run.setup
     recipe: dict[str, Any] = setup.recipe.model_dump(mode="json")
-    return make_job(
-        run.name, run.folder, cell_record(run), plan.kind.command, plan.kind.data, setup.model, recipe, setup.extras
-    )
+    return make_job(run.name, run.folder, cell_record(run), plan.kind.command, plan.kind.data, setup.model, recipe)
 
 
 def progress(plan: Plan) -> list[tuple[Run, str]]:

@@ -89,14 +89,14 @@ def _declaration(
     cross: bool,
 ) -> dict[str, Any]:
     """The file's keys, with those of flags in their place."""
-    from ghostyolo.ablate.grid import merge_options, parse_assignment, read_grid_file
+    from ghostyolo.config import merge_options, parse_assignment, read_yaml
     from ghostyolo.errors import ConfigError
 
-    values: dict[str, Any] = {} if file is None else read_grid_file(file)
+    values: dict[str, Any] = {} if file is None else read_yaml(file, "grid")
     flags: dict[str, Any] = {"task": task, "data": data, "models": models or None, "seeds": _seeds(seeds)}
     values |= {key: value for key, value in flags.items() if value is not None}
     if base:
-        given = dict(parse_assignment(text, "--base", several=False) for text in base)
+        given = dict(parse_assignment(text, "--base") for text in base)
         values["base"] = merge_options(values.get("base") or {}, given)
     axes: dict[str, Any] = {}
     for text in vary:

@@ -86,10 +86,10 @@ def pretrain(
     require("train", "training")
     from rich.console import Console
 
-    from ghostyolo.data.class_transforms import ClassAugment
+    from ghostyolo.data.augment.config import ClassAugment
     from ghostyolo.train.classification import start
-    from ghostyolo.train.classification.recipe import ClassRecipe
     from ghostyolo.train.process import is_main_process
+    from ghostyolo.train.recipe import ClassRecipe
 
     keys = {*ClassRecipe.model_fields, *ClassAugment.model_fields} & set(given)
     console = Console(quiet=not is_main_process())

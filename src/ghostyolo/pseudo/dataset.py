@@ -22,7 +22,7 @@ from ghostyolo.data.formats import write_annotations, write_dataset
 from ghostyolo.data.formats.write import place_picture
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.files import write_json, write_text
+from ghostyolo.files import free_stem, write_json, write_text
 
 PSEUDO_FOLDER = "pseudo"
 LABELS_NAME = "pseudo-labels.json"
@@ -208,7 +208,9 @@ class PseudoDataset:
         else:
             self.report.unsure += 1
             return
-        target = self._pictures / f"{self._free_stem(candidate.path.stem)}{candidate.path.suffix}"
+        stem = free_stem(candidate.path.stem, lambda name: name.lower() in self._taken)
+        self._taken.add(stem.lower())
+        target = self._pictures / f"{stem}{candidate.path.suffix}"
         place_picture(candidate.path, target, link=self._link)
         boxes, scores, labels = candidate.boxes_xyxy[sure], candidate.scores[sure], candidate.labels[sure]
         self._records.append(
@@ -260,11 +262,3 @@ class PseudoDataset:
         write_json(self._folder / LABELS_NAME, {**origin, "pictures": self._entries})
         write_json(self._folder / REPORT_NAME, {**origin, **self.report.to_json()})
         return self.report
-
-    def _free_stem(self, stem: str) -> str:
-        number, candidate = 1, stem
-        while candidate.lower() in self._taken:
-            number += 1
-            candidate = f"{stem}-{number}"
-        self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
-        return candidate

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from ghostyolo.errors import OutputError
-from ghostyolo.files import atomic_path, make_output_folder, write_json, write_text
+from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_json, write_text
 from ghostyolo.runtime.drawing import draw_detections
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class ResultWriter:
         if not frame.frame_index:
             self._finish_video()
             suffix = ".mp4" if frame.frame_index == 0 else _picture_suffix(frame.name)
-            self._stem = self._free_stem(Path(frame.name).stem or frame.name, suffix)
+            self._stem = free_stem(Path(frame.name).stem or frame.name, lambda name: self._is_taken(name, suffix))
+            self._taken.add(self._stem.lower())  # lower case: some file systems do not tell the cases apart
         if self._save:
             drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
             if frame.frame_index is None:
@@ -114,13 +115,8 @@ class ResultWriter:
             write_text(target, yolo_text(prediction.detections, width, height))
             self.written.append(target)
 
-    def _free_stem(self, stem: str, suffix: str) -> str:
-        number, candidate = 1, stem
-        while candidate.lower() in self._taken or (self.folder / f"{candidate}{suffix}").resolve() in self._sources:
-            number += 1
-            candidate = f"{stem}-{number}"
-        self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
-        return candidate
+    def _is_taken(self, stem: str, suffix: str) -> bool:
+        return stem.lower() in self._taken or (self.folder / f"{stem}{suffix}").resolve() in self._sources
 
     def _write_picture(self, target: Path, bgr: Any) -> None:
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix == ".jpg" else []

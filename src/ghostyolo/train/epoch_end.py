@@ -34,6 +34,10 @@ class Pictures(Protocol):
     @property
     def broken(self) -> Mapping[Path, str]: ...
 
+    def preload(self) -> None:
+        """Read every picture into the cache."""
+        ...
+
     def report(self, batch: Any) -> None:
         """Enter the missing pictures of a batch, which a worker process may have met."""
         ...

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ghostyolo.train.classification.recipe import ClassRecipe
-from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.recipe import ClassRecipe, TrainRecipe
 
 _MANY_STEPS = 10_000
 # AdamW's rate times (4 + classes) / 5, for trained and for random weights: docs/train.md says what was compared.

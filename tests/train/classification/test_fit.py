@@ -18,9 +18,9 @@ from ghostyolo.errors import ConfigError, DataError, GhostYoloError, TrainingErr
 from ghostyolo.models.weights import load_classifier, read_checkpoint
 from ghostyolo.train.classification import module as module_file
 from ghostyolo.train.classification.fit import ClassResult
-from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.start import pretrain
 from ghostyolo.train.classification.teacher import build_teacher
+from ghostyolo.train.recipe import ClassRecipe
 from tests.train import tiny  # noqa: F401  registers the backbone "test-convs"
 from tests.train.class_pictures import OPTIONS, write_folders, write_parquet
 

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ghostyolo.data.class_transforms import ClassAugment
+from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import build_mixup, build_optimizer, mix
-from ghostyolo.train.classification.recipe import ClassRecipe, merged, named_recipes, recipe_values
+from ghostyolo.train.recipe import ClassRecipe, merged, named_recipes, recipe_values
 from ghostyolo.train.schedule import plan_class_schedule
 
 

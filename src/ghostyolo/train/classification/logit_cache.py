@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, WeightsError, short
 from ghostyolo.files import atomic_path, make_output_folder, write_json
 
 DESCRIPTION = "cache.json"
@@ -48,8 +48,8 @@ def open_cache(folder: str | Path, run: Mapping[str, Any], console: Console, *, 
         for key in {**stored, **plain}:
             if stored.get(key) != plain.get(key):
                 raise ConfigError(
-                    f"the cache {folder} is of another run: '{key}' is {_short(stored.get(key))} there and "
-                    f"{_short(plain.get(key))} here; choose another --teacher-cache"
+                    f"the cache {folder} is of another run: '{key}' is {short(stored.get(key))} there and "
+                    f"{short(plain.get(key))} here; choose another --teacher-cache"
                 )
         return folder
     if not write:
@@ -129,8 +129,3 @@ class LogitCache:
         tensors = {"indices": positions, "logits": torch.cat([logits for _, logits in self._collected])}
         with atomic_path(self.file(self._epoch)) as temporary:
             save_file(tensors, temporary)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -18,15 +18,15 @@ from timm.data.mixup import Mixup
 from timm.optim import create_optimizer_v2
 from torch import Tensor
 
-from ghostyolo.data.class_transforms import ClassAugment
+from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.data.classification import ClassBatch
 from ghostyolo.losses.distil_classifier import classification_loss
 from ghostyolo.models.classification import ImageClassifier
 from ghostyolo.train.classification.logit_cache import LogitCache
-from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.teacher import Teacher
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.schedule import ClassSchedule
 
 

@@ -17,7 +17,7 @@ from ghostyolo.errors import ConfigError, WeightsError, short_list
 from ghostyolo.models.backbones.libraries import timm_network
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
-from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.run_folder import file_digest
 
 

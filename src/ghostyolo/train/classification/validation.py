@@ -14,7 +14,7 @@ from ghostyolo.data.class_transforms import validation_transform
 from ghostyolo.data.classification import ClassDataset, collate
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.errors import DataError, TrainingError
-from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.recipe import ClassRecipe
 
 
 class ClassValidator:

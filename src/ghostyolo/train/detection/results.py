@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from pathlib import Path
 
-import torch
 from rich.console import Console
-from torch import nn
 
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import GhostYoloError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.files import write_json
-from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.train.detection.validation import Validator
-from ghostyolo.train.epoch_end import BEST
+from ghostyolo.train.loop import Finished
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.state import RunState
 
@@ -30,29 +25,17 @@ def all_skipped(data: DetectionData, state: RunState, validator: Validator | Non
 
 
 def score_best(
-    network: nn.Module,
-    validator: Validator | None,
-    device: torch.device,
-    folder: Path,
-    state: RunState,
-    recipe: TrainRecipe,
-    data: DetectionData,
-    console: Console,
+    finished: Finished, validator: Validator | None, recipe: TrainRecipe, data: DetectionData, console: Console
 ) -> Metrics | None:
     """Evaluate the best checkpoint as it was written; pictures are left out where ``recipe.plots`` is off.
-
-    Args:
-        network: any weights, of the checkpoint's architecture.
 
     Returns:
         Its metrics; None without a validation split.
     """
+    folder, state = finished.folder, finished.state
     result = None
     if validator is not None:
-        network = copy.deepcopy(network)
-        tensors, _ = read_checkpoint(folder / BEST)
-        network.load_state_dict(tensors, strict=False)
-        result = validator.run(network, device)
+        result = validator.run(finished.best_network(), finished.module.device)
     scores = None if result is None else {**result.metrics.to_json(), "ms_per_image": result.ms_per_image}
     write_json(
         folder / "results.json",
