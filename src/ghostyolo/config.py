@@ -27,7 +27,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def from_dict(cls: type[M], values: Mapping[str, Any], where: str) -> M:
+    def from_dict(cls: type[M], values: Mapping[str, Any], where: str = "settings") -> M:
         """Validate options by name; None means "as by default".
 
         Args:

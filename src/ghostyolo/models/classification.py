@@ -178,7 +178,7 @@ def classifier_config(
         part = part.model_copy(update={"params": {**part.params, **given}})
         return config.model_copy(update={"backbone": part})
     if branches is None and config.branches is None:
-        raise ConfigError(f"'{config.name}' has no branches, so --pointwise-branch means nothing: give --branches N")
+        raise ConfigError(f"'{config.name}' has no branches, so pointwise_branch means nothing: give branches")
     return config.model_copy(update=given)
 
 

@@ -69,5 +69,5 @@ class NanGuard:
             write_json(path, {"epoch": epoch + 1, "batch": batch, "files": files})
         raise TrainingError(
             f"the loss is not a number (epoch {epoch + 1}, batch {batch}): its files are in {path}, the "
-            "last good weights are kept; lower --lr, or use --precision 32"
+            "last good weights are kept; lower lr, or use precision 32"
         )

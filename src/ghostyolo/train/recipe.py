@@ -62,7 +62,7 @@ class Recipe(StrictModel):
     deterministic: bool = Field(
         True, description="on CUDA, only algorithms that give the same result each time (the CPU's always do)"
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", description="where to train: auto, cpu, cuda or cuda:N")
     devices: int = Field(1, ge=1, description="devices of each machine that train together, by DDP")
     num_nodes: int = Field(1, ge=1, description="machines that train together")
     sync_batchnorm: bool = Field(False, description="batch norms see the pictures of all devices")

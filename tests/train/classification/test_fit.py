@@ -208,7 +208,7 @@ def test_a_timm_teacher_of_one_size_says_how_to_give_it(tmp_path) -> None:
         build_teacher(ClassRecipe.from_dict(settings), ["a", "b"], 3)
     net = timm.create_model("vit_tiny_patch16_224", num_classes=2)
     save_file(net.state_dict(), path)
-    with pytest.raises(ConfigError, match=r"cannot take pictures of 32 x 32.*--teacher-imgsz"):
+    with pytest.raises(ConfigError, match=r"cannot take pictures of 32 x 32.*teacher_imgsz"):
         build_teacher(ClassRecipe.from_dict(settings), ["a", "b"], 3)
     taken = build_teacher(ClassRecipe.from_dict({**settings, "teacher_imgsz": 224}), ["a", "b"], 3)
     assert taken.logits(torch.rand(1, 3, 32, 32)).shape == (1, 2)
@@ -221,7 +221,7 @@ def test_a_teacher_whose_weights_cannot_be_fetched_says_what_to_give(data, tmp_p
         raise OSError("no route\nto the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WeightsError, match=r"teacher 'resnet18' can be had \(no route to the hub\).*--teacher-weights"):
+    with pytest.raises(WeightsError, match=r"teacher 'resnet18' can be had \(no route to the hub\).*teacher_weights"):
         train(data, tmp_path / "run", teacher="resnet18")
 
 

@@ -43,19 +43,19 @@ def open_cache(folder: str | Path, run: Mapping[str, Any], console: Console, *, 
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ConfigError(f"{file} is damaged: choose another --teacher-cache") from error
+            raise ConfigError(f"{file} is damaged: choose another teacher_cache") from error
         plain = json.loads(json.dumps(dict(run)))
         for key in {**stored, **plain}:
             if stored.get(key) != plain.get(key):
                 raise ConfigError(
                     f"the cache {folder} is of another run: '{key}' is {short(stored.get(key))} there and "
-                    f"{short(plain.get(key))} here; choose another --teacher-cache"
+                    f"{short(plain.get(key))} here; choose another teacher_cache"
                 )
         return folder
     if not write:
         return folder
     if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} holds something else than teacher logits: choose another --teacher-cache")
+        raise ConfigError(f"{folder} holds something else than teacher logits: choose another teacher_cache")
     size = run["pictures"] * run["classes"] * run["epochs"] * _BYTES
     console.print(f"teacher logits: up to {size / 1e6:,.1f} MB in {folder}", highlight=False, soft_wrap=True)
     make_output_folder(folder)

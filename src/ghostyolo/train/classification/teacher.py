@@ -69,12 +69,12 @@ def build_teacher(recipe: ClassRecipe, class_names: list[str], channels: int) ->
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"teacher '{source}' cannot take pictures of {side} x {side} with {channels} channels ({reason}): give the "
-            "size that it takes as --teacher-imgsz"
+            "size that it takes as teacher_imgsz"
         ) from error
     if given != (2, len(class_names)):
         raise ConfigError(
             f"teacher '{source}' has {given[-1]} classes, the data {len(class_names)}: choose one that was trained on "
-            "these classes, or give its weights as --teacher-weights"
+            "these classes, or give its weights as teacher_weights"
         )
     return teacher
 
@@ -114,7 +114,7 @@ def _of_timm(recipe: ClassRecipe, channels: int) -> Teacher:
         except WeightsError as error:
             raise WeightsError(
                 f"no pretrained weights for the teacher '{name}' can be had ({error.__cause__}): check the connection, "
-                "or give its weights file as --teacher-weights".replace("\n", " ")
+                "or give its weights file as teacher_weights".replace("\n", " ")
             ) from error
     else:
         tensors = _read_tensors(Path(recipe.teacher_weights))

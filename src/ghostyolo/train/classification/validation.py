@@ -66,7 +66,7 @@ class ClassValidator:
                 images = images.contiguous(memory_format=torch.channels_last)
             logits = model(images)
             if not bool(torch.isfinite(logits).all()):
-                raise TrainingError("training has diverged (logits are not numbers): lower --lr, or use --precision 32")
+                raise TrainingError("training has diverged (logits are not numbers): lower lr, or use precision 32")
             hits = logits.topk(min(5, logits.shape[1])).indices == batch.labels.to(device)[:, None]
             first += int(hits[:, 0].sum())
             five += int(hits.sum())

@@ -70,9 +70,7 @@ class Validator:
                 load_image=self.load_image,
             )
         except WeightsError as error:
-            raise TrainingError(
-                f"training has diverged ({error}): the last good weights are kept; lower --lr"
-            ) from error
+            raise TrainingError(f"training has diverged ({error}): the last good weights are kept; lower lr") from error
 
         # A picture that cannot be read is said once, not at every epoch.
         self.skipped += result.skipped

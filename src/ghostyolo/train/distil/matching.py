@@ -49,7 +49,7 @@ class Matching:
         if missing and by_name:
             raise ConfigError(
                 f"teacher {teacher} cannot teach {' and '.join(missing)}: {self.obstacle}; leave "
-                f"{'it' if len(missing) == 1 else 'them'} out of --distil"
+                f"{'it' if len(missing) == 1 else 'them'} out of distil"
             )
         return fitting
 

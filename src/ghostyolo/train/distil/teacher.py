@@ -106,7 +106,7 @@ def read_teacher(source: str, path: Path, student: ModelMetadata, imgsz: int) ->
     if metadata.in_channels != student.in_channels:
         raise ConfigError(
             f"teacher {source} takes pictures of {metadata.in_channels} channels, the student {student.in_channels}: "
-            f"give another one, or --channels {metadata.in_channels}"
+            f"give another one, or set channels={metadata.in_channels}"
         )
     network, _ = load_checkpoint(path)
     check_imgsz(imgsz, network.stride, f", as the teacher {source} needs")
