@@ -140,7 +140,8 @@ def test_ray_is_an_extra(tmp_path) -> None:
     if available("ray"):
         pytest.skip("Ray is installed")
     data = write_folders(tmp_path / "data", train=2, val=1)
-    command = [
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 1, "--vary", "augment.mixup=1"]
+    command += ["--out", tmp_path / "out"]
         "ablate",
         "--data",
         data,

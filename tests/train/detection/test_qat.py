@@ -108,9 +108,10 @@ def test_defaults_are_those_of_a_short_run_and_what_is_given_comes_first():
 )
 def test_what_makes_no_sense_with_it_is_refused(trained, tmp_path, changes, message):
     weights, data = trained
+    options = {**OPTIONS, "weights": weights, **changes}
+    model = options.pop("model", None)
     with pytest.raises(ConfigError, match=message):
-        options = {**OPTIONS, "weights": weights, **changes}
-        train_detector(data, options.pop("model", None), out=tmp_path / "run", options=options)
+        train_detector(data, model, out=tmp_path / "run", options=options)
     assert not (tmp_path / "run").exists()
 
 
