@@ -142,17 +142,5 @@ def test_ray_is_an_extra(tmp_path) -> None:
     data = write_folders(tmp_path / "data", train=2, val=1)
     command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 1, "--vary", "augment.mixup=1"]
     command += ["--out", tmp_path / "out"]
-        "ablate",
-        "--data",
-        data,
-        *GHOST,
-        *SMALL,
-        "--seeds",
-        1,
-        "--vary",
-        "augment.mixup=1",
-        "--out",
-        tmp_path / "out",
-    ]
     with pytest.raises(MissingExtraError, match=r"needs the .ray. extra"):
         typed(*command, "--ray", "local")
