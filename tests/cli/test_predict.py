@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 from ghostyolo.errors import GhostYoloError
 from tests.runtime.colour_model import BLUE, MODEL_PATH, RED, picture
-from tests.runtime.videos import read_video, write_video
+from tests.runtime.videos import damage_frame, read_video, write_video
 
 
 @pytest.fixture
@@ -81,11 +84,55 @@ def test_video_in_annotated_video_out(invoke, tmp_path):
 
 def test_broken_picture_in_a_folder_is_skipped_and_reported(invoke, pictures, tmp_path):
     (pictures / "aa.png").write_bytes(b"broken")
-    status, output = invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out")
-    assert status == 0
+    (pictures / "sub").mkdir()
+    (pictures / "sub" / "c.png").write_bytes((pictures / "b.png").read_bytes())
+    status, output = invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--json")
+    assert status == 1
     assert "skipped aa.png" in output
     assert "1 of 3 sources were skipped" in output
+    assert "passed over: 1 in subfolders" in output
     assert (tmp_path / "out" / "b.png").exists()
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [Path(record["image"]).name for record in records] == ["a.png", "b.png", "aa.png"]
+    assert "cannot be decoded" in records[-1]["error"]
+
+
+def test_a_cut_video_says_how_many_frames_are_missing(invoke, pictures, tmp_path):
+    video = damage_frame(write_video(tmp_path / "v.avi", [picture(128, 128, (1, 1, RED))] * 6), 3)
+    status, output = invoke("--weights", MODEL_PATH, video, "--out", tmp_path / "out", "--json")
+    assert status == 1
+    assert "incomplete v.avi: 5 of 6 frames could be read" in output
+    *frames, fault = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [record["frame"] for record in frames] == [0, 1, 2, 4, 5]
+    assert (fault["frames_read"], fault["frames"], fault["objects"]) == (5, 6, [])
+    assert len(read_video(tmp_path / "out" / "v.mp4")[0]) == 5
+
+
+def test_an_address_that_cannot_be_fetched_does_not_cost_the_other_results(invoke, pictures, tmp_path):
+    address = "http://127.0.0.1:9/my pic.jpg"
+    status, output = invoke("--weights", MODEL_PATH, pictures / "a.png", address, "--out", tmp_path / "out", "--json")
+    assert status == 1
+    assert f"skipped my pic.jpg: {address} cannot be fetched" in output
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [len(record["objects"]) for record in records] == [2, 0]
+    assert records[1]["image"] == address
+
+
+@pytest.mark.parametrize("closing", [">&-", ">&- 2>&-", "| head -c 0"])
+def test_closed_standard_output_costs_no_results(pictures, tmp_path, closing):
+    args = f'predict --weights "{MODEL_PATH}" "{pictures}" --json --out "{tmp_path / "out"}"'
+    command = f'"{sys.executable}" -m ghostyolo.cli.main {args}'
+    done = subprocess.run(f"{command} {closing}", shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".png", "图" * 80 + ".png"])
+def test_a_name_as_long_as_names_may_be_has_its_results(invoke, pictures, tmp_path, name):
+    (pictures / "a.png").rename(pictures / name)
+    status, _ = invoke("--weights", MODEL_PATH, pictures / name, "--out", tmp_path / "out", "--txt")
+    assert status == 0
+    assert sorted(path.suffix for path in (tmp_path / "out").rglob("*.*")) == [".png", ".txt"]
 
 
 def test_long_lists_are_cut_but_counted(invoke, pictures, tmp_path):
@@ -98,7 +145,7 @@ def test_long_lists_are_cut_but_counted(invoke, pictures, tmp_path):
 
 
 def test_earlier_results_survive_a_mistyped_option(invoke, pictures, tmp_path):
-    with pytest.raises(GhostYoloError, match="nearest valid is 96"):
+    with pytest.raises(GhostYoloError, match="nearest valid one is 96"):
         invoke("--weights", MODEL_PATH, pictures, "--out", tmp_path / "out", "--imgsz", 100)
     assert not (tmp_path / "out").exists()
 

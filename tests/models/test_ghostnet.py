@@ -9,19 +9,12 @@ from safetensors.torch import save_file
 
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models import build_model
-from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
+from ghostyolo.models.backbones.ghostnet import GhostNet
 from ghostyolo.models.backbones.pretrained import load_backbone
 from ghostyolo.models.backbones.timm_names import from_timm
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold, is_folded
-
-VERSIONS = {"ghostnet": ("none", None), "ghostnetv2": ("dfc", None), "ghostnetv3": ("dfc", 3)}
-
-
-def classifier(name: str) -> GhostNetClassifier:
-    version, width = name.rsplit("_", 1)
-    attention, branches = VERSIONS[version]
-    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches), int(width) / 100)
+from tests.models.networks import ghostnet
 
 
 def scramble_norms(model: torch.nn.Module) -> None:
@@ -41,7 +34,7 @@ def test_timm_weights_give_timm_outputs(name):
     torch.manual_seed(0)
     theirs = timm.create_model(name)
     scramble_norms(theirs)
-    ours = classifier(name)
+    ours = ghostnet(name)
     tensors = from_timm(theirs.state_dict(), name)
     expected = {key for key in ours.state_dict() if not key.endswith("num_batches_tracked")}
     assert set(tensors) == expected
@@ -72,7 +65,7 @@ def test_timm_weights_give_timm_outputs(name):
 )
 def test_published_sizes(name, training_m, deployed_m, macs_m):
     with torch.device("meta"):
-        model = classifier(name)
+        model = ghostnet(name)
     assert count_parameters(model) / 1e6 == pytest.approx(training_m, abs=0.006)
     folded = fold(model)
     # The published count folds the branches only; we also fold the batch norms of gates and shortcuts, which

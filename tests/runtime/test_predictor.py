@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import ghostyolo
-from ghostyolo.errors import ConfigError, SourceError
+from ghostyolo.errors import ConfigError, GhostYoloError, SourceError
 from ghostyolo.runtime.predictor import Predictor, load, plan_batch
 from tests.runtime.colour_model import BLUE, GREEN, MODEL_PATH, RED, WHITE, ColourEngine, picture
 
@@ -132,8 +132,8 @@ def test_an_array_that_is_no_picture_is_refused(predictor, image):
     ("options", "message"),
     [
         ({"imgsz": 650}, "imgsz 650 is not a multiple of 32: the nearest valid one is 640"),
-        ({"imgsz": 0}, "nearest valid is 32"),
-        ({"imgsz": -64}, "nearest valid is 32"),
+        ({"imgsz": 0}, "nearest valid one is 32"),
+        ({"imgsz": -64}, "nearest valid one is 32"),
         ({"confidence": 1.5}, "confidence must be between 0 and 1, not 1.5"),
         ({"confidence": float("nan")}, "confidence must be between 0 and 1"),
         ({"iou": -0.1}, "iou must be between"),
@@ -189,7 +189,8 @@ def test_broken_pictures_among_others_are_reported_once(predictor, tmp_path, cap
         assert len(list(predictor.predict(tmp_path))) == 2
     # Other tests import ultralytics, which wraps Pillow's reader and warns by a logger of its own.
     warnings = [record.getMessage() for record in caplog.records if record.name.startswith("ghostyolo")]
-    assert warnings == ["skipped 1 that cannot be read: b.png"]
+    assert "skipped b.png: " in warnings[0]
+    assert warnings[1] == "1 of 3 sources were skipped"
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -240,3 +241,35 @@ def test_load_is_the_public_face_and_knows_its_classes():
     assert predictor.class_names == ["red", "green", "blue", "white"]
     assert predictor.metadata.imgsz == 128
     assert predictor.engine.name == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda predictor: predictor.predict(None), "a source is a path, glob, URL, .* not NoneType"),
+        (
+            lambda predictor: predictor.predict("a.png", imgsz=(64, 96)),
+            r"imgsz must be the side of a square.*\(64, 96\)",
+        ),
+        (
+            lambda predictor: predictor.predict("a.png", confidence="0.5"),
+            "confidence must be between 0 and 1, not '0.5'",
+        ),
+        (lambda predictor: predictor.predict("a.png", batch=2.5), "batch must be a whole number, not 2.5"),
+        (lambda predictor: predictor.detect(picture(64, 64)), r"one of shape \(64, 64, 3\): detect\(\[image\]\)"),
+        (lambda predictor: predictor.detect("a.png"), r"detect takes a list of \(H, W, C\) arrays, not str"),
+        (lambda predictor: predictor.detect(["a.png"]), r"must be a uint8 array \(H, W, C\), not str"),
+        (lambda predictor: predictor.detect([picture(64, 64)], max_detections=None), "max_detections must be a whole"),
+        (lambda predictor: load(None), "weights are a name, a path or an address, not NoneType"),
+        (lambda predictor: load(MODEL_PATH, device=None), "device must be a text"),
+        (lambda predictor: load(MODEL_PATH, threads="2"), "threads must be a whole number, not '2'"),
+    ],
+)
+def test_python_calls_of_a_wrong_type_are_our_errors(predictor, call, message):
+    with pytest.raises(GhostYoloError, match=message):
+        call(predictor)
+
+
+def test_a_batch_of_pictures_may_be_one_array(predictor):
+    images = np.stack([picture(64, 64, (0, 0, RED)), picture(64, 64)])
+    assert [len(found) for found in predictor.detect(images)] == [4, 0]

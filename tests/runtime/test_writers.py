@@ -14,7 +14,7 @@ from ghostyolo.errors import OutputError
 from ghostyolo.runtime import writers
 from ghostyolo.runtime.drawing import class_palette, draw_detections
 from ghostyolo.runtime.predictor import Prediction
-from ghostyolo.runtime.sources import Frame
+from ghostyolo.runtime.sources import Fault, Frame
 from ghostyolo.runtime.writers import ResultWriter
 from tests.runtime.videos import read_video
 
@@ -196,3 +196,24 @@ def test_folder_that_cannot_be_made_is_found_before_any_work(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write to .*taken"):
         ResultWriter(tmp_path / "taken")
+
+
+def test_bytes_that_are_no_text_are_escaped_and_long_names_cut(tmp_path):
+    with ResultWriter(tmp_path, json=True, csv=True, txt=True) as writer:
+        for name in ("a\udcb2\n.png", "x" * 250 + ".png", "x" * 240 + "y.png"):
+            writer.write(prediction(name))
+    images = {path.stem for path in tmp_path.glob("*.png")}
+    assert images == {"a\\xb2\\u000a", "x" * 200, "x" * 200 + "-2"}
+    assert {path.stem for path in (tmp_path / "yolo").iterdir()} == images
+    assert json.loads((tmp_path / "detections.json").read_text("utf-8"))[0]["image"] == "a\udcb2\n.png"
+
+
+def test_what_could_not_be_read_stands_in_the_json(tmp_path):
+    with ResultWriter(tmp_path, json=True, csv=True) as writer:
+        writer.write(prediction())
+        writer.write_faults([Fault("in/v.mp4", "v.mp4", "cut", (5, 8)), Fault("in/b.png", "b.png", "broken")])
+    assert json.loads((tmp_path / "detections.json").read_text())[1:] == [
+        {"image": "in/v.mp4", "error": "cut", "frames_read": 5, "frames": 8, "objects": []},
+        {"image": "in/b.png", "error": "broken", "objects": []},
+    ]
+    assert len((tmp_path / "detections.csv").read_text().splitlines()) == 2

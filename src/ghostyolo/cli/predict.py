@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ghostyolo.runtime.predictor import Prediction, Predictor
+    from ghostyolo.runtime.sources import Frame
     from ghostyolo.runtime.writers import ResultWriter
 
 _MAX_ROWS = 20
@@ -39,7 +40,7 @@ def predict(
     csv: bool = typer.Option(False, "--csv", help="Write detections.csv."),
     txt: bool = typer.Option(False, "--txt", help="Write YOLO text, a file for each picture, in yolo/."),
 ) -> None:
-    """Detect objects on pictures and videos."""
+    """Detect objects on pictures and videos. The exit status is 1 where not all of them could be read."""
     from rich.console import Console
 
     from ghostyolo.runtime.predictor import load
@@ -56,12 +57,13 @@ def predict(
             writer.write(prediction)
             tally.add(prediction)
             status.update(f"{tally.pictures} pictures or frames, {tally.objects} objects")
+        writer.write_faults(stream.faults)
     tally.print(console, predictor)
-    for name, reason in stream.skipped:
-        console.print(f"skipped {name}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if stream.skipped:
-        console.print(f"{len(stream.skipped)} of {len(stream)} sources were skipped", style="yellow")
+    for line in stream.missing():
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     print_files(console, writer)
+    if stream.faults:
+        raise typer.Exit(1)
 
 
 class Tally:
@@ -70,14 +72,18 @@ class Tally:
     def __init__(self) -> None:
         self.pictures = 0
         self.objects = 0
+        self._last: Frame | None = None
         self._rows: list[list[str | int | float]] = []  # name, frames, objects, milliseconds in all
 
     def add(self, prediction: Prediction) -> None:
         """Count one prediction."""
+        from ghostyolo.runtime.sources import continues
+
         found = len(prediction.detections)
         self.pictures += 1
         self.objects += found
-        if prediction.frame.frame_index:
+        last, self._last = self._last, prediction.frame
+        if continues(last, prediction.frame):
             row = self._rows[-1]
             row[1:] = [int(row[1]) + 1, int(row[2]) + found, float(row[3]) + prediction.milliseconds]
         else:
@@ -88,12 +94,14 @@ class Tally:
         from rich.markup import escape
         from rich.table import Table
 
+        from ghostyolo.text import printable
+
         table = Table(title=f"{predictor.metadata.model} on {predictor.engine.name}", title_justify="left")
         table.add_column("image", overflow="fold")
         for header in ("objects", "ms per image", "engine"):
             table.add_column(header, justify="left" if header == "engine" else "right")
         for name, frames, objects, milliseconds in self._rows[:max_rows]:
-            label = str(name) if frames == 1 else f"{name} ({frames} frames)"
+            label = printable(str(name)) + ("" if frames == 1 else f" ({frames} frames)")
             table.add_row(
                 escape(label), str(objects), f"{float(milliseconds) / int(frames):.1f}", predictor.engine.name
             )

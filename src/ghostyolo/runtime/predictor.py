@@ -8,6 +8,7 @@ wall-clock milliseconds for one picture: letterbox, network and NMS, not reading
 from __future__ import annotations
 
 import logging
+import numbers
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Resize, network_input, plan_letterbox
-from ghostyolo.errors import ConfigError, SourceError
+from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engine import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
@@ -111,8 +112,8 @@ class Predictor:
 
         Args:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
-                among several are skipped and reported in one warning at the end; hand over
-                :meth:`open_sources` to read its ``skipped`` instead.
+                among several are skipped and logged as warnings at the end; hand over
+                :meth:`open_sources` to read its ``faults`` instead.
             confidence, iou, max_detections, imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
 
@@ -120,8 +121,7 @@ class Predictor:
             SourceError: nothing to read, or none of it can be read.
             ConfigError: an impossible option.
         """
-        if batch < 1:
-            raise ConfigError(f"batch must be at least 1, not {batch}")
+        _check_whole("batch", batch)
         self._check_options(confidence, iou, max_detections, imgsz)
         frames = sources if isinstance(sources, Sources) else self.open_sources(sources)
 
@@ -168,7 +168,12 @@ class Predictor:
             SourceError: a picture of a shape or type the network cannot take.
         """
         self._check_options(confidence, iou, max_detections, imgsz)
-        if not images:
+        if not isinstance(images, list | tuple | np.ndarray) or getattr(images, "ndim", 4) != 4:
+            given = f"one of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+            raise ConfigError(
+                f"detect takes a list of (H, W, C) arrays, not {given}: detect([image]), or predict(source)"
+            )
+        if len(images) == 0:
             return []
         # Nobody sees the input, so its memory can serve the next call; another thread has its own.
         prepared = self._prepare(images, imgsz, rect, getattr(self._memory, "inputs", None))
@@ -313,14 +318,15 @@ class Predictor:
 
     def _check_options(self, confidence: float, iou: float, max_detections: int, imgsz: int | None) -> None:
         for name, value in (("confidence", confidence), ("iou", iou)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name} must be between 0 and 1, not {value}")
-        if max_detections < 1:
-            raise ConfigError(f"max_detections must be at least 1, not {max_detections}")
+            if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+                raise ConfigError(f"{name} must be between 0 and 1, not {value!r}")
+        _check_whole("max_detections", max_detections)
         self._check_size(imgsz)
 
     def _check_size(self, imgsz: int | None) -> int | tuple[int, int]:
         """The side of the square to letterbox to, or the canvas of a file that takes only one."""
+        if imgsz is not None and not isinstance(imgsz, numbers.Integral):
+            raise ConfigError(f"imgsz must be the side of a square in pixels, not {imgsz!r}")
         if self.canvas is not None:
             height, width = self.canvas
             if imgsz not in (None, max(self.canvas)):
@@ -348,7 +354,20 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
         ConfigError: an unknown or absent device.
         MissingExtraError: ``.safetensors`` in an install without torch.
     """
+    if not isinstance(weights, str | Path):
+        raise WeightsError(f"weights are a name, a path or an address, not {type(weights).__name__}")
+    if not isinstance(device, str):
+        raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
+    if threads is not None:
+        _check_whole("threads", threads)
     return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads))
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise ConfigError(f"{name} must be at least 1, not {value}")
 
 
 def _predictions(
@@ -363,9 +382,9 @@ def _predictions(
         milliseconds = (time.perf_counter() - start) * 1000 / len(group)
         for frame, detections in zip(group, found, strict=True):
             yield Prediction(frame, detections, milliseconds)
-    if report and frames.skipped:
-        names = ", ".join(name for name, _ in frames.skipped[:5])
-        logger.warning("skipped %d that cannot be read: %s", len(frames.skipped), names)
+    if report:
+        for line in frames.missing():
+            logger.warning("%s", line)
 
 
 def plan_batch(
@@ -387,6 +406,8 @@ def plan_batch(
 
 def _with_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
     """Give a picture the network's channel count: (H, W, channels)."""
+    if not isinstance(image, np.ndarray):
+        raise SourceError(f"a picture must be a uint8 array (H, W, C), not {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
         raise SourceError(f"a picture must be uint8 (H, W, C), not {image.dtype} {image.shape}")
     if image.ndim == 2:

@@ -2,13 +2,14 @@
 
 In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for videos, ``detections.json``,
 ``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``, ``NAME-3`` ...; so do
-pictures that would replace a source.
+pictures that would replace a source. Names longer than file systems take are cut, bytes that are no text escaped.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,8 @@ import cv2
 from ghostyolo.errors import OutputError
 from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_json, write_text
 from ghostyolo.runtime.drawing import draw_detections
+from ghostyolo.runtime.sources import Fault, Frame, continues, is_text
+from ghostyolo.text import printable
 
 if TYPE_CHECKING:
     import supervision
@@ -30,6 +33,7 @@ JSON_NAME = "detections.json"
 CSV_NAME = "detections.csv"
 TEXT_FOLDER = "yolo"
 _JPEG_QUALITY = 95
+_MAX_STEM_BYTES = 200  # file systems take 255; "-2", a frame's number and the suffix are added
 _CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
 
 
@@ -66,6 +70,7 @@ class ResultWriter:
         self._taken: set[str] = set()
         self._records: list[dict[str, Any]] = []
         self._video: _VideoWriter | None = None
+        self._last: Frame | None = None
         self._stem = ""
 
     def __enter__(self) -> ResultWriter:
@@ -90,13 +95,14 @@ class ResultWriter:
             self.written.append(self.folder / CSV_NAME)
 
     def write(self, prediction: Prediction) -> None:
-        """Write one prediction; frames of a video follow each other, from index 0."""
+        """Write one prediction; frames of a video follow each other."""
         frame = prediction.frame
-        if not frame.frame_index:
+        if not continues(self._last, frame):
             self._finish_video()
-            suffix = ".mp4" if frame.frame_index == 0 else _picture_suffix(frame.name)
-            self._stem = free_stem(Path(frame.name).stem or frame.name, lambda name: self._is_taken(name, suffix))
+            suffix = _picture_suffix(frame.name) if frame.frame_index is None else ".mp4"
+            self._stem = free_stem(_short_stem(frame.name), lambda name: self._is_taken(name, suffix))
             self._taken.add(self._stem.lower())  # lower case: some file systems do not tell the cases apart
+        self._last = frame
         if self._save:
             drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
             if frame.frame_index is None:
@@ -117,6 +123,14 @@ class ResultWriter:
 
     def _is_taken(self, stem: str, suffix: str) -> bool:
         return stem.lower() in self._taken or (self.folder / f"{stem}{suffix}").resolve() in self._sources
+
+    def write_faults(self, faults: Iterable[Fault]) -> None:
+        """Note in ``detections.json`` what could not be read."""
+        for fault in faults:
+            record: dict[str, Any] = {"image": fault.source, "error": fault.reason}
+            if fault.frames is not None:
+                record["frames_read"], record["frames"] = fault.frames
+            self._records.append({**record, "objects": []})
 
     def _write_picture(self, target: Path, bgr: Any) -> None:
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix == ".jpg" else []
@@ -141,6 +155,8 @@ class _VideoWriter:
         self.target = target
         self._size = size
         self._stack = ExitStack()
+        if not is_text(target):  # OpenCV crashes on such a name
+            raise OutputError(f"cannot write the video {target}: the folder's name is not UTF-8; choose another --out")
         self._path = self._stack.enter_context(atomic_path(target))
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
@@ -236,6 +252,13 @@ def _csv_text(records: list[dict[str, Any]]) -> str:
                 )
             )
     return text.getvalue()
+
+
+def _short_stem(name: str) -> str:
+    stem = printable(Path(name).stem or name)
+    while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def _picture_suffix(name: str) -> str:
