@@ -117,7 +117,7 @@ class Detector:
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
             split: its part to score on.
-            **options: ``imgsz``, ``confidence``, ``iou``, ``batch``: see
+            **options: ``imgsz``, ``batch``, ``confidence``, ``iou``: see
                 :meth:`ghostyolo.runtime.predictor.Predictor.val`.
 
         Raises:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ghostyolo.cli.settings import option
+from ghostyolo.selection import Selection
+
 if TYPE_CHECKING:
     from ghostyolo.export.parity import LabelledPictures
 
@@ -31,9 +34,9 @@ def export(
     batch: int = typer.Option(1, help="Pictures in a call of a file with a fixed size."),
     precision: str = typer.Option("fp32", help="fp32, fp16 or int8."),
     output: str = typer.Option("decoded", help="decoded boxes and scores, raw maps of the head, or nms: detections."),
-    conf: float = typer.Option(0.25, help="With --output nms: scores must be above this."),
-    iou: float = typer.Option(0.7, help="With --output nms: overlap above which the weaker box of a class is dropped."),
-    max_detections: int = typer.Option(300, help="With --output nms: of each class and picture."),
+    conf: float | None = option(Selection, "confidence", "--conf", when="With --output nms"),
+    iou: float | None = option(Selection, "iou", when="With --output nms"),
+    max_detections: int | None = option(Selection, "max_detections", when="With --output nms, and class"),
     opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
     rewrite: bool | None = typer.Option(
         None,
@@ -62,7 +65,7 @@ def export(
     from rich.console import Console
 
     from ghostyolo.export.formats import find_format
-    from ghostyolo.export.options import ExportOptions, NmsOptions
+    from ghostyolo.export.options import ExportOptions
     from ghostyolo.export.quantise.run import read_quantisation
     from ghostyolo.export.run import default_out, export_network
     from ghostyolo.models.weights import load_checkpoint
@@ -75,7 +78,7 @@ def export(
         batch=batch,
         precision=precision,  # type: ignore[arg-type]  # checked with the other options, by name
         output=output,  # type: ignore[arg-type]
-        nms=NmsOptions(conf, iou, max_detections),
+        nms=Selection.from_dict({"confidence": conf, "iou": iou, "max_detections": max_detections}, "export"),
         opset=opset,
         rewrite=rewrite,
     )

@@ -13,10 +13,15 @@ from ghostyolo.config import Options, fields_of, parse_assignment
 from ghostyolo.errors import ConfigError
 
 
-def option(model: type[BaseModel], key: str, *flags: str) -> Any:
-    """A command's option for a setting; None where it is not given, its default is named in the help."""
+def option(model: type[BaseModel], key: str, *flags: str, when: str = "") -> Any:
+    """A command's option for a setting; None where it is not given, its default is named in the help.
+
+    Args:
+        flags: its names, where they are others than the key.
+        when: the option that it goes with, said first.
+    """
     field = model.model_fields[key]
-    meaning = f"{field.description}"
+    meaning = f"{when}: {field.description}" if when else f"{field.description}"
     default = show_default(field)
     help = f"{meaning[0].upper()}{meaning[1:]}."
     if default != "none":

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ghostyolo.cli.settings import option
+from ghostyolo.selection import MetricSelection
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,8 +31,8 @@ def val(
     batch: int = typer.Option(16, min=1, help="Pictures in one call of the network."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
-    conf: float = typer.Option(0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."),
-    iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
+    conf: float | None = option(MetricSelection, "confidence", "--conf"),
+    iou: float | None = option(MetricSelection, "iou"),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
     plots: Path | None = typer.Option(
         None, help="Write PR curves, the confusion matrix and example pictures to this folder."
@@ -61,9 +64,8 @@ def val(
             predictor,
             dataset.splits[split],
             dataset.class_names,
+            MetricSelection.from_dict({"confidence": conf, "iou": iou}, "val"),
             imgsz=imgsz,
-            confidence=conf,
-            iou=iou,
             batch=batch,
             progress=lambda done, _: bar.update(task, completed=done),
         )

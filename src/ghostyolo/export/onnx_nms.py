@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ghostyolo.export.options import NmsOptions
+from ghostyolo.selection import Selection
 
 OUTPUT = "detections"
 
 
-def append_nms(proto: onnx.ModelProto, options: NmsOptions, iou: float) -> None:
+def append_nms(proto: onnx.ModelProto, options: Selection, iou: float) -> None:
     """Replace the outputs ``boxes`` and ``scores`` by ``detections``, in place.
 
     Args:

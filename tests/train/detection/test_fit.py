@@ -21,7 +21,8 @@ from ghostyolo.losses.detection import DflCriterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.train import epoch_end
-from ghostyolo.train.detection.fit import TrainResult, fit
+from ghostyolo.train.detection.fit import fit
+from ghostyolo.train.loop import TrainResult
 from tests.train import tiny
 
 FILES = {
