@@ -18,22 +18,12 @@ LONGEST_SENTENCE = 14
 """Words of a docstring's first line."""
 UNWRITTEN = {
     "ablate",
-    "pseudo",
     "benchmark",
     "cli",
-    "config",
-    "data",
     "detector",
-    "errors",
-    "evaluate",
     "export",
-    "extras",
-    "files",
-    "integrations",
-    "losses",
-    "metadata",
     "models",
-    "nn",
+    "pseudo",
     "runtime",
     "train",
 }

@@ -22,7 +22,7 @@ M = TypeVar("M", bound="StrictModel")
 
 
 class StrictModel(BaseModel):
-    """A frozen model that refuses unknown keys, other types and numbers that are not finite."""
+    """A frozen model that refuses unknown keys, other types and infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -78,7 +78,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_plain_yaml(text: str) -> Any:
-    """Read YAML text whose every value stays the text that is written: names such as no, 010, 1e3 or a date.
+    """Read YAML text whose values stay as written: no, 010, 1e3, dates.
 
     Raises:
         yaml.YAMLError: the text is not YAML.

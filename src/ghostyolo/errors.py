@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one line that says what is wrong, where, and what to do.
+"""Errors that a user can act on: what is wrong, where, what to do.
 
 The command line prints ``str(error)`` and exits with the error's status, 2 unless it says otherwise; a traceback
 appears only with ``--debug``.
@@ -29,7 +29,7 @@ class SourceError(GhostYoloError):
 
 
 class WeightsError(GhostYoloError):
-    """A weights file that is missing, damaged, not ours, or of another format than it claims."""
+    """A weights file that is missing, damaged, not ours or misnamed."""
 
 
 class TrainingError(GhostYoloError):
@@ -55,7 +55,7 @@ class MissingExtraError(GhostYoloError):
 
 
 def suggest(name: str, valid: Iterable[str], count: int = 3) -> str:
-    """Return ``"did you mean a, b?"`` for the nearest valid names, or the whole list when none is near."""
+    """Return ``"did you mean a, b?"`` for the nearest names, else all valid ones."""
     choices = sorted(valid)
     near = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
     if near:
@@ -70,5 +70,5 @@ def short(value: object) -> str:
 
 
 def short_list(names: Iterable[str]) -> str:
-    """Return ``"[a, b, c]"`` in at most 62 characters, cut off with dots where it is longer."""
+    """Return ``"[a, b, c]"`` in at most 62 characters, then dots."""
     return f"[{short(', '.join(names))}]"

@@ -30,7 +30,7 @@ _PROBES = {
 
 
 def available(extra: str) -> bool:
-    """Whether every package that the extra stands for can be imported (nothing is imported to find out)."""
+    """Whether every package of an extra can be imported; imports nothing."""
     return all(importlib.util.find_spec(module) is not None for module in _PROBES[extra])
 
 

@@ -1,4 +1,7 @@
-"""Write files so that a reader never sees half of one: write beside the target, then rename."""
+"""Writes files so that a reader never sees half of one.
+
+They are written beside the target, then renamed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from ghostyolo.errors import OutputError
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the target's folder; on success it replaces the target, on failure it is removed.
+    """Yield a temporary path in the target's folder.
+
+    On success it replaces the target, on failure it is removed.
 
     The suffix is kept, since image and ONNX writers choose the format by it. The folder is made when missing.
 
@@ -46,7 +51,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path of the same name in a temporary folder beside the target; on success it replaces the target.
+    """Yield a path of the same name in a temporary folder.
+
+    The folder lies beside the target; on success the path replaces the target.
 
     For folders, and for writers that leave more than one file or go by the name. What else they leave is removed.
 
@@ -66,7 +73,7 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def move_into_place(path: Path, target: Path) -> None:
-    """Rename a file or folder to its place; what stood there goes only when the new one is complete."""
+    """Rename to a place whose old content goes only when the new is complete."""
     if path.is_file() and not target.is_dir():
         os.replace(path, target)
         return
@@ -103,7 +110,10 @@ def size_in_megabytes(path: Path) -> float:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text atomically; of a name that is no text, its bytes are escaped (a valid escape in JSON)."""
+    """Write UTF-8 text atomically.
+
+    Of a name that is no text, its bytes are escaped (a valid escape in JSON).
+    """
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -114,7 +124,7 @@ def write_json(target: str | os.PathLike[str], value: Any) -> None:
 
 
 def make_output_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder for results and prove that it can be written, before any long work starts.
+    """Make a folder for results and prove that it can be written.
 
     Raises:
         OutputError: it cannot be made or written.

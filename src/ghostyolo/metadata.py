@@ -1,4 +1,6 @@
-"""What a weights file says about itself: the same JSON inside ``.safetensors`` and inside every exported model.
+"""What a weights file says about itself.
+
+The same JSON stands inside ``.safetensors`` and inside every exported model.
 
 It is stored under the key ``"ghostyolo"`` (safetensors header metadata, ONNX ``metadata_props``), so a model needs no
 second file beside it.
@@ -36,7 +38,9 @@ def check_imgsz(side: int, stride: int, reason: str = "") -> None:
 
 
 class ExportInfo(BaseModel):
-    """How a file for a device was written: what an engine must know to feed it and to read its answer.
+    """How a file for a device was written.
+
+    An engine must know it to feed the file and to read its answer.
 
     Attributes:
         format: name of the format, such as ``"onnx"``.
@@ -59,7 +63,7 @@ class ExportInfo(BaseModel):
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """(height, width) of the only canvas that the file takes, None where it takes any."""
+        """Return (height, width) of the only canvas it takes, None for any."""
         return (self.height, self.width) if self.height and self.width else None
 
 

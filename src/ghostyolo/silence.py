@@ -1,4 +1,4 @@
-"""Keep what other libraries print, log and warn off the console while they load or convert.
+"""Keep what other libraries print, log and warn off the console.
 
 Libraries in C++ write to the file descriptors 1 and 2 behind Python's back, so those are turned away too.
 """
@@ -19,7 +19,9 @@ _CONSOLE = (1, 2)
 
 @contextlib.contextmanager
 def silence() -> Iterator[list[str]]:
-    """Let nothing inside reach the console; exceptions do. For the whole process, so keep it short.
+    """Let nothing inside reach the console, but exceptions.
+
+    It holds for the whole process, so keep it short.
 
     Standard output and standard error may be closed or absent, as in a service.
 

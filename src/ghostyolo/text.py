@@ -1,4 +1,6 @@
-"""Read text, JSON, XML and names that others wrote, in whatever encoding, or say which it is.
+"""Reads text, JSON, XML and names that others wrote.
+
+In whatever encoding, or it says which it is.
 
 Text is UTF-8; byte order marks, UTF-16, UTF-32 and the encoding that an XML declares are followed. Any other encoding
 is a guess and is refused with its likely name. A file name that is not UTF-8 keeps its bytes as Python's surrogates
@@ -121,7 +123,10 @@ def decode(data: bytes, where: str | PathLike[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a name or message with control characters and bytes that are no text escaped."""
+    """Return a name or message that any terminal can show.
+
+    Control characters and bytes that are no text are escaped.
+    """
     return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
 
 

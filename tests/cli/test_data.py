@@ -8,9 +8,9 @@ import re
 import pytest
 import yaml
 
-from ghostyolo.data.anchors import anchor_recall, box_sizes
+from ghostyolo.data.fit_anchors import anchor_recall, box_sizes
 from ghostyolo.data.formats import load_dataset
-from ghostyolo.models.anchors import default_anchors
+from ghostyolo.models.default_anchors import default_anchors
 from tests.data import builders
 
 

@@ -22,12 +22,11 @@ def rows_of(pattern: str) -> list[list[str]]:
 
 
 def test_every_named_backbone_is_there_with_its_variants():
-    from ghostyolo.models.backbones import named
+    from ghostyolo.models.backbones.libraries import SIZES, SQUEEZENETS
     from ghostyolo.models.backbones.mobileformer import VARIANTS
-    from ghostyolo.models.backbones.squeezenet import VARIANTS as SQUEEZENETS
     from ghostyolo.models.registry import describe_part
 
-    tables = {name.lower(): set(table) for name, table in vars(named).items() if name.isupper() and name != "LETTERS"}
+    tables = {name: set(sizes.names) for name, sizes in SIZES.items()}
     tables |= {"mobileformer": set(VARIANTS), "squeezenet": set(SQUEEZENETS)}
     written = {}
     for cells in rows_of("`"):

@@ -16,8 +16,7 @@ from torch import nn
 import ghostyolo.integrations.timm as integration
 from ghostyolo.errors import ConfigError
 from ghostyolo.models import build_model
-from ghostyolo.models.backbones.pretrained import load_backbone
-from ghostyolo.models.backbones.timm_names import from_timm
+from ghostyolo.models.backbones.pretrained import from_timm, load_backbone
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.count import count_parameters
 

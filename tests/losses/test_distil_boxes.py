@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ghostyolo.losses.cell_predictions import CellPredictions
-from ghostyolo.losses.distil_boxes import box_distillation, side_divergence
+from ghostyolo.losses.distil_detector import box_distillation, side_divergence
 
 
 def corners(values: Tensor, anchors: Tensor) -> Tensor:

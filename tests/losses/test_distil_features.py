@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ghostyolo.losses.distil_features import channel_divergence, feature_distillation
+from ghostyolo.losses.distil_detector import channel_divergence, feature_distillation
 
 
 def test_divergence_over_positions_is_a_mean_over_channels_and_pictures() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ghostyolo.losses.distil_scores import binary_divergence, score_distillation
+from ghostyolo.losses.distil_detector import binary_divergence, score_distillation
 
 
 def logit(probability: float) -> float:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from ghostyolo.data.targets import Targets
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.end2end import EndToEndCriterion
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
+from ghostyolo.models.heads.dfl import DflHead
 from ghostyolo.models.heads.end2end import EndToEndHead
 from ghostyolo.models.heads.outputs import EndToEndOutput
 from tests.losses.scenes import random_output, random_targets
@@ -55,7 +56,7 @@ def test_a_batch_without_objects_teaches_background_only(objects):
 
 
 def test_it_is_built_from_the_head():
-    head = EndToEndHead(in_channels=(8,), strides=(8,), num_classes=3, bins=4)
+    head = EndToEndHead(DflHead, in_channels=(8,), strides=(8,), num_classes=3, bins=4)
     criterion = build_criterion("end2end", head)
     output = head.train()([torch.rand(2, 8, 8, 8)])
     losses = criterion(output, random_targets([2, 0], 64, 3))

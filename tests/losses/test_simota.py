@@ -10,7 +10,7 @@ import torch
 from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.nn.offsets import decode_offsets
+from ghostyolo.nn.boxes import decode_offsets
 from tests.losses.scenes import grid, random_targets
 from tests.losses.simota_scenes import assign_simota_slowly, random_yolox_output
 

@@ -13,7 +13,7 @@ from ghostyolo.losses.registry import FollowsEpochs, build_criterion
 from ghostyolo.losses.yolox import YoloXCriterion
 from ghostyolo.models.heads.outputs import YoloXOutput
 from ghostyolo.models.heads.yolox import YoloXHead
-from ghostyolo.nn.offsets import decode_offsets
+from ghostyolo.nn.boxes import decode_offsets
 from tests.losses.scenes import grid, overlap, random_targets
 from tests.losses.simota_scenes import assign_simota_slowly, random_yolox_output
 

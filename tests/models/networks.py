@@ -16,7 +16,7 @@ def ghostnet(name: str) -> GhostNetClassifier:
     """The classifier that timm calls NAME, such as ``ghostnetv3_100``."""
     version, width = name.rsplit("_", 1)
     attention, branches = _GHOSTNETS[version]
-    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches), int(width) / 100)
+    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches))
 
 
 def filled_network(name: str) -> nn.Module:

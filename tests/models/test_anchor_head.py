@@ -9,8 +9,8 @@ import torch
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.models import build_model
-from ghostyolo.models.anchors import default_anchors
 from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.default_anchors import default_anchors
 from ghostyolo.models.heads.anchor import AnchorHead
 
 ANCHORS = [[[10.0, 20.0], [30.0, 8.0]], [[50.0, 60.0], [90.0, 40.0]]]

@@ -27,7 +27,7 @@ def features() -> list[torch.Tensor]:
 
 def head(**options) -> EndToEndHead:
     torch.manual_seed(0)
-    return EndToEndHead(**OPTIONS, **options)
+    return EndToEndHead(DflHead, **OPTIONS, **options)
 
 
 def test_only_the_one_to_many_branch_teaches_the_layers_before_the_head():

@@ -16,7 +16,7 @@ from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
-from ghostyolo.models.backbones import libraries, named
+from ghostyolo.models.backbones import libraries
 from ghostyolo.models.backbones.foreign import FeatureList, ForeignBackbone
 from ghostyolo.models.backbones.pretrained import load_backbone
 from ghostyolo.models.config import DetectorConfig
@@ -207,13 +207,9 @@ def test_the_scales_n_and_s_have_backbones_of_that_size(kind):
             assert low <= millions <= high, (letter, millions)
 
 
-@pytest.mark.parametrize(
-    ("kind", "table"),
-    [("mobilenetv1", named.MOBILENETV1), ("mobilenetv2", named.MOBILENETV2), ("mobilenetv3", named.MOBILENETV3),
-     ("mobilenetv4", named.MOBILENETV4), ("mnasnet", named.MNASNET), ("mobilevit", named.MOBILEVIT),
-     ("repghostnet", named.REPGHOSTNET), ("shufflenetv2", named.SHUFFLENETV2)],
-)  # fmt: skip
-def test_every_variant_is_a_network_of_the_library_and_every_scale_a_variant(kind, table):
+@pytest.mark.parametrize("kind", libraries.SIZES)
+def test_every_variant_is_a_network_of_the_library_and_every_scale_a_variant(kind):
+    table = libraries.SIZES[kind].names
     listed = torchvision.models.list_models() if kind == "shufflenetv2" else timm.list_models()
     assert set(table.values()) <= set(listed)
     assert {params["variant"] for params in find_part("backbone", kind).scales.values()} <= set(table)

@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones.ghostnet import GhostNet
-from ghostyolo.models.backbones.pretrained import load_backbone
-from ghostyolo.models.backbones.timm_names import from_timm
+from ghostyolo.models.backbones.pretrained import from_timm, load_backbone
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold, is_folded
 from tests.models.networks import ghostnet

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from ghostyolo.nn.cells import cell_centers
-from ghostyolo.nn.offsets import decode_offsets, encode_offsets
+from ghostyolo.nn.boxes import cell_centers, decode_offsets, encode_offsets
 from tests.losses.scenes import grid
 
 

@@ -19,6 +19,8 @@ ANCHORS = [[[6, 9], [12, 8]], [[20, 30], [40, 25]], [[60, 80], [90, 70]]]
 HEADS = {
     "dfl": {"type": "dfl", "bins": 8},
     "end2end": {"type": "end2end", "bins": 4},
+    "light": {"type": "light", "bins": 8},
+    "light_end2end": {"type": "light_end2end", "bins": 4},
     "yolox": {"type": "yolox", "width": 0.125},
     "anchor": {"type": "anchor", "anchors": ANCHORS},
     "anchor with default anchors": {"type": "anchor"},

@@ -12,7 +12,7 @@ from ghostyolo.ablate.settings import Settings, digest_of, network_settings
 from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
-from ghostyolo.models.classification import ClassifierConfig, build_classifier
+from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
 from ghostyolo.train.classification.fit import RESULTS
 from ghostyolo.train.classification.start import check_pictures, check_recipe, load_pictures, network_of
 from ghostyolo.train.classification.teacher import build_teacher, teacher_digest

@@ -97,11 +97,11 @@ def anchors(
     import sys
     from json import dumps
 
-    from ghostyolo.data.anchors import anchor_recall, box_sizes, fit_anchors
+    from ghostyolo.data.fit_anchors import anchor_recall, box_sizes, fit_anchors
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import DataError
     from ghostyolo.extras import require
-    from ghostyolo.models.anchors import COCO_ANCHORS, default_anchors
+    from ghostyolo.models.default_anchors import COCO_ANCHORS, default_anchors
 
     require("scenes", "data anchors")
     data = load_dataset(path)

@@ -1,4 +1,4 @@
-"""Find what is wrong with a data set, and write a clean copy of it.
+"""Finds what is wrong with a data set, and writes a clean copy.
 
 The annotations are parsed by the same readers as for training; in addition every picture is decoded, which
 alone finds truncated files, and its pixels are hashed, which finds one picture under two names.
@@ -153,7 +153,10 @@ def write_clean_copy(report: CheckReport, out: str | PathLike[str]) -> Detection
 
 
 def look_at_pictures(paths: Sequence[Path]) -> Iterable[tuple[tuple[int, int] | None, bytes, str]]:
-    """Yield (size, :func:`pixel_digest`, fault) for each picture, in order; several are decoded at a time."""
+    """Yield size, :func:`pixel_digest` and fault of each picture, in order.
+
+    Several are decoded at a time.
+    """
 
     def look(path: Path) -> tuple[tuple[int, int] | None, bytes, str]:
         try:
@@ -172,7 +175,10 @@ def look_at_pictures(paths: Sequence[Path]) -> Iterable[tuple[tuple[int, int] | 
 
 
 def pixel_digest(pixels: npt.NDArray[Any]) -> bytes:
-    """Hash of a picture's shape and pixels: equal for the same picture under two names or in two formats."""
+    """Hash a picture's shape and pixels.
+
+    Equal for the same picture under two names or in two formats.
+    """
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()

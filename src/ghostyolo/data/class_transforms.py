@@ -28,7 +28,9 @@ _GREY = 114
 
 
 def training_transform(augment: ClassAugment, imgsz: int) -> Transform:
-    """PIL picture to (C, imgsz, imgsz): uint8, or float in the scale of 0 to 1 where it may be erased.
+    """Return the transform of a PIL picture to (C, imgsz, imgsz).
+
+    It gives uint8, or float in the scale of 0 to 1 where it may be erased.
 
     Raises:
         ConfigError: a description of RandAugment that timm does not know.

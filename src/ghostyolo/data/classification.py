@@ -34,7 +34,10 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An augmented picture (C, imgsz, imgsz), uint8, or float in 0 to 1; its class and position."""
+    """An augmented picture with its class and position.
+
+    (C, imgsz, imgsz), uint8, or float in 0 to 1.
+    """
 
     image: Tensor
     label: int
@@ -135,7 +138,10 @@ class ClassDataset(Dataset[Picture | Missing]):
                 continue  # it is noted when a batch meets it
 
     def report(self, batch: ClassBatch) -> None:
-        """Enter the missing pictures of a batch, which a worker process may have met, into ``broken``."""
+        """Enter the missing pictures of a batch into ``broken``.
+
+        A worker process may have met them.
+        """
         for missing in batch.missing:
             self._note(missing)
 

@@ -1,4 +1,6 @@
-"""Labelled pictures for training: read, resized once, kept in memory; batch augmentation does the rest.
+"""Labelled pictures for training: read, resized once, kept in memory.
+
+Batch augmentation does the rest.
 
 A picture is (C, h, w) uint8 with max(h, w) = imgsz, its boxes xyxy float32 in its own pixels. One that cannot
 be read is left out of its batch and reported, it never stops an epoch.
@@ -54,7 +56,9 @@ class Missing:
 
 @dataclass
 class Batch:
-    """What ``BatchAugment`` takes: B pictures of any sizes, B = 0 where not one of them could be read.
+    """What ``BatchAugment`` takes: B pictures of any sizes.
+
+    B is 0 where not one of them could be read.
 
     Attributes:
         images: B tensors (C, h_i, w_i) uint8.
@@ -174,7 +178,10 @@ class DetectionDataset(Dataset[Sample | Missing]):
                 pass
 
     def report(self, batch: Batch) -> None:
-        """Enter the missing pictures of a batch, which a worker process may have met, into ``broken``."""
+        """Enter the missing pictures of a batch into ``broken``.
+
+        A worker process may have met them.
+        """
         for missing in batch.missing:
             self._note(missing)
 

@@ -1,4 +1,6 @@
-"""What a JPEG or PNG file says of itself before its pixels: size, EXIF orientation, depth, wholeness.
+"""What a JPEG or PNG file says of itself before its pixels.
+
+Size, EXIF orientation, depth, wholeness.
 
 Reading the header alone is about a hundred times faster than decoding, and one parser for the orientation
 keeps ``read_image_size`` and ``read_image`` in agreement. Sources: ITU T.81 annex B (JPEG markers), the PNG

@@ -1,4 +1,6 @@
-"""Read a picture of any common kind into the package's one form: (H, W, C) uint8, RGB or grey, upright.
+"""Reads a picture of any common kind into one form.
+
+It is (H, W, C) uint8, RGB or grey, upright.
 
 What happens to unusual pictures:
     EXIF orientation is applied. Alpha is dropped (the colours below it are kept), as OpenCV does. CMYK and
@@ -205,7 +207,9 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels
 
 
 def to_uint8(pixels: npt.NDArray[Any]) -> Pixels:
-    """Scale pixels of any number type to uint8 by the rule in the module's docstring; the shape stays.
+    """Scale pixels of any number type to uint8; the shape stays.
+
+    By the rule in the module's docstring.
 
     Not-a-number counts as 0.
     """

@@ -1,4 +1,7 @@
-"""Pictures with one class each, as the readers of classification data return them. No torch."""
+"""Pictures with one class each, as readers of classification data return them.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,10 @@ def labels_of(images: Sequence[LabelledImage]) -> npt.NDArray[np.int64]:
 
 
 def take_evenly(images: Sequence[LabelledImage], count: int, seed: int = 0) -> Selection:
-    """``count`` pictures, as many of each class as there are or as equal shares allow, in shuffled order."""
+    """Return ``count`` pictures with equal shares of the classes.
+
+    As far as there are as many; in shuffled order.
+    """
     labels = labels_of(images)
     order = np.random.default_rng(seed).permutation(len(labels))
     rank = np.empty(len(labels), np.int64)  # of a picture among those of its class, in the shuffled order
@@ -91,7 +97,9 @@ def take_evenly(images: Sequence[LabelledImage], count: int, seed: int = 0) -> S
 
 
 def hold_out(data: ClassificationData, share: float) -> ClassificationData:
-    """The data with a share of "train" as "val", the same share of each class; as it was where it has a "val".
+    """Return the data with a share of "train" as "val".
+
+    The same share of each class; as it was where it has a "val".
 
     Which pictures are held out depends on the data alone, so that runs with other seeds are compared on the same ones.
 
@@ -112,7 +120,7 @@ def hold_out(data: ClassificationData, share: float) -> ClassificationData:
 
 
 def digest(images: Sequence[LabelledImage]) -> str:
-    """A short hash of which pictures there are, by name, and of their labels, in order."""
+    """Return a short hash of the pictures' names and labels, in order."""
     found = hashlib.sha256(labels_of(images).tobytes())
     source: Sequence[LabelledImage] = images
     if isinstance(source, Selection):

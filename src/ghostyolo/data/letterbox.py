@@ -31,7 +31,9 @@ _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture lies on its canvas: ``canvas = image * scale + (left, top)``.
+    """Where a picture lies on its canvas.
+
+    ``canvas = image * scale + (left, top)``.
 
     Attributes:
         scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
@@ -53,14 +55,20 @@ class Letterbox:
         return (boxes * self.scale + self._offset).astype(np.float32)
 
     def boxes_to_image(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
-        """Map (N, 4) boxes from pixels of the canvas to pixels of the picture, clipped to the picture."""
+        """Map (N, 4) boxes from the canvas to the picture, clipped.
+
+        Both in pixels.
+        """
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
         boxes = (boxes - self._offset) / self.scale
         limits = np.array([image_width, image_height, image_width, image_height], dtype=np.float64)
         return np.clip(boxes, 0, limits).astype(np.float32)
 
     def on_canvas(self, image_width: int, image_height: int, width: int, height: int) -> Letterbox:
-        """The same scale, centred on another canvas: how pictures of several shapes share one batch."""
+        """Return the same scale, centred on another canvas.
+
+        So pictures of several shapes share one batch.
+        """
         resized_width, resized_height = resized_size(image_width, image_height, self.scale)
         return replace(
             self,
@@ -76,7 +84,10 @@ class Letterbox:
 
 
 def resized_size(image_width: int, image_height: int, scale: float) -> tuple[int, int]:
-    """Width and height in whole pixels of a picture scaled by ``scale``, each at least 1."""
+    """Return width and height of a picture scaled by ``scale``.
+
+    They are whole pixels, each at least 1.
+    """
     return max(1, round(image_width * scale)), max(1, round(image_height * scale))
 
 
@@ -123,7 +134,9 @@ def plan_letterbox(
 
 
 def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE) -> npt.NDArray[np.uint8]:
-    """Resize and pad an (H, W, C) uint8 picture of any channel count as planned.
+    """Resize and pad an (H, W, C) uint8 picture as planned.
+
+    It may have any channel count.
 
     Returns:
         (plan.height, plan.width, C) uint8.
@@ -140,7 +153,9 @@ def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: in
 def network_input(
     images: list[npt.NDArray[np.uint8]], plans: list[Letterbox], out: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Pictures of one channel count as a batch, their canvases of one size: (B, C, H, W) float32 in 0..1.
+    """Return pictures as a batch (B, C, H, W) float32 in 0..1.
+
+    They have one channel count, their canvases one size.
 
     The values of :func:`apply_letterbox` divided by 255, written once: on a device this is a good part of what a
     picture costs outside the network.
@@ -164,7 +179,9 @@ def network_input(
 def resize_picture(
     image: npt.NDArray[np.uint8], width: int, height: int, resize: Resize = TRAINED_RESIZE
 ) -> npt.NDArray[np.uint8]:
-    """Resize an (H, W, C) uint8 picture of any channel count: the one way from a file's pixels to a network's.
+    """Resize an (H, W, C) uint8 picture of any channel count.
+
+    This is the one way from a file's pixels to a network's.
 
     Args:
         width, height: of the result in pixels.

@@ -1,4 +1,7 @@
-"""List the pictures of a folder, and count by reason what is passed over. No torch."""
+"""Lists the pictures of a folder, and counts what is passed over.
+
+It counts by reason. No torch.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def list_files(folder: Path, suffixes: Collection[str], *, deep: bool) -> Listin
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is put there by a system or a tool, not by the user."""
+    """Whether a system or a tool put a file there, not the user."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS or name.casefold() in _SYSTEM_FILES
 
 

@@ -1,4 +1,7 @@
-"""A labelled picture and a labelled data set, as every reader in ``data/formats`` returns them. No torch."""
+"""A labelled picture and a labelled data set.
+
+Every reader in ``data/formats`` returns them. No torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The order in which training sees its pictures: shuffled each epoch, the same after a resume."""
+"""The order in which training sees its pictures.
+
+Shuffled each epoch, the same after a resume.
+"""
 
 from __future__ import annotations
 

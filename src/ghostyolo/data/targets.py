@@ -1,4 +1,7 @@
-"""The objects of a batch as padded tensors: what augmentation returns and every criterion takes."""
+"""The objects of a batch as padded tensors.
+
+Augmentation returns them and every criterion takes them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ class Targets:
 
     @classmethod
     def from_lists(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:
-        """Pad per-picture tensors, boxes (M_i, 4) and labels (M_i,), on the device of the first."""
+        """Pad boxes (M_i, 4) and labels (M_i,) of pictures.
+
+        On the device of the first.
+        """
         count = max((len(box) for box in boxes), default=0)
         device = boxes[0].device
         padded = cls(
@@ -42,7 +48,10 @@ class Targets:
         return padded
 
     def real(self) -> tuple[Tensor, Tensor]:
-        """Picture and row, (N,) int64 each, of the objects that have an area: no prediction can overlap the others."""
+        """Return picture and row, (N,) int64 each, of the objects with an area.
+
+        No prediction can overlap the others.
+        """
         sides = self.boxes_xyxy[..., 2:] - self.boxes_xyxy[..., :2]
         image, row = (self.mask & (sides > 0).all(-1)).nonzero(as_tuple=True)
         return image, row

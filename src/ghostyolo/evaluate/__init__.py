@@ -1,4 +1,7 @@
-"""How good a detector is: COCO metrics, curves, the confusion matrix and pictures of them. No torch."""
+"""How good a detector is: metrics, curves, the confusion matrix, pictures.
+
+COCO's metrics. No torch.
+"""
 
 from ghostyolo.evaluate.coco import ClassMetrics, CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections

@@ -1,4 +1,6 @@
-"""COCO detection metrics of a whole split, by faster-coco-eval; equal to pycocotools on the same detections.
+"""COCO detection metrics of a whole split, by faster-coco-eval.
+
+They equal pycocotools' on the same detections.
 
 Conventions, as in https://cocodataset.org/#detection-eval: AP is the mean over IoU thresholds 0.50:0.05:0.95
 of the precision at 101 recall points, averaged over the classes that have objects; at most 100 detections a
@@ -66,7 +68,10 @@ class Metrics:
     objects: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the metrics with exactly the documented keys; every value is in 0..1 or None."""
+        """Return the metrics with exactly the documented keys.
+
+        Every value is in 0..1 or None.
+        """
         return {
             **{key: getattr(self, key) for key in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")},
             "per_class": {name: {"AP": one.AP, "AP50": one.AP50} for name, one in self.per_class.items()},

@@ -1,4 +1,6 @@
-"""Precision against recall and F1 against confidence for each class, at one IoU threshold. No torch.
+"""Precision against recall, and F1 against confidence, of each class.
+
+At one IoU threshold. No torch.
 
 The mean of a class's precision over the 101 recall points is its AP50 in :mod:`ghostyolo.evaluate.coco` (the
 tests hold the two together).
@@ -49,7 +51,10 @@ class Curves:
         return np.asarray(self.precision.mean(axis=1))
 
     def best_confidence(self) -> tuple[float, float]:
-        """Return the confidence with the highest mean F1, and that F1; (0, 0) where no class has objects."""
+        """Return the confidence with the highest mean F1, and that F1.
+
+        They are (0, 0) where no class has objects.
+        """
         if not self.present.any():
             return 0.0, 0.0
         mean = self.f1[self.present].mean(axis=0)

@@ -1,4 +1,7 @@
-"""What a detector found in one picture, as plain arrays, and the overlap of boxes. No torch."""
+"""A picture's detections as plain arrays, and the overlap of boxes.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class ImageDetections:
 
     @classmethod
     def from_arrays(cls, boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageDetections:
-        """Take (N, 4), (N,) and (N,) arrays or lists in any order; equal scores keep their order."""
+        """Take (N, 4), (N,) and (N,) arrays or lists in any order.
+
+        Equal scores keep their order.
+        """
         boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
         values = np.asarray(scores, dtype=np.float32).reshape(-1)
         order = np.argsort(-values, kind="stable")

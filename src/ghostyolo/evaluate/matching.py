@@ -1,4 +1,6 @@
-"""Which detections are right at one IoU threshold, by COCO's greedy rule; behind the curves. No torch.
+"""Which detections are right at one IoU threshold, by COCO's greedy rule.
+
+The curves use it. No torch.
 
 Source: the matching of https://cocodataset.org/#detection-eval. Detections of a class in a picture are taken
 by falling score; each takes the free object of its class that it overlaps most, at or above the threshold.

@@ -1,4 +1,7 @@
-"""Run a detector over a split and score it. No torch: the detector is anything with ``detect``."""
+"""Runs a detector over a split and scores it.
+
+No torch: the detector is anything with ``detect``.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,9 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     load_image: ImageLoader | None = None,
 ) -> EvaluationResult:
-    """Detect in every picture and compute COCO metrics; the order of the pictures does not matter.
+    """Detect in every picture and compute COCO metrics.
+
+    The order of the pictures does not matter.
 
     Args:
         predictor: the detector.

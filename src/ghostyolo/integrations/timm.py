@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ghostyolo.errors import ConfigError
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
 from ghostyolo.models.backbones.mobileformer import VARIANTS, MobileFormerClassifier
 from ghostyolo.models.backbones.mobilenext import MobileNeXtClassifier
 from ghostyolo.models.backbones.shufflenetv1 import ShuffleNetV1Classifier
-from ghostyolo.models.classifier import Classifier, stage_states
 
 STRIDES = (2, 4, 8, 16, 32)
 GHOSTNETS = {"v1": ("none", None), "v2": ("dfc", None), "v3": ("dfc", 3), "v3_psa": ("psa", 3)}
@@ -114,7 +114,9 @@ class TimmInterface(Classifier):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Last block of each stage asked for, as a list; before it the final map unless only those are wanted.
+        """Return the last block of each stage asked for, as a list.
+
+        Before it the final map, unless only those are wanted.
 
         Args:
             x: image (B, in_chans, H, W).
@@ -136,7 +138,10 @@ class TimmInterface(Classifier):
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one asked for, and the head. Returns the indices that are left."""
+        """Drop the head and the stages after the last one asked for.
+
+        Returns the indices that are left.
+        """
         taken = self._take(indices)
         if prune_head:
             for name, part in list(self.named_children()):
@@ -157,6 +162,8 @@ class TimmInterface(Classifier):
 
 
 class TimmGhostNet(TimmInterface, GhostNetClassifier):
+    """A GhostNet as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -167,11 +174,13 @@ class TimmGhostNet(TimmInterface, GhostNetClassifier):
         drop_rate: float = 0.2,
         global_pool: str = "avg",
     ) -> None:
-        super().__init__(GhostNet(width, attention, branches, in_chans), width, num_classes, drop_rate)
+        super().__init__(GhostNet(width, attention, branches, in_chans), num_classes, drop_rate)
         self.offer(in_chans, drop_rate, global_pool)
 
 
 class TimmMobileNeXt(TimmInterface, MobileNeXtClassifier):
+    """A MobileNeXt as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -185,6 +194,8 @@ class TimmMobileNeXt(TimmInterface, MobileNeXtClassifier):
 
 
 class TimmShuffleNetV1(TimmInterface, ShuffleNetV1Classifier):
+    """A ShuffleNet as timm's model."""
+
     def __init__(
         self,
         width: float,
@@ -199,6 +210,8 @@ class TimmShuffleNetV1(TimmInterface, ShuffleNetV1Classifier):
 
 
 class TimmMobileFormer(TimmInterface, MobileFormerClassifier):
+    """A Mobile-Former as timm's model."""
+
     def __init__(
         self,
         size: str,

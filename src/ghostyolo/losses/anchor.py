@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.losses.anchor_match import Matches, match_by_ratio
-from ghostyolo.losses.anchor_ota import cheapest_matches, match_costs
+from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.nn.boxes import decode_anchors
@@ -147,11 +146,11 @@ class AnchorCriterion(nn.Module):
 
 def _at_matches(output: AnchorOutput, matches: Matches) -> Tensor:
     """(P, 5 + C) logits of the matches' predictions."""
-    found = []
+    levels = []
     for level, logits in enumerate(output.logits):
         here = matches.select(matches.level == level)
-        found.append(logits[here.image, here.anchor, :, here.row, here.column])
-    return torch.cat(found)
+        levels.append(logits[here.image, here.anchor, :, here.row, here.column])
+    return torch.cat(levels)
 
 
 def _boxes(logits: Tensor, output: AnchorOutput, matches: Matches) -> Tensor:

@@ -1,4 +1,4 @@
-"""One view on what all heads predict: for each cell a score for every class and a box.
+"""One view on all heads: for each cell class scores and a box.
 
 It lets two heads of different kinds be compared cell by cell. A anchors in all, those of the finest level first, each
 level row by row; of an anchor head each cell counts once for each of its anchors, the first anchor's cells first.
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ghostyolo.models.heads.outputs import AnchorOutput, DflOutput, YoloXOutput
-from ghostyolo.nn.boxes import decode_anchors, decode_distances, expected_distance
-from ghostyolo.nn.offsets import decode_offsets
+from ghostyolo.nn.boxes import decode_anchors, decode_distances, decode_offsets, expected_distance
 
 CellOutput = DflOutput | YoloXOutput | AnchorOutput
 
@@ -78,7 +77,10 @@ def read_cells(output: CellOutput, cells: dict[int, int], strides: Collection[in
 
 
 def joint_logits(obj_logits: Tensor, cls_logits: Tensor) -> Tensor:
-    """Logits of the product of two probabilities, exact: 1 / (pq) - 1 = e^-o + e^-c + e^-(o + c)."""
+    """Return the logits of the product of two probabilities.
+
+    They are exact: 1 / (pq) - 1 = e^-o + e^-c + e^-(o + c).
+    """
     obj_logits, cls_logits = torch.broadcast_tensors(obj_logits, cls_logits)
     return -torch.logsumexp(torch.stack((-obj_logits, -cls_logits, -obj_logits - cls_logits)), 0)
 

@@ -1,4 +1,6 @@
-"""Learn from a teacher's logits as well as from labels (Hinton et al., arXiv 1503.02531; GhostNetV3, 2404.11202).
+"""A classifier learns from a teacher's logits beside labels.
+
+Hinton et al., arXiv 1503.02531; GhostNetV3, 2404.11202.
 
     loss = (1 - alpha) x cross entropy + alpha x tau^2 x KL(softmax(teacher / tau) || softmax(student / tau))
 
@@ -12,7 +14,7 @@ from torch import Tensor
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float) -> Tensor:
-    """Divergence of the student from the teacher, a mean over the batch, times ``tau`` squared.
+    """Return the student's mean divergence from the teacher, times ``tau`` squared.
 
     Args:
         student_logits, teacher_logits: (B, classes).

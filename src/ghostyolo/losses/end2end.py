@@ -1,4 +1,6 @@
-"""The criterion of the end-to-end head: the same loss for two branches that differ in how many cells an object teaches.
+"""The criterion of the end-to-end head.
+
+The same loss for two branches that differ in how many cells an object teaches.
 
 Source: Wang et al., 2024, "YOLOv10" (arXiv 2405.14458), section 3.1. Both assignments rank cells by one metric
 (consistent matching: the same exponents of score and overlap), so that two branches which predict alike agree on the
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ghostyolo.data.targets import Targets
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.task_aligned import TaskAlignedAssigner
 
@@ -54,9 +56,3 @@ class EndToEndCriterion(nn.Module):
 def end2end_criterion(head: Any) -> EndToEndCriterion:
     """The criterion of :class:`ghostyolo.models.heads.end2end.EndToEndHead`."""
     return EndToEndCriterion(head.num_classes, bins=head.bins)
-
-
-@register_criterion("light_end2end")
-def light_end2end_criterion(head: Any) -> EndToEndCriterion:
-    """The criterion of :class:`ghostyolo.models.heads.light.LightEndToEndHead`, whose outputs are the same."""
-    return end2end_criterion(head)

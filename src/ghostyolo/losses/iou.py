@@ -20,7 +20,7 @@ OverlapKind = Literal["iou", "giou", "ciou"]
 
 
 def iou_aligned(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: OverlapKind = "iou", eps: float = 1e-7) -> Tensor:
-    """Overlap of each box of the first set with the box of the same row of the second.
+    """Return the overlap of the boxes in the same row of two sets.
 
     Half and bfloat16 boxes are widened to float32 first: their squares overflow or lose the box.
 

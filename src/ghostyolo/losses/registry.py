@@ -1,4 +1,6 @@
-"""The criterion of each head, under the head's registered name.
+"""Finds the criterion of a head.
+
+Each kind of output has one, under the name that heads give as their ``criterion``.
 
 A criterion is called as ``criterion(output, targets)`` with what its head returns in training and the batch's
 :class:`~ghostyolo.data.targets.Targets`. It returns scalars: "loss" to backpropagate, and each of
@@ -38,7 +40,9 @@ class FollowsEpochs(Protocol):
     """What a criterion may have that changes in the course of training."""
 
     def begin_epoch(self, epoch: int, epochs: int, close_mosaic: int) -> None:
-        """Called before each epoch, the first after a resume too; what it sets must follow from these numbers alone.
+        """Prepare for an epoch.
+
+        Called before each one, the first after a resume too; what it sets must follow from these numbers alone.
 
         Args:
             epoch: the one that begins, from 0.
@@ -54,7 +58,11 @@ _CRITERIA: dict[str, Builder] = {}
 
 
 def register_criterion(head: str) -> Callable[[T], T]:
-    """Register what builds the criterion of a head: called with the head's module."""
+    """Register what builds a criterion: called with the head's module.
+
+    Args:
+        head: what heads give as their ``criterion``, else their registered name.
+    """
 
     def decorate(builder: T) -> T:
         held = _CRITERIA.get(head)
@@ -74,18 +82,17 @@ def _load() -> None:
 
 
 def build_criterion(head_type: str, head: nn.Module) -> Criterion:
-    """The criterion of a head.
+    """Build the criterion of a head.
 
     Args:
-        head_type: its registered name.
+        head_type: its registered name, under which a criterion of its own may stand.
         head: the module.
 
     Raises:
         ConfigError: no criterion is registered under this name.
     """
     _load()
-    if head_type not in _CRITERIA:
-        raise ConfigError(
-            f"head '{head_type}' has no criterion, so it cannot be trained: {suggest(head_type, _CRITERIA)}"
-        )
-    return _CRITERIA[head_type](head)
+    name = head_type if head_type in _CRITERIA else getattr(head, "criterion", head_type)
+    if name not in _CRITERIA:
+        raise ConfigError(f"head '{head_type}' has no criterion, so it cannot be trained: {suggest(name, _CRITERIA)}")
+    return _CRITERIA[name](head)

@@ -1,4 +1,6 @@
-"""SimOTA: each object takes as many of its cheapest anchors as its best predictions overlap it in sum.
+"""SimOTA: each object takes its cheapest anchors.
+
+It takes as many as its best predictions overlap it in sum.
 
 Shapes: B pictures, A anchors, M padded objects, C classes; inside, one picture at a time, N real objects and K
 candidate anchors. Sources: Ge et al., 2021, "YOLOX" (arXiv 2107.08430), section 2.1, SimOTA, and "OTA" (2103.14259),

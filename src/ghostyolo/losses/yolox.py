@@ -1,4 +1,6 @@
-"""The criterion of YOLOX's head: IoU for boxes, BCE for objectness and classes, L1 in the last epochs.
+"""The criterion of YOLOX's head.
+
+IoU for boxes, BCE for objectness and classes, L1 in the last epochs.
 
 Anchors learn what `SimOtaAssigner` gives them. All parts are divided by the number of foreground anchors (at least 1).
 Shapes: B pictures, A anchors, C classes. Source: Ge et al., 2021, "YOLOX" (arXiv 2107.08430), sections 2.1 and 3, and
@@ -18,7 +20,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.nn.offsets import decode_offsets, encode_offsets
+from ghostyolo.nn.boxes import decode_offsets, encode_offsets
 
 if TYPE_CHECKING:
     from ghostyolo.models.heads.outputs import YoloXOutput

@@ -1,4 +1,7 @@
-"""The declaration of a detector: three parts, each a type and its parameters. No torch."""
+"""The declaration of a detector: backbone, neck and head.
+
+Each is a type and its parameters. No torch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Declaration(StrictModel):
 
 
 class PartConfig(Declaration):
-    """A part by its registered name; every other key is a parameter of it, checked when it is built."""
+    """A part by its registered name.
+
+    Every other key is a parameter of it, checked when it is built.
+    """
 
     type: str
     params: dict[str, Any] = Field(default_factory=dict)
@@ -33,7 +39,9 @@ class PartConfig(Declaration):
 
 
 class DetectorConfig(Declaration):
-    """A whole detector: ``backbone``, ``neck`` and ``head``, their size, and how pictures are normalised for it.
+    """A whole detector: its parts, size and normalisation.
+
+    The parts are ``backbone``, ``neck`` and ``head``.
 
     At most one of the sizes is given. It fills in the parameters that the parts' own keys leave open.
 

@@ -1,4 +1,7 @@
-"""The detector network: normalise, backbone, neck, head; its size from a scale or a budget. Pure torch."""
+"""The detector network: normalise, backbone, neck, head.
+
+Its size comes from a scale or a budget. Pure torch.
+"""
 
 from __future__ import annotations
 
@@ -68,11 +71,11 @@ class DetectionModel(nn.Module):
 
     @property
     def needs_nms(self) -> bool:
-        """Whether a reader must suppress the weaker boxes of one object; a head that says nothing needs it."""
+        """Whether a reader must suppress the weaker boxes of one object."""
         return getattr(self.head, "needs_nms", True)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What the head reads: one map (B, C_i, H / s_i, W / s_i) for each stride."""
+        """Return the head's input, (B, C_i, H / s_i, W / s_i) for each stride."""
         if self.normalise:
             images = (images - self.mean) / self.std
         return self.neck(self.backbone(images))

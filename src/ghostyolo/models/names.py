@@ -46,26 +46,23 @@ def _families() -> dict[str, str]:
     return _files("zoo/families")
 
 
-def list_families() -> list[str]:
-    """Names of the families, such as ``"yolov8"``."""
-    return list(_families())
-
-
 def list_models() -> list[str]:
-    """Names of the zoo: its files, and every family at every scale with its own and with GhostNetV3 backbones.
+    """Return the names of the zoo.
+
+    Its files, and every family at every scale with its own and with GhostNetV3 backbones.
 
     Many more are valid, see this module.
     """
     names = set(_zoo())
     for family in _families():
         for letter in LETTERS:
-            own = f"{family}{_separator(family)}{letter}"
-            names |= {own, *(f"{own}-{ghost}" for ghost in GHOSTS)}
+            name = f"{family}{_separator(family)}{letter}"
+            names |= {name, *(f"{name}-{ghost}" for ghost in GHOSTS)}
     return sorted(names)
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a name has one of the forms above; its parts and numbers may still be wrong."""
+    """Whether a name has one of the forms above, valid or not."""
     if name in _zoo():
         return True
     stem = name.partition("@")[0]
@@ -85,10 +82,10 @@ def zoo_config(name: str) -> DetectorConfig:
     if stem.count("+") == 2:
         backbone, neck, head = stem.split("+")
         return _declare(name, {"backbone": backbone, "neck": neck, "head": head}, budget or {"scale": "n"})
-    found = _family_form(stem, at_size=bool(at))
-    if found is None:
+    form = _family_form(stem, at_size=bool(at))
+    if form is None:
         raise ConfigError(f"unknown model '{name}': {suggest(name, list_models())}")
-    family, letter, rest = found
+    family, letter, rest = form
     parts: dict[str, Any] = dict(yaml.safe_load(_families()[family]))
     end_to_end = parts.pop("end_to_end", "end2end")
     if rest.endswith(END_TO_END):

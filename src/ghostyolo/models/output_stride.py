@@ -1,4 +1,6 @@
-"""Let a network work on small pictures: take out its first halvings, so that a picture of 32 x 32 is not one cell.
+"""Lets a network work on small pictures.
+
+Its first halvings are taken out, so that a picture of 32 x 32 is not one cell.
 
 Layers keep their weights' shapes, so that weights fit the network with all its strides as well.
 """
@@ -20,7 +22,9 @@ _WATCHED = (nn.Conv2d, RepConv, *_POOLS)
 
 
 def keep_early_size(net: nn.Module, output_stride: int, in_channels: int, name: str) -> None:
-    """Set the stride of the first one (``output_stride`` 16) or two (8) halvings to 1, in place.
+    """Set the stride of the first halvings to 1, in place.
+
+    The first one for an ``output_stride`` of 16, two for 8.
 
     Every convolution and pooling of stride 2 that takes a map of the picture's own size is changed, so that parallel
     paths stay alike; then, for 8, those that take such a map now.
@@ -49,13 +53,13 @@ def keep_early_size(net: nn.Module, output_stride: int, in_channels: int, name: 
 
 def _layers_at_full_size(net: nn.Module, in_channels: int, name: str) -> list[Any]:
     """Convolutions and poolings of stride 2 whose input is as large as the picture."""
-    found: list[Any] = []
+    layers: list[Any] = []
 
     def before(module: Any, args: tuple[Any, ...]) -> None:
         if args[0].shape[2:] == (_SIDE, _SIDE):
             # Some convolutions of a container are computed without being called.
             inner = module.modules() if isinstance(module, RepConv) else [module]
-            found.extend(part for part in inner if _halves(part) and not any(part is other for other in found))
+            layers.extend(part for part in inner if _halves(part) and not any(part is other for other in layers))
 
     watched = [module for module in net.modules() if isinstance(module, _WATCHED)]
     handles = [module.register_forward_pre_hook(before) for module in watched]
@@ -71,7 +75,7 @@ def _layers_at_full_size(net: nn.Module, in_channels: int, name: str) -> list[An
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    return found
+    return layers
 
 
 def _halves(module: nn.Module) -> bool:

@@ -145,7 +145,9 @@ _GIVEN = {"in_channels", "strides", "num_classes"}  # by the parts before and by
 
 
 def describe_part(kind: str, type_name: str) -> dict[str, Any]:
-    """A part in words: ``kind``, ``name``, ``params`` (name to default; None where one must be given) and ``scales``.
+    """Return a part in words.
+
+    ``kind``, ``name``, ``params`` (name to default; None where one must be given) and ``scales``.
 
     Raises:
         ConfigError: an unknown part.

@@ -1,4 +1,6 @@
-"""One knob for the size of every detector: the scale, a letter or a number between letters. No torch.
+"""One knob for the size of every detector: the scale.
+
+It is a letter or a number between letters. No torch.
 
 Each part says in ``register_...(scales={letter: parameters})`` what the letters p, n, s, m, l and x mean for it (its
 own width, depth, variant). The letters lie at 0, 1, 2, 3, 4 and 5, and a number between two of them, such as 1.4,
@@ -24,7 +26,9 @@ Scales = Mapping[str, Mapping[str, Any]]
 
 
 def scale_position(scale: Scale) -> float:
-    """Where a letter or number lies on the axis from 0 (p) to 5 (x).
+    """Return where a scale lies on the axis from 0 (p) to 5 (x).
+
+    It is a letter or a number.
 
     Raises:
         ConfigError: neither a letter nor a number in that range.
@@ -39,7 +43,9 @@ def scale_position(scale: Scale) -> float:
 
 
 def scaled(scales: Scales, scale: Scale) -> dict[str, Any]:
-    """Parameters of a part at a scale; empty for a part that has no scales.
+    """Return a part's parameters at a scale.
+
+    They are empty for a part that has no scales.
 
     Raises:
         ConfigError: see :func:`scale_position`.

@@ -12,9 +12,9 @@ from torch import Tensor
 from ghostyolo.errors import WeightsError
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
-from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
+from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier
 from ghostyolo.nn.reparam import fold
 
 NOT_STORED = "num_batches_tracked"  # unused where a momentum is set, and not worth a tensor each
@@ -114,12 +114,14 @@ def _load_exactly(model: torch.nn.Module, tensors: dict[str, Tensor], path: str 
 
 
 def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:
-    """Copy the tensors whose name and shape agree, such as all but the class layers of another data set.
+    """Copy the tensors whose name and shape agree.
+
+    Such as all but the class layers of another data set.
 
     Returns:
-        Names of the model's tensors that kept their own values.
+        Names of the model's tensors that kept their state values.
     """
-    own = model.state_dict()
-    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    state = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting and not name.endswith(NOT_STORED)]
+    return [name for name in state if name not in fitting and not name.endswith(NOT_STORED)]

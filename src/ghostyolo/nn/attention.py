@@ -18,7 +18,7 @@ from ghostyolo.nn.reparam import ConvNorm
 
 
 class SqueezeExcite(nn.Module):
-    """Channel weights from the global mean: 1x1 reduce (a quarter, multiple of 4), ReLU, 1x1 expand, hard sigmoid."""
+    """Weights channels by their global mean, through a quarter (multiple of 4) of them."""
 
     def __init__(self, channels: int, ratio: float = 0.25) -> None:
         super().__init__()

@@ -5,6 +5,8 @@ All maps are (B, C, H, W). ``Conv`` is convolution + BN (eps 1e-3, momentum 0.03
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,14 @@ class Conv(ConvNorm):
         else:
             activation = act
         super().__init__(in_channels, out_channels, kernel, stride, groups, activation, NORM_EPS, NORM_MOMENTUM)
+
+
+def fit_channels(
+    in_channels: Sequence[int], channels: Sequence[int], conv: Callable[[int, int], nn.Module] = Conv
+) -> nn.ModuleList:
+    """Return a 1x1 convolution for each level whose channels differ, else nothing to do."""
+    pairs = zip(in_channels, channels, strict=True)
+    return nn.ModuleList(nn.Identity() if given == wanted else conv(given, wanted) for given, wanted in pairs)
 
 
 class DSConv(nn.Module):
@@ -75,7 +85,10 @@ class DSBottleneck(nn.Module):
 
 
 class DSC3k(nn.Module):
-    """A C3: two 1x1 entries to ``e x c``, bottlenecks on one, concat, 1x1 exit."""
+    """A C3 block of depthwise separable bottlenecks.
+
+    Two 1x1 entries to ``e x c``, bottlenecks on one, concat, 1x1 exit.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, repeats: int = 2, expansion: float = 0.5) -> None:
         super().__init__()
@@ -90,7 +103,9 @@ class DSC3k(nn.Module):
 
 
 class DSC3k2(nn.Module):
-    """A C2f: 1x1 to 2 c, split, inner blocks each fed by the last, concat of all, 1x1 exit.
+    """A C2f block of depthwise separable layers.
+
+    1x1 to 2 c, split, inner blocks each fed by the last, concat of all, 1x1 exit.
 
     Args:
         nested: inner blocks are DSC3k of two bottlenecks instead of single bottlenecks.
@@ -120,7 +135,9 @@ class DSC3k2(nn.Module):
 
 
 class AreaAttention(nn.Module):
-    """Self-attention inside ``area`` equal parts of the map, plus a 5x5 depthwise positional term on the values.
+    """Self-attention inside equal parts of the map.
+
+    There are ``area`` parts; the values have a 5x5 depthwise positional term.
 
     Tokens are in row-major order, parts are contiguous runs of them; heads are contiguous groups of 32 channels.
     H x W must be a multiple of ``area``.
@@ -166,7 +183,9 @@ class AreaBlock(nn.Module):
 
 
 class A2C2f(nn.Module):
-    """1x1 to c / 2, ``repeats`` pairs of area blocks each fed by the last, concat of all, 1x1 exit.
+    """A C2f block of area attention.
+
+    1x1 to c / 2, ``repeats`` pairs of area blocks each fed by the last, concat of all, 1x1 exit.
 
     Args:
         residual: add the input, the result weighted by a learned per-channel scale that starts at 0.01 (l and x).

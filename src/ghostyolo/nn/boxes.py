@@ -1,11 +1,24 @@
-"""Box arithmetic of heads: bins to distances, distances to corners; offsets of cells and anchors to corners.
+"""Box arithmetic of heads, and the cells that predict boxes.
 
-Shapes: A anchors (cells), distances in the order left, top, right, bottom. Boxes are corners
-(x1, y1, x2, y2). Source: Li et al., 2020, "Generalized Focal Loss" (arXiv 2006.04388), section 3.2,
-equation 5: the distance is the expectation over the softmax of its bins. Anchors: YOLOv5's published decoding.
+Shapes: A anchors (cells), those of the finest map first, each map row by row. Distances are in the order left, top,
+right, bottom; boxes are corners (x1, y1, x2, y2).
+
+Distances (YOLOv8, YOLOv13): the expectation over the softmax of its bins. Source: Li et al., 2020, "Generalized Focal
+Loss" (arXiv 2006.04388), section 3.2, equation 5.
+
+Anchors (YOLOv5, YOLOv7): their published decoding.
+
+Offsets (YOLOX, arXiv 2107.08430, section 2.1): from the cell's corner, sizes as logarithms, both in strides::
+
+    x = (column + dx) stride        width = exp(dw) stride
+    y = (row + dy) stride           height = exp(dh) stride
+
+with x and y the middle of the box.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -89,3 +102,60 @@ def decode_anchors(logits: Tensor, cells: Tensor, anchors: Tensor, strides: Tens
     centers = (unit[..., :2] - 0.5 + cells) * strides
     half = unit[..., 2:] ** 2 * (anchors / 2)
     return torch.cat((centers - half, centers + half), -1)
+
+
+def decode_offsets(centers: Tensor, box_offsets: Tensor, strides: Tensor) -> Tensor:
+    """Return the boxes of raw predictions.
+
+    They are float32 at least: half precision has too few bits for an exponential.
+
+    Args:
+        centers: (A, 2) cell centres (x, y), pixels.
+        box_offsets: (..., A, 4) dx, dy, dw, dh.
+        strides: (A, 1) pixels per cell.
+
+    Returns:
+        (..., A, 4) boxes_xyxy in pixels.
+    """
+    raw = box_offsets.to(torch.promote_types(box_offsets.dtype, torch.float32))
+    shift, log_size = raw.chunk(2, -1)
+    middle = centers + (shift - 0.5) * strides
+    half = log_size.exp() * (strides / 2)
+    return torch.cat((middle - half, middle + half), -1)
+
+
+def encode_offsets(centers: Tensor, boxes_xyxy: Tensor, strides: Tensor) -> Tensor:
+    """Inverse of :func:`decode_offsets`; boxes have sides above 0.
+
+    Args:
+        centers: (A, 2) or broadcastable with (..., A, 2), pixels.
+        boxes_xyxy: (..., A, 4), pixels.
+        strides: (A, 1) or broadcastable, pixels per cell.
+
+    Returns:
+        (..., A, 4) dx, dy, dw, dh.
+    """
+    left_top, right_bottom = boxes_xyxy.chunk(2, -1)
+    shift = ((left_top + right_bottom) / 2 - centers) / strides + 0.5
+    return torch.cat((shift, ((right_bottom - left_top) / strides).log()), -1)
+
+
+def cell_centers(features: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where the cells lie.
+
+    Args:
+        features: maps (B, C_i, H_i, W_i).
+        strides: pixels per cell of each map.
+
+    Returns:
+        centers (A, 2) x, y in pixels and strides (A, 1) in pixels per cell, float32, A being the sum of H_i x W_i.
+    """
+    centers, sizes = [], []
+    for feature, stride in zip(features, strides, strict=True):
+        height, width = feature.shape[-2:]
+        y = (torch.arange(height, device=feature.device, dtype=torch.float32) + 0.5) * stride
+        x = (torch.arange(width, device=feature.device, dtype=torch.float32) + 0.5) * stride
+        grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+        centers.append(torch.stack((grid_x, grid_y), -1).reshape(-1, 2))
+        sizes.append(torch.full_like(centers[-1][:, :1], stride))
+    return torch.cat(centers), torch.cat(sizes)

@@ -13,7 +13,10 @@ from ghostyolo.nn.blocks import Conv
 
 
 class DenseBottleneck(nn.Module):
-    """Two dense 3x3 of the same width, and the input added where ``shortcut`` is set."""
+    """Two dense 3x3 convolutions of one width.
+
+    The input is added where ``shortcut`` is set.
+    """
 
     def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()
@@ -27,7 +30,9 @@ class DenseBottleneck(nn.Module):
 
 
 class C2f(nn.Module):
-    """1x1, split in two halves, bottlenecks each fed by the last, concat of all, 1x1 exit.
+    """YOLOv8's block: a split, and bottlenecks in a chain.
+
+    1x1, split in two halves, bottlenecks each fed by the last, concat of all, 1x1 exit.
 
     Args:
         out_channels: also twice the width of the bottlenecks.

@@ -6,7 +6,7 @@ import math
 
 
 def make_divisible(value: float, divisor: int) -> int:
-    """Round to the nearest multiple of ``divisor``, never below 90 % of ``value`` (MobileNetV2's rule).
+    """Round to a multiple of ``divisor``, never below 90 % (MobileNetV2's rule).
 
     GhostNet rounds widths and squeeze-excite reductions this way, with divisor 4.
     """

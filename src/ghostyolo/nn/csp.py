@@ -51,7 +51,7 @@ class C3(nn.Module):
 
 
 class PoolPyramid(nn.Module):
-    """The map and its maxima over 5x5, 9x9 and 13x13 cells, side by side: C channels become 4 C.
+    """The map beside its maxima over 5, 9 and 13 cells: 4 C channels.
 
     A 5x5 maximum of 5x5 maxima is a 9x9 maximum, so one chain of 5x5 pools gives all three.
     """

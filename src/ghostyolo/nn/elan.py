@@ -1,4 +1,7 @@
-"""Blocks of YOLOv7-tiny (arXiv 2207.02696): tiny ELAN and SPP-CSP, with LeakyReLU 0.1. All maps are (B, C, H, W)."""
+"""The blocks of YOLOv7-tiny: tiny ELAN and SPP-CSP.
+
+They have LeakyReLU 0.1; all maps are (B, C, H, W). Source: arXiv 2207.02696.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ class LeakyConv(Conv):
 
 
 class TinyElan(nn.Module):
-    """Two 1x1 entries, two 3x3 in a chain from the second, concat of the four, 1x1 exit.
+    """YOLOv7-tiny's layer aggregation.
+
+    Two 1x1 entries, two 3x3 in a chain from the second, concat of the four, 1x1 exit.
 
     ELAN: efficient layer aggregation, paths of several lengths through one block.
 
@@ -44,7 +49,10 @@ class TinyElan(nn.Module):
 
 
 class SppCsp(nn.Module):
-    """Two 1x1 entries, a pool pyramid and a 1x1 on one, concat, 1x1 exit; all of the output's width."""
+    """YOLOv7-tiny's pooling block.
+
+    Two 1x1 entries, a pool pyramid and a 1x1 on one, concat, 1x1 exit; all of the output's width.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""INT8 rounding inside a float network: to see what it costs, and to train weights that stand it.
+"""INT8 rounding inside a float network.
+
+It shows what rounding costs, and trains weights that stand it.
 
 A convolution's weight is rounded as files store it (int8, symmetric, one scale an output channel), its input as files
 pass it on (uint8, one scale and zero point, over a range that was observed). Gradients go straight through
@@ -18,14 +20,20 @@ _SMALLEST_SCALE = 1e-8
 
 
 def round_weight(weight: Tensor) -> Tensor:
-    """The weight (O, I, kH, kW) as int8 holds it: each output channel in 127 steps either way of zero."""
+    """Return a weight (O, I, kH, kW) as int8 holds it.
+
+    Each output channel has 127 steps either way of zero.
+    """
     scale = (weight.detach().abs().amax((1, 2, 3)) / 127).clamp(min=_SMALLEST_SCALE)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
 
 
 def round_activation(values: Tensor, low: float, high: float) -> Tensor:
-    """The values in 256 steps from ``low`` to ``high``, widened to hold zero exactly; what lies beyond is cut off."""
+    """Round values to 256 steps from ``low`` to ``high``.
+
+    The range is widened to hold zero exactly; what lies beyond is cut off.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 255, _SMALLEST_SCALE)
     return torch.fake_quantize_per_tensor_affine(values, scale, max(0, min(255, round(-low / scale))), 0, 255)
@@ -69,19 +77,19 @@ class FakeQuantConv(nn.Conv2d):
 
 
 def with_fake_quant(model: nn.Module) -> dict[str, FakeQuantConv]:
-    """Put a :class:`FakeQuantConv` in the place of each plain convolution, in place, not yet rounding.
+    """Replace plain convolutions by :class:`FakeQuantConv`, in place, not yet rounding.
 
     Returns:
         Those, by the path of the module, in the order in which they are declared.
     """
-    found: dict[str, FakeQuantConv] = {}
+    replacements: dict[str, FakeQuantConv] = {}
     for path, module in list(model.named_modules()):
         for name, child in module.named_children():
             if type(child) is nn.Conv2d:
                 replacement = FakeQuantConv(child)
                 setattr(module, name, replacement)
-                found[f"{path}.{name}" if path else name] = replacement
-    return found
+                replacements[f"{path}.{name}" if path else name] = replacement
+    return replacements
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def _conv(
 
 
 class GhostModule(nn.Module):
-    """Half of the maps by a 1x1 convolution, the other half by a cheap depthwise one of those, optionally gated.
+    """A module that computes half of its maps cheaply from the other half.
+
+    A 1x1 convolution makes the first half, a depthwise one of those the other; a gate may follow.
 
     Input (B, C_in, H, W), output (B, C_out, H, W).
 
@@ -72,7 +74,10 @@ class GhostModule(nn.Module):
         self.gate = gate(in_channels, out_channels) if gate is not None else None
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Primary and cheap half before any gate: (B, ceil(C_out / 2), H, W) and (B, floor(C_out / 2), H, W)."""
+        """Return the primary and the cheap half before any gate.
+
+        They are (B, ceil(C_out / 2), H, W) and (B, floor(C_out / 2), H, W).
+        """
         primary = self.primary(x)
         cheap = self.cheap(primary)
         return primary, cheap[:, : self.out_channels - primary.shape[1]] if self.out_channels % 2 else cheap

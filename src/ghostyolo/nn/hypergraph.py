@@ -44,7 +44,10 @@ class AdaptiveHyperedges(nn.Module):
 
 
 class HypergraphConv(nn.Module):
-    """Tokens to hyperedges and back, with a residual. Input and output (B, D, H, W); linear in H x W."""
+    """Tokens to hyperedges and back, with a residual.
+
+    Input and output (B, D, H, W); linear in H x W.
+    """
 
     def __init__(self, channels: int, hyperedges: int, heads: int) -> None:
         super().__init__()
@@ -107,7 +110,10 @@ class HyperAce(nn.Module):
 
 
 class Tunnel(nn.Module):
-    """``x + gate * h``: how FullPAD adds correlated features to a level; the learned gate starts at 0."""
+    """Adds correlated features to a level: ``x + gate * h``.
+
+    It is FullPAD's; the learned gate starts at 0.
+    """
 
     def __init__(self) -> None:
         super().__init__()

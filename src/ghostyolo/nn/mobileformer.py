@@ -1,4 +1,6 @@
-"""Blocks of Mobile-Former: a convolutional path and a few global tokens that talk in every block (arXiv 2108.05895).
+"""The blocks of Mobile-Former: a convolutional path and a few global tokens.
+
+The two talk in every block. Source: arXiv 2108.05895.
 
 Maps are (B, C, H, W), tokens (B, T, D). Section 3.2 of the paper gives the four parts of a block (Mobile, Former and
 the two bridges) and their order: map -> tokens, tokens among themselves, convolutions steered by the first token,
@@ -34,7 +36,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class MapToTokens(nn.Module):
-    """Mobile -> Former: each token looks at every pixel. Map and tokens in, tokens out."""
+    """Each token looks at every pixel: map and tokens in, tokens out."""
 
     def __init__(self, channels: int, token_dim: int) -> None:
         super().__init__()
@@ -50,7 +52,10 @@ class MapToTokens(nn.Module):
 
 
 class TokenMixer(nn.Module):
-    """Former: attention among the tokens, then a two-layer perceptron; layer norm after each. Tokens in and out."""
+    """The tokens look at each other (Former).
+
+    Attention, then a two-layer perceptron; layer norm after each. Tokens in and out.
+    """
 
     def __init__(self, token_dim: int) -> None:
         super().__init__()
@@ -67,7 +72,7 @@ class TokenMixer(nn.Module):
 
 
 class TokensToMap(nn.Module):
-    """Former -> Mobile: each pixel looks at every token. Map and tokens in, map out."""
+    """Each pixel looks at every token: map and tokens in, map out."""
 
     def __init__(self, channels: int, token_dim: int) -> None:
         super().__init__()
@@ -81,7 +86,9 @@ class TokensToMap(nn.Module):
 
 
 class TokenReLU(nn.Module):
-    """Dynamic ReLU (arXiv 2003.10027) whose two slopes a channel come from the first token: max(a x, b x).
+    """A dynamic ReLU whose slopes come from the first token.
+
+    Two slopes a channel, max(a x, b x) (arXiv 2003.10027).
 
     a is 1 +- 1, b is 0 +- 1. Map and tokens in, map out.
     """
@@ -114,7 +121,7 @@ class LiteBottleneck(nn.Module):
 
 
 class MobileFormerBlock(nn.Module):
-    """Inverted bottleneck (1x1, depthwise 3x3, 1x1) with the tokens around it; identity where the width stays.
+    """An inverted bottleneck with tokens around it; identity where the width stays.
 
     State in, state out: (B, C_in, H, W) to (B, C_out, H, W), tokens (B, T, D).
     """
@@ -141,7 +148,9 @@ class MobileFormerBlock(nn.Module):
 
 
 class MobileFormerDown(nn.Module):
-    """The block at half the size: two lite bottlenecks, the first strided, the second with an identity around it.
+    """The block that halves the map.
+
+    Two lite bottlenecks, the first strided, the second with an identity around it.
 
     State in, state out: (B, C_in, H, W) to (B, C_out, H / 2, W / 2), tokens (B, T, D).
     """

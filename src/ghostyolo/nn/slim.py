@@ -1,4 +1,4 @@
-"""The blocks of the ghostyolo family: Ghost modules where they pay, and none where they do not.
+"""The blocks of the ghostyolo family: Ghost modules where they pay.
 
 A Ghost module makes the cheap half of its maps with a depthwise convolution. That buys channels at 1/16 and 1/32, and
 moves memory for nothing at 1/2 and 1/4 (docs/design/family.md has the measurements). All widths are multiples of 16
@@ -21,11 +21,15 @@ from ghostyolo.nn.reparam import RepConv
 
 
 def relu() -> nn.Module:
+    """Return a ReLU that works in place."""
     return nn.ReLU(inplace=True)
 
 
 class GhostDownsample(nn.Sequential):
-    """Halve the map with a depthwise 3x3 first, then widen it with a Ghost module, at a quarter of the positions."""
+    """Halves the map by a depthwise 3x3, then widens it.
+
+    A Ghost module widens it at a quarter of the positions.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, branches: int) -> None:
         super().__init__(
@@ -35,7 +39,10 @@ class GhostDownsample(nn.Sequential):
 
 
 class GhostStage(nn.Sequential):
-    """A downsampling, by a Ghost module or one dense 3x3, and ``depth`` Ghost bottlenecks, the first perhaps gated."""
+    """A halving and then Ghost bottlenecks.
+
+    A Ghost module or one dense 3x3 halves the map; the first of ``depth`` bottlenecks may be gated.
+    """
 
     def __init__(
         self,
@@ -70,7 +77,7 @@ class GhostStage(nn.Sequential):
 
 
 class GhostNode(nn.Sequential):
-    """What a neck does at one level: a Ghost module, then ``depth`` Ghost bottlenecks without expansion."""
+    """A neck's work at one level: a Ghost module and ``depth`` Ghost bottlenecks."""
 
     def __init__(self, channels: int, depth: int, branches: int) -> None:
         super().__init__(
@@ -80,7 +87,7 @@ class GhostNode(nn.Sequential):
 
 
 class DenseBottleneck(nn.Module):
-    """Two dense 3x3 convolutions through half of the channels, with a shortcut (the bottleneck of YOLOv5 and later)."""
+    """YOLOv5's bottleneck: two dense 3x3 through half of the channels, a shortcut."""
 
     def __init__(self, channels: int, dense_branches: int) -> None:
         super().__init__()
@@ -104,7 +111,7 @@ class DenseStage(nn.Sequential):
 
 
 class DenseNode(nn.Sequential):
-    """What a neck does at one level, with dense convolutions: a 1x1 and ``depth`` dense bottlenecks."""
+    """A neck's work at one level: a 1x1 and ``depth`` dense bottlenecks."""
 
     def __init__(self, channels: int, depth: int, branches: int, dense_branches: int) -> None:
         super().__init__(

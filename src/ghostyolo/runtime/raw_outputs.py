@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.anchors import default_anchors
+from ghostyolo.models.default_anchors import default_anchors
 
 Array = npt.NDArray[np.float32]
 LEVEL = "level_"
@@ -102,7 +102,14 @@ def _anchor(level: Array, stride: int, classes: int, params: dict[str, Any], num
 
 
 _Decoder = Callable[[Array, int, int, dict[str, Any], int], tuple[Array, Array]]
-_DECODERS: dict[Any, _Decoder] = {"dfl": _dfl, "end2end": _dfl, "yolox": _yolox, "anchor": _anchor}
+_DECODERS: dict[Any, _Decoder] = {
+    "dfl": _dfl,
+    "end2end": _dfl,
+    "light": _dfl,
+    "light_end2end": _dfl,
+    "yolox": _yolox,
+    "anchor": _anchor,
+}
 
 
 def _cells_last(level: Array) -> Array:

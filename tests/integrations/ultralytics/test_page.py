@@ -8,9 +8,8 @@ import shutil
 
 import pytest
 
-from ghostyolo.integrations.ultralytics import hooks
-from ghostyolo.integrations.ultralytics.kinds import KINDS, NAMES
-from ghostyolo.integrations.ultralytics.rows import accepted_parameters
+from ghostyolo.integrations.ultralytics import layer
+from ghostyolo.integrations.ultralytics.rows import KINDS, NAMES, accepted_parameters
 from tests.docs.pages import REPOSITORY, blocks
 from tests.integrations.ultralytics.builders import PAGE, network, write_squares
 
@@ -44,7 +43,7 @@ def test_the_page_s_table_has_the_benchmark_s_figures():
 
 def test_the_page_names_the_tested_versions():
     versions = re.findall(r"8\.4\.\d+", PAGE.read_text(encoding="utf-8"))
-    assert {hooks.OLDEST, hooks.NEWEST_TESTED} <= set(versions)
+    assert {layer.OLDEST, layer.NEWEST_TESTED} <= set(versions)
 
 
 @pytest.mark.slow

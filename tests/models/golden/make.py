@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ghostyolo.models.backbones.timm_names import from_timm
+from ghostyolo.models.backbones.pretrained import from_timm
 from tests.models.filled import digest, picture
 from tests.models.networks import filled_network, outputs
 

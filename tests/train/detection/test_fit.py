@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, DataError, OutputError, TrainingError
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.train import epoch_end

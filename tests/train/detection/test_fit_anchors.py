@@ -11,11 +11,11 @@ import torch
 import yaml
 from rich.console import Console
 
-from ghostyolo.data.anchors import anchor_recall, box_sizes
+from ghostyolo.data.fit_anchors import anchor_recall, box_sizes
 from ghostyolo.data.records import DetectionData
 from ghostyolo.losses.anchor import AnchorCriterion
-from ghostyolo.models.anchors import default_anchors
 from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.default_anchors import default_anchors
 from ghostyolo.models.detector import DetectionModel, build_model
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.train.detection.fit_anchors import adapt_anchors

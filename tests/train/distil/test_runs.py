@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from ghostyolo.errors import ConfigError, GhostYoloError
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from ghostyolo.runtime.weights import assets_folder
@@ -155,7 +155,7 @@ def test_resume_with_another_teacher_or_other_weights_is_refused(tmp_path, data,
 
 def teachers(tmp_path: Path) -> dict[str, tuple[str, dict, str]]:
     """Source, options of the run, and what is said about it."""
-    from ghostyolo.models.classification import ClassifierConfig, build_classifier
+    from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
     from ghostyolo.models.weights import save_checkpoint
 
     def made(name: str, **options) -> str:

@@ -1,4 +1,7 @@
-"""The augmentation of one training batch: pictures and boxes in, network input and targets out."""
+"""The augmentation of one training batch.
+
+Pictures and boxes in, network input and targets out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from ghostyolo.data.targets import Targets
 
 
 class BatchAugment:
-    """Mosaic, random affine, flips, HSV jitter and mixup over a batch, on the device the pictures are on.
+    """Augments a batch on the device that its pictures are on.
+
+    Mosaic, random affine, flips, HSV jitter and mixup.
 
     All random numbers come from the generator given to each call and are drawn on the CPU, so the same
     generator state gives the same batch on every device.

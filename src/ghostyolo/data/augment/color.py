@@ -1,4 +1,6 @@
-"""Colour jitter in HSV space (the hexcone model) on RGB planes, without leaving float32 tensors.
+"""Colour jitter in HSV space, without leaving float32 tensors.
+
+HSV is the hexcone model, on RGB planes.
 
 Value V = max(R, G, B), chroma D = V - min(R, G, B), saturation S = D / V, hue H in sixths of a turn (0..6,
 red 0, green 2, blue 4). Back to RGB, each channel is V - D x (what it lacks of full strength there, 0..1).
@@ -13,7 +15,9 @@ _TINY = 1e-8
 
 
 def jitter_hsv(rgb: Tensor, hue_shift: Tensor, saturation_gain: Tensor, value_gain: Tensor, out: Tensor) -> None:
-    """Shift hue and scale saturation and value, each picture by its own amounts; grey stays grey.
+    """Shift hue, and scale saturation and value.
+
+    Each picture has its own amounts; grey stays grey.
 
     Args:
         rgb: (3, N, H, W) float32 in 0..1, colour planes first.

@@ -44,7 +44,10 @@ class Affine:
 
 
 def random_affine(count: int, config: AugmentConfig, imgsz: int, generator: torch.Generator) -> Affine:
-    """Draw ``count`` maps: shear, turn and zoom about the canvas centre, move it near the output's, flip."""
+    """Draw ``count`` random maps of a canvas to the output.
+
+    Shear, turn and zoom about the canvas centre, move it near the output's, flip.
+    """
 
     def between(low: float, high: float) -> Tensor:
         return torch.rand(count, generator=generator) * (high - low) + low
@@ -70,7 +73,9 @@ def random_affine(count: int, config: AugmentConfig, imgsz: int, generator: torc
 
 
 def warp_boxes(boxes_xyxy: Tensor, affine: Affine, imgsz: int) -> tuple[Tensor, Tensor]:
-    """Map boxes to the output: warp four corners, take the box around them, cut it at the output's border.
+    """Map boxes to the output.
+
+    Warp four corners, take the box around them, cut it at the output's border.
 
     Args:
         boxes_xyxy: (B, M, 4) in canvas pixels.

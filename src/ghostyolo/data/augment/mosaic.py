@@ -1,4 +1,6 @@
-"""Draw each output from its four tiles (or its one picture) in a single resampling, without the canvas.
+"""Draws each output from its four tiles in a single resampling.
+
+Or from its one picture; the canvas is never made.
 
 A mosaic's canvas is four pictures that meet in one random point. Every output pixel is mapped back to the
 canvas, the side of that point it falls on says which tile it sees, and one bilinear look-up reads it there.
@@ -40,7 +42,9 @@ class Layout:
 
 
 def random_layout(sizes: Tensor, imgsz: int, mosaic_probability: float, generator: torch.Generator) -> Layout:
-    """Choose partners and meeting points for B pictures of ``sizes`` (B, 2) (width, height), all on the CPU.
+    """Choose partners and meeting points for B pictures.
+
+    ``sizes`` (B, 2) are width and height; all on the CPU.
 
     The other three come from the rest of the batch; a picture that is alone in its batch meets itself.
     """
@@ -62,7 +66,9 @@ def random_layout(sizes: Tensor, imgsz: int, mosaic_probability: float, generato
 
 
 def stack_pictures(images: Sequence[Tensor], imgsz: int, reuse: Tensor | None = None) -> Tensor:
-    """Copy B pictures (C, h_i, w_i), sides <= imgsz, into a sheet (1, C, B x (imgsz + 2), imgsz + 2) float32.
+    """Copy pictures side by side into one sheet of float32.
+
+    They are (C, h_i, w_i), sides at most imgsz; the sheet is (1, C, B x (imgsz + 2), imgsz + 2).
 
     ``reuse``: a sheet of an earlier batch, overwritten if its shape is right; fresh memory costs more than
     the copy itself.
@@ -82,7 +88,9 @@ def stack_pictures(images: Sequence[Tensor], imgsz: int, reuse: Tensor | None = 
 
 
 def sample_outputs(sheet: Tensor, layout: Layout, affine: Affine, imgsz: int) -> Iterator[tuple[slice, Tensor]]:
-    """Resample every output from the sheet, some at a time so that a CPU keeps them in its cache.
+    """Resample every output from the sheet.
+
+    Some at a time, so that a CPU keeps them in its cache.
 
     Args:
         sheet: from ``stack_pictures``.

@@ -1,4 +1,7 @@
-"""Labelled scenes of handwritten digits on photographs: any number of them, made on the spot."""
+"""Labelled scenes of handwritten digits on photographs.
+
+Any number of them, made on the spot.
+"""
 
 from ghostyolo.data.digits.scenes import CLASS_NAMES, generate_digit_scenes
 

@@ -1,4 +1,6 @@
-"""What the digits are written on: crops of photographs inside scikit-image's wheel, or textures drawn here.
+"""What the digits are written on.
+
+Crops of photographs inside scikit-image's wheel, or textures drawn here.
 
 Only photographs in the public domain or under CC0 are used, and none that shows figures. Train takes crops
 from the left two thirds of each, val from the right third.
@@ -43,7 +45,10 @@ def available_photographs() -> list[Path]:
 
 
 def draw_background(rng: np.random.Generator, side: int, split: str) -> Picture:
-    """Return a background (side, side, 3) float32 RGB, 0..255, for a scene of a split."""
+    """Return a background for a scene of a split.
+
+    It is (side, side, 3) float32 RGB, 0..255.
+    """
     photographs = available_photographs()
     if photographs and rng.random() < 0.7:
         picture = _crop(_photograph(photographs[int(rng.integers(len(photographs)))]), rng, side, split)

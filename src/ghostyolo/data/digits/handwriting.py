@@ -1,4 +1,6 @@
-"""Real handwriting as smooth ink: scikit-learn's 1797 digits of 8 x 8, drawn at any size and angle.
+"""Real handwriting as smooth ink, at any size and angle.
+
+scikit-learn's 1797 digits of 8 x 8.
 
 Every fifth sample is val's and never seen in train. That parts the samples, not the people: one hand may have
 written samples of both, since the set does not say who wrote which.
@@ -22,7 +24,10 @@ Mask = npt.NDArray[np.float32]
 
 
 def sample_indices(split: str) -> npt.NDArray[np.int64]:
-    """Indices of the handwriting that a split may use; those of ``"val"`` and of all others never meet."""
+    """Return the indices of the handwriting that a split may use.
+
+    Those of ``"val"`` and of all others never meet.
+    """
     indices = np.arange(len(_load()[1]))
     is_val = indices % VAL_EVERY == VAL_EVERY - 1
     return indices[is_val] if split == "val" else indices[~is_val]
@@ -66,7 +71,10 @@ def draw(index: int, height: float, degrees: float, aspect: float, slant: float,
 
 
 def cut_to_ink(ink: Mask) -> Mask:
-    """Cut an opacity map to the rows and columns with ink that can be seen (above 0.25)."""
+    """Cut an opacity map to the rows and columns with ink.
+
+    Ink can be seen above 0.25.
+    """
     seen = ink > 0.25
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if len(rows) == 0:

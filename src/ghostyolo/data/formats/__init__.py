@@ -1,4 +1,7 @@
-"""Readers and writers of data sets: YOLO, COCO and Pascal VOC, one file a layout."""
+"""Readers and writers of data sets, one file a layout.
+
+YOLO, COCO and Pascal VOC.
+"""
 
 from ghostyolo.data.formats.load import load_dataset
 from ghostyolo.data.formats.write import image_folder, write_annotations, write_dataset

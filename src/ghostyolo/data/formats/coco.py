@@ -27,7 +27,10 @@ _OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_
 
 
 def find(folder: Path) -> dict[str, Path] | None:
-    """Return the JSON file of each split in a data set's folder (or its annotations folder), or None."""
+    """Return the JSON file of each split in a folder, or None.
+
+    It lies there or in its annotations folder.
+    """
     exported = sorted(folder.glob(f"*/{_EXPORTED_NAME}"))
     if exported:
         return {standard_split(path.parent.name): path for path in exported}

@@ -1,4 +1,6 @@
-"""Parquet files with a picture's bytes and its label in each row, as the Hugging Face hub stores them. No torch.
+"""Parquet files of pictures and labels, as the Hugging Face hub stores them.
+
+Each row has a picture's bytes and its label. No torch.
 
 Splits go by file names (``train-00000-of-00002.parquet``, ``test.parquet``) or, where those are numbers, by folder
 (``train/0000.parquet``). The picture is a column of bytes, or of structs with ``bytes``; the label one of integers or

@@ -1,4 +1,6 @@
-"""What every reader hands over before pictures are opened, and how faults in it are reported or refused.
+"""What every reader hands over before pictures are opened.
+
+And how faults in it are reported or refused.
 
 The readers (``yolo.py``, ``coco.py``, ``voc.py``) only parse annotations, into :class:`RawData`.
 :func:`build_record` then opens a picture's header, scales, clips and drops. Loading and ``data check``
@@ -146,7 +148,9 @@ class RawData:
 def build_record(
     raw: RawImage, reporter: Reporter, split: str, size: tuple[int, int] | None = None
 ) -> ImageRecord | None:
-    """Open the picture's header, scale boxes to pixels, clip them to the picture and drop those without area.
+    """Open the picture's header and put the boxes into pixels.
+
+    They are clipped to the picture; those without area are dropped.
 
     Args:
         raw: one parsed picture.
@@ -218,7 +222,10 @@ def _report_boxes(
 
 
 def duplicate_boxes(boxes_xyxy: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> list[int]:
-    """Return the indices of boxes (M, 4) equal to an earlier one of the same label (M,), to 0.01 pixel."""
+    """Return the indices of boxes equal to an earlier one.
+
+    Boxes (M, 4) of the same label (M,), to 0.01 pixel.
+    """
     seen: set[tuple[float, ...]] = set()
     repeated = []
     for index, (box, label) in enumerate(zip(boxes_xyxy.tolist(), labels.tolist(), strict=True)):
@@ -235,7 +242,10 @@ def all_finite(box: Sequence[float]) -> bool:
 
 
 def without_path(message: str, path: Path) -> str:
-    """Cut the path off the front of an error's message, for a report that prints the path beside it."""
+    """Cut the path off the front of an error's message.
+
+    For a report that prints the path beside it.
+    """
     return message.removeprefix(str(path)).lstrip(": ")
 
 

@@ -1,4 +1,6 @@
-"""Write labelled pictures in YOLO, COCO or Pascal VOC layout, as the readers beside this file read them.
+"""Writes labelled pictures in YOLO, COCO or Pascal VOC layout.
+
+The readers beside this file read them.
 
 Layouts of the pictures: YOLO and COCO ``images/SPLIT``, VOC ``JPEGImages``. The file that makes a folder a
 data set (data.yaml, the JSON, ImageSets) is written last, so an interrupted run leaves none that looks
@@ -61,7 +63,9 @@ def write_annotations(
     class_names: Sequence[str],
     splits: Mapping[str, Sequence[ImageRecord]],
 ) -> None:
-    """Write the labels of pictures that already lie in :func:`image_folder`, each with a stem of its own.
+    """Write the labels of pictures that lie in :func:`image_folder`.
+
+    Each has a stem of its own.
 
     Args:
         out: the data set's folder.
@@ -119,7 +123,9 @@ def write_dataset(
 
 
 def place_picture(source: Path, target: Path, *, link: bool = False) -> None:
-    """Copy a picture, or make a hard link to it: the same file under a second name, which outlives the first.
+    """Copy a picture, or make a hard link to it.
+
+    That is the same file under a second name, which outlives the first.
 
     Raises:
         OutputError: cannot be written, or linked where the file system has no links or is another one.

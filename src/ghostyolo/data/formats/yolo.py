@@ -1,4 +1,6 @@
-"""YOLO layout: ``data.yaml`` with names and splits, one text file of labels for each picture.
+"""YOLO layout: ``data.yaml``, and a text file of labels a picture.
+
+``data.yaml`` has names and splits.
 
 A label row is ``class cx cy w h`` in fractions of the picture's sides, or ``class x1 y1 x2 y2 ...``, a
 polygon, of which the enclosing box is taken. A picture's labels lie where the last folder called ``images``
@@ -25,7 +27,10 @@ _SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "va
 
 
 def find(folder: Path) -> Path | None:
-    """Return the folder's data.yaml, or its only other YAML file that declares splits, or None."""
+    """Return the folder's data.yaml or its only other YAML, or None.
+
+    The other one must declare splits.
+    """
     for name in ("data.yaml", "data.yml", "dataset.yaml"):
         if (folder / name).is_file():
             return folder / name

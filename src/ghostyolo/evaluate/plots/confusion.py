@@ -14,7 +14,9 @@ _MOST_NUMBERED = 16  # classes; beyond that the numbers would not be legible
 
 
 def plot_confusion(matrix: ConfusionMatrix, path: str | os.PathLike[str]) -> None:
-    """Draw counts, coloured by their share of the row: what the objects of a class were taken for.
+    """Draw what the objects of each class were taken for.
+
+    Counts, coloured by their share of the row.
 
     Raises:
         MissingExtraError, OutputError: it cannot be drawn or written.

@@ -14,7 +14,9 @@ _MOST_NAMED = 12  # more lines than this cannot be told apart by colour
 
 
 def plot_pr_curves(curves: Curves, path: str | os.PathLike[str]) -> None:
-    """Draw the curves of each class and their mean; with many classes the single ones are grey and unnamed.
+    """Draw the curves of each class and their mean.
+
+    With many classes the single ones are grey and unnamed.
 
     Raises:
         MissingExtraError, OutputError: it cannot be drawn or written.

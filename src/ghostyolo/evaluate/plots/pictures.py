@@ -32,7 +32,9 @@ def plot_labels_beside_predictions(
     confidence: float = SELECTION.confidence,
     load_image: ImageLoader | None = None,
 ) -> None:
-    """Draw up to ``rows`` pictures twice: labels on the left, predictions with scores on the right.
+    """Draw pictures twice: labels on the left, predictions on the right.
+
+    There are up to ``rows``; predictions have their scores.
 
     Pictures are taken evenly over those that have labels (over all where none has), so the choice is the same
     each time. Ignored objects are dashed. Pictures that cannot be read are left out.

@@ -63,7 +63,9 @@ def colour(label: SupportsIndex) -> str:
 
 @contextmanager
 def figure_file(path: str | os.PathLike[str], width: float, height: float, dpi: int = 110) -> Iterator[Any]:
-    """Yield an empty ``Figure`` of the size in inches; at the end ``path`` appears whole, or not at all.
+    """Yield an empty ``Figure`` of the size in inches.
+
+    At the end ``path`` appears whole, or not at all.
 
     Raises:
         MissingExtraError: the extra with matplotlib is not installed.

@@ -27,7 +27,9 @@ _PANELS = (
 
 
 def plot_training_curves(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw a panel each for the loss, its parts, the accuracy and the learning rate, where recorded.
+    """Draw a panel each for loss, parts, accuracy and learning rate.
+
+    Only those that were recorded.
 
     Args:
         rows: as ``csv.DictReader`` reads a training log: ``epoch`` and any of ``train/loss``, ``train/box``,

@@ -1,4 +1,6 @@
-"""Ghost backbones, PSA, DFC and YOLOv13's blocks in a YAML of the released ``ultralytics`` package.
+"""Our layers in a YAML of the released ``ultralytics`` package.
+
+Ghost backbones, PSA, DFC and YOLOv13's blocks::
 
     from ghostyolo.integrations.ultralytics import register
     from ultralytics import YOLO

@@ -1,4 +1,6 @@
-"""Our layers in networks of an imported ``ultralytics``: three of its functions are wrapped, each calls the original.
+"""Our layers in networks of an imported ``ultralytics``.
+
+Three of its functions are wrapped, each calls the original:
 
 - ``nn.tasks.parse_model``: a YAML that names a ``ghostyolo.`` layer is built by :func:`build_rows`; any other as ever.
 - ``nn.tasks.check_yaml``: the name of one of our files is found from any folder, unless there or in that package
@@ -28,8 +30,9 @@ from typing import Any
 from torch import nn
 
 from ghostyolo.errors import ConfigError, MissingExtraError
-from ghostyolo.integrations.ultralytics.kinds import BACKBONE, LEVEL
 from ghostyolo.integrations.ultralytics.rows import (
+    BACKBONE,
+    LEVEL,
     PREFIX,
     Row,
     Size,
@@ -92,7 +95,7 @@ def _check_version(version: str, tasks: Any) -> None:
 
 
 def unfit_version(reason: str) -> MissingExtraError:
-    """The error that the installed version cannot be used, with the range that is tested and the line to type."""
+    """Return the error that the installed version cannot be used, with the cure."""
     version = importlib.import_module("ultralytics").__version__
     return MissingExtraError(
         f"ultralytics {version} cannot take ghostyolo's layers: {reason}; tested are {OLDEST} to {NEWEST_TESTED}: "
@@ -156,7 +159,7 @@ class Layer(nn.Module):
         return self.module(*x) if self.spread else self.module(x)
 
     def fold(self) -> None:
-        """Replace the module by its plain form, exact in evaluation and frozen. Folding twice does no harm."""
+        """Replace the module by its plain form, frozen; folding twice does no harm."""
         self.module = fold(self.module).train(self.training).requires_grad_(False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,25 +1,120 @@
-"""Read the rows of a YAML that name our layers: scale, channels and parameters, checked before anything is built.
+"""Rows of a YAML that name our layers.
+
+Which there are, and how one is read before anything is built.
 
 A row is ``[from, repeats, ghostyolo.NAME, [what, {parameter: value}]]``. ``what`` is the output channels before
 scaling, a backbone's registered name, or a level's stride; layers that keep their channels have none. A value may be a
-table by scale letter: ``{n: false, s: false, l: true}``.
+table by scale letter: ``{n: false, s: false, l: true}``. ``NAME`` is a key of :data:`KINDS`, whose builders are called
+as ``builder(in_channels, out_channels, **parameters)``, with ``in_channels`` a tuple where a layer reads several maps;
+maps are (B, C, H, W).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.integrations.ultralytics.kinds import BACKBONE, KINDS, LEVEL, NAMES, Kind
 from ghostyolo.models.registry import Part, build_part, find_part, scale_params
 from ghostyolo.models.scales import LETTERS
-from ghostyolo.nn.attention import GATES
-from ghostyolo.nn.channels import scale_channels, scale_repeats
+from ghostyolo.nn.attention import GATES, DfcGate, PsaGate
+from ghostyolo.nn.blocks import A2C2f, Conv, DSC3k2, DSConv
+from ghostyolo.nn.channels import make_divisible, scale_channels, scale_repeats
+from ghostyolo.nn.ghost import GhostBottleneck, GhostModule
+from ghostyolo.nn.hypergraph import HyperAce, Tunnel
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a row of this name is read.
+
+    Attributes:
+        builder: see this module.
+        inputs: maps that the layer reads.
+        keeps_channels: it gives as many as it reads, so that the row has none to say.
+        repeats: the row's repeats, scaled by depth, are the builder's parameter ``repeats``.
+        spread: see :class:`~ghostyolo.integrations.ultralytics.layer.Layer`.
+        modern: as with that package's C3k2, a Detect after it has the light class branch of YOLO11 and later.
+    """
+
+    builder: Callable[..., nn.Module]
+    inputs: int = 1
+    keeps_channels: bool = False
+    repeats: bool = False
+    spread: bool = False
+    modern: bool = False
+
+
+class SelfGate(nn.Module):
+    """A Ghost module's gate as a layer that weights its own input."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(x, x)
+
+
+def _dfc(in_channels: int, out_channels: int) -> nn.Module:
+    return SelfGate(DfcGate(in_channels, out_channels))
+
+
+def _psa(in_channels: int, out_channels: int) -> nn.Module:
+    return SelfGate(PsaGate(in_channels, out_channels))
+
+
+def _ghost_module(
+    in_channels: int, out_channels: int, cheap_kernel: int = 3, attention: str = "none", branches: int | None = None
+) -> nn.Module:
+    return GhostModule(in_channels, out_channels, cheap_kernel, attention=attention, branches=branches)
+
+
+def _ghost_bottleneck(
+    in_channels: int,
+    out_channels: int,
+    expansion: float = 3.0,
+    kernel: int = 3,
+    stride: int = 1,
+    squeeze_excite: bool = False,
+    attention: str = "none",
+    branches: int | None = None,
+) -> nn.Module:
+    """Expanded channels are ``expansion`` times the input's, a multiple of 4."""
+    expanded = make_divisible(expansion * in_channels, 4)
+    return GhostBottleneck(in_channels, expanded, out_channels, kernel, stride, squeeze_excite, attention, branches)
+
+
+def _fit(in_channels: int, out_channels: int) -> nn.Module:
+    """A 1x1 convolution to a width; nothing where the map has it already."""
+    return nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels)
+
+
+def _tunnel(in_channels: tuple[int, int], out_channels: int) -> nn.Module:
+    if in_channels[0] != in_channels[1]:
+        raise ConfigError(f"a tunnel adds maps of one width, got {in_channels[0]} and {in_channels[1]} channels")
+    return Tunnel()
+
+
+KINDS = {
+    "GhostModule": Kind(_ghost_module),
+    "GhostBottleneck": Kind(_ghost_bottleneck),
+    "DFC": Kind(_dfc, keeps_channels=True),
+    "PSA": Kind(_psa, keeps_channels=True),
+    "DSConv": Kind(DSConv),
+    "DSC3k2": Kind(DSC3k2, repeats=True, modern=True),
+    "A2C2f": Kind(A2C2f, repeats=True, modern=True),
+    "Fit": Kind(_fit),
+    "HyperACE": Kind(HyperAce, inputs=3, repeats=True),
+    "Tunnel": Kind(_tunnel, inputs=2, keeps_channels=True, spread=True),
+}
+BACKBONE, LEVEL = "Backbone", "Level"
+NAMES = (BACKBONE, LEVEL, *KINDS)
+
 
 PREFIX = "ghostyolo."
 _GIVEN = {"in_channels", "out_channels", "repeats"}
@@ -27,7 +122,10 @@ _GIVEN = {"in_channels", "out_channels", "repeats"}
 
 @dataclass(frozen=True)
 class Size:
-    """What a YAML's scale means: a letter (empty without ``scales``), and factors as that package applies them."""
+    """What a YAML's scale means.
+
+    A letter (empty without ``scales``), and factors as that package applies them.
+    """
 
     letter: str = ""
     depth: float = 1.0
@@ -36,7 +134,9 @@ class Size:
 
     @classmethod
     def of(cls, declaration: Mapping[str, Any]) -> Size:
-        """The size of a declaration; without a letter in its file's name the first of its scales.
+        """Return the size of a declaration.
+
+        Without a letter in its file's name it is the first of its scales.
 
         Raises:
             ConfigError: a letter that is not among its scales.
@@ -86,6 +186,7 @@ class Row:
 
 
 def is_ours(row: Sequence[Any]) -> bool:
+    """Whether a row names a layer of ours."""
     return str(row[2]).startswith(PREFIX)
 
 

@@ -20,7 +20,9 @@ EXAMPLES = "mobilenetv2, mobilenetv3, mobilenetv4, resnet50, shufflenetv2"
 
 
 class ForeignBackbone(nn.Module):
-    """Modules of another library's network, one after the other, up to the end of stride 32.
+    """Modules of another library's network, up to stride 32.
+
+    They run one after the other.
 
     ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]), each the output of the last block
     of its stride. H and W must be multiples of 32.
@@ -61,7 +63,9 @@ class ForeignBackbone(nn.Module):
 
 
 class FeatureList(nn.Module):
-    """A network that is no chain, by its library's own extractor: the three maps as the library defines them.
+    """A network that is no chain, by its library's own extractor.
+
+    It gives the three maps as the library defines them.
 
     Args:
         net: gives a list of the maps at strides 8, 16, 32.
@@ -84,7 +88,9 @@ class FeatureList(nn.Module):
 
 
 def adapt(net: nn.Module, what: str, in_channels: int) -> ForeignBackbone | None:
-    """The network as a backbone, None where it is no chain up to the end of stride 32.
+    """Return the network as a backbone.
+
+    It is None where it is no chain up to the end of stride 32.
 
     Args:
         what: library and name, for messages.
@@ -93,8 +99,8 @@ def adapt(net: nn.Module, what: str, in_channels: int) -> ForeignBackbone | None
         ConfigError: it cannot take pictures of any multiple of 32.
     """
     with _any_size(what):
-        found = find_stage_ends(net, in_channels, STRIDES)
-    return None if found is None else ForeignBackbone(net, *found)
+        chain = find_stage_ends(net, in_channels, STRIDES)
+    return None if chain is None else ForeignBackbone(net, *chain)
 
 
 def wrap(net: nn.Module, channels: Sequence[int], what: str, in_channels: int) -> FeatureList:

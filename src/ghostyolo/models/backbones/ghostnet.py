@@ -6,10 +6,12 @@ stages at stride 8, 16 and 32, in which all blocks have run.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.classifier import Classifier
+from ghostyolo.models.backbones.classifier_head import Classifier
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.ghost import GhostBottleneck
@@ -42,7 +44,9 @@ FIRST_GATED_BLOCK = 2  # V2 and V3 gate every bottleneck from the third on
 
 
 class GhostNet(nn.Module):
-    """Stem and five stages. ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
+    """A GhostNet backbone: stem and five stages.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
 
     Args:
         width: multiplies every channel count, rounded to a multiple of 4. Named: 0.5, 1.0, 1.3, 1.6.
@@ -94,6 +98,7 @@ class GhostNet(nn.Module):
             ends.append(channels)
         self.stage_channels = tuple(ends)
         self.channels = tuple(ends[2:])
+        self.classifier_layers: dict[str, Any] = dict(last=make_divisible(960 * width, 4), hidden=1280)  # as published
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.stem(image)
@@ -106,12 +111,10 @@ class GhostNet(nn.Module):
 
 
 class GhostNetClassifier(Classifier):
-    """A GhostNet with the published head: 1x1 to the last expanded width, mean, 1x1 to 1280, linear."""
+    """A GhostNet with the published head: widened, mean, 1280, linear."""
 
-    def __init__(self, backbone: GhostNet, width: float, num_classes: int = 1000, dropout: float = 0.2) -> None:
-        super().__init__(
-            backbone, last=make_divisible(960 * width, 4), hidden=1280, num_classes=num_classes, dropout=dropout
-        )
+    def __init__(self, backbone: GhostNet, num_classes: int = 1000, dropout: float = 0.2) -> None:
+        super().__init__(backbone, **backbone.classifier_layers, num_classes=num_classes, dropout=dropout)
 
 
 @register_backbone("ghostnetv1", scales=SCALES)
@@ -143,5 +146,5 @@ def ghostnetv3(
 def ghostnetv3_psa(
     *, width: float = 1.0, in_channels: int = 3, branches: int = 3, pointwise_branch: bool = True
 ) -> GhostNet:
-    """GhostNetV3 with pixel-shuffle attention in place of DFC: a variant of ours, not in the paper."""
+    """GhostNetV3 with pixel-shuffle attention, a variant of ours, not the paper's."""
     return GhostNet(width, "psa", branches, in_channels, pointwise_branch)

@@ -1,21 +1,33 @@
-"""Backbones by a library's own name: ``{type: timm, name: ...}`` and ``{type: torchvision, name: ...}``.
+"""Backbones of timm and torchvision.
 
-Where the network is a chain, its deepest maps are taken (:mod:`ghostyolo.models.backbones.foreign`); where it is not
-(HRNet), timm's extractor decides. Pretrained weights come by the library's own mechanism.
+Any by the library's own name, the well-known ones by a plain name.
+
+``{type: timm, name: ...}`` and ``{type: torchvision, name: ...}`` take any. Where the network is a chain, its deepest
+maps are taken (:mod:`ghostyolo.models.backbones.foreign`); where it is not (HRNet), timm's extractor decides.
+Pretrained weights come by the library's own mechanism.
+
+The well-known ones have a ``variant``, the size: ``x0.5`` is half the channels. It is a name and not a number because
+there is nothing between two sizes of a library. The scales give about 1 to 2.5 million backbone parameters to a
+detector of size n and 3 to 5 to s, as far as there are sizes.
+
+SqueezeNet (arXiv 1602.07360) ends at stride 16 and its first convolution does not pad, so that no map is exactly
+(H / s, W / s). Here the first convolution pads by half its kernel (its weights fit as they are), which makes every map
+exact, and two more Fire modules of the last size after another pooling make stride 32. They have no pretrained weights.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, WeightsError, suggest
 from ghostyolo.models.backbones.foreign import STRIDES, FeatureList, adapt, refuse, wrap
 from ghostyolo.models.registry import register_backbone
+from ghostyolo.models.scales import LETTERS
 
 
 @register_backbone("timm")
@@ -173,3 +185,161 @@ def _replace_first_convolution(net: nn.Module, in_channels: int, keep_weights: b
 def _near(name: str, valid: Iterable[str], listing: str) -> str:
     near = difflib.get_close_matches(name, list(valid), n=3, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else f"{listing} has the valid ones"
+
+
+class Sizes(NamedTuple):
+    """The sizes that a library has of one network.
+
+    Attributes:
+        build: :func:`timm_backbone` or :func:`torchvision_backbone`.
+        names: of each variant in the library.
+        usual: the variant without a choice.
+        scales: variants for p, n, s, m, l, x; the last one given serves the letters that are left.
+    """
+
+    build: Callable[..., nn.Module]
+    names: dict[str, str]
+    usual: str
+    scales: tuple[str, ...]
+
+
+SIZES = {
+    "mobilenetv1": Sizes(  # arXiv 1704.04861
+        timm_backbone,
+        {"x1.0": "mobilenetv1_100", "x1.25": "mobilenetv1_125"},
+        "x1.0",
+        ("x1.0", "x1.0", "x1.0", "x1.25"),
+    ),
+    "mobilenetv2": Sizes(  # 1801.04381; "d" is deeper too
+        timm_backbone,
+        {
+            "x0.35": "mobilenetv2_035",
+            "x0.5": "mobilenetv2_050",
+            "x0.75": "mobilenetv2_075",
+            "x1.0": "mobilenetv2_100",
+            "x1.1d": "mobilenetv2_110d",
+            "x1.2d": "mobilenetv2_120d",
+            "x1.4": "mobilenetv2_140",
+        },
+        "x1.0",
+        ("x0.5", "x1.0", "x1.4", "x1.2d"),
+    ),
+    "mobilenetv3": Sizes(  # 1905.02244; "d" is deeper too
+        timm_backbone,
+        {
+            "small_x0.5": "mobilenetv3_small_050",
+            "small_x0.75": "mobilenetv3_small_075",
+            "small_x1.0": "mobilenetv3_small_100",
+            "large_x0.75": "mobilenetv3_large_075",
+            "large_x1.0": "mobilenetv3_large_100",
+            "large_x1.5d": "mobilenetv3_large_150d",
+        },
+        "large_x1.0",
+        ("small_x0.75", "large_x0.75", "large_x1.0", "large_x1.5d"),
+    ),
+    "mobilenetv4": Sizes(  # 2404.10518; of convolutions, or with attention at strides 16 and 32
+        timm_backbone,
+        {
+            "conv_small_x0.35": "mobilenetv4_conv_small_035",
+            "conv_small_x0.5": "mobilenetv4_conv_small_050",
+            "conv_small": "mobilenetv4_conv_small",
+            "conv_medium": "mobilenetv4_conv_medium",
+            "conv_large": "mobilenetv4_conv_large",
+            "hybrid_medium": "mobilenetv4_hybrid_medium",
+            "hybrid_large": "mobilenetv4_hybrid_large",
+        },
+        "conv_small",
+        ("conv_small_x0.5", "conv_small", "conv_medium", "conv_medium", "conv_large"),
+    ),
+    "mnasnet": Sizes(  # MnasNet-B1, 1807.11626
+        timm_backbone,
+        {"x0.5": "mnasnet_050", "x0.75": "mnasnet_075", "x1.0": "mnasnet_100", "x1.4": "mnasnet_140"},
+        "x1.0",
+        ("x0.5", "x0.75", "x1.0", "x1.4"),
+    ),
+    "shufflenetv2": Sizes(  # 1807.11164
+        torchvision_backbone,
+        {
+            "x0.5": "shufflenet_v2_x0_5",
+            "x1.0": "shufflenet_v2_x1_0",
+            "x1.5": "shufflenet_v2_x1_5",
+            "x2.0": "shufflenet_v2_x2_0",
+        },
+        "x1.0",
+        ("x1.0", "x1.5", "x2.0"),
+    ),
+    "mobilevit": Sizes(  # 2110.02178
+        timm_backbone,
+        {"xxs": "mobilevit_xxs", "xs": "mobilevit_xs", "s": "mobilevit_s"},
+        "s",
+        ("xxs", "xs", "s"),
+    ),
+    "repghostnet": Sizes(  # 2211.06088
+        timm_backbone,
+        {
+            "x0.5": "repghostnet_050",
+            "x0.58": "repghostnet_058",
+            "x0.8": "repghostnet_080",
+            "x1.0": "repghostnet_100",
+            "x1.11": "repghostnet_111",
+            "x1.3": "repghostnet_130",
+            "x1.5": "repghostnet_150",
+            "x2.0": "repghostnet_200",
+        },
+        "x1.0",
+        ("x0.8", "x1.0", "x1.5", "x2.0"),
+    ),
+}
+
+
+def _builder(backbone: str, sizes: Sizes) -> Callable[..., nn.Module]:
+    def build(*, variant: str = sizes.usual, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+        check_variant(backbone, variant, sizes.names)
+        return sizes.build(name=sizes.names[variant], pretrained=pretrained, in_channels=in_channels)
+
+    return build
+
+
+@register_backbone("resnet50")
+def resnet50(*, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+    """ResNet-50 (arXiv 1512.03385), timm's."""
+    return timm_backbone(name="resnet50", pretrained=pretrained, in_channels=in_channels)
+
+
+def check_variant(backbone: str, variant: str, valid: Iterable[str]) -> None:
+    """Refuse a size that a backbone's library does not have."""
+    if variant not in valid:
+        raise ConfigError(f"backbone '{backbone}' has no variant '{variant}': {suggest(str(variant), valid)}")
+
+
+SQUEEZENETS = {"v1.0": "squeezenet1_0", "v1.1": "squeezenet1_1"}
+LAST_CHANNELS, LAST_SQUEEZE = 512, 64  # of the two last Fire modules, and of ours
+
+
+@register_backbone("squeezenet")
+def squeezenet(*, variant: str = "v1.1", pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+    """SqueezeNet 1.0 or 1.1; it has no batch norms.
+
+    Raises:
+        ConfigError: an unknown variant.
+        WeightsError: pretrained weights that cannot be fetched.
+    """
+    from torchvision.models.squeezenet import Fire
+
+    check_variant("squeezenet", variant, SQUEEZENETS)
+    net: Any = torchvision_network(SQUEEZENETS[variant], pretrained, in_channels)
+    first = net.features[0]
+    first.padding = (first.kernel_size[0] // 2, first.kernel_size[1] // 2)
+    half = LAST_CHANNELS // 2
+    net.features.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+    net.features.extend(Fire(LAST_CHANNELS, LAST_SQUEEZE, half, half) for _ in range(2))
+    backbone = adapt(net, f"'squeezenet' {variant}", in_channels)
+    if backbone is None:
+        raise refuse(f"'squeezenet' {variant}")
+    return backbone
+
+
+for _name, _sizes in SIZES.items():
+    _variants = [_sizes.scales[min(place, len(_sizes.scales) - 1)] for place in range(len(LETTERS))]
+    _scales = {letter: {"variant": variant} for letter, variant in zip(LETTERS, _variants, strict=True)}
+    register_backbone(_name, scales=_scales)(_builder(_name, _sizes))

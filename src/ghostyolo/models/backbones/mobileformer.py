@@ -1,4 +1,6 @@
-"""Mobile-Former: MobileNet and a handful of tokens side by side, bridged both ways (CVPR 2022, arXiv 2108.05895).
+"""Mobile-Former: MobileNet and a few tokens side by side.
+
+They are bridged both ways (CVPR 2022, arXiv 2108.05895).
 
 Sizes by the multiply-adds of the published classifiers, in millions: 52, 96, 151, 214, 294, 508. (The 26 M one groups
 its 1x1 convolutions and is not here.) Blocks: :mod:`ghostyolo.nn.mobileformer`.
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.models.classifier import Classifier, stage_states
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.mobileformer import LiteBottleneck, MapToTokens, MobileFormerBlock, MobileFormerDown, State
 from ghostyolo.nn.reparam import ConvNorm
@@ -81,7 +83,10 @@ SCALES = {
 
 
 class Start(nn.Module):
-    """The first convolution, and the learned tokens every picture starts with. Image in, state out."""
+    """The first convolution, and the tokens of every picture.
+
+    The tokens are learned. Image in, state out.
+    """
 
     def __init__(self, in_channels: int, channels: int, tokens: int, token_dim: int) -> None:
         super().__init__()
@@ -93,7 +98,9 @@ class Start(nn.Module):
 
 
 class MobileFormer(nn.Module):
-    """Stem and five stages. ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
+    """The Mobile-Former backbone: stem and five stages.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
 
     Args:
         variant: ``"52m"`` to ``"508m"``.
@@ -136,7 +143,9 @@ class MobileFormer(nn.Module):
 
 
 class MobileFormerClassifier(Classifier):
-    """The published classifier: mean of a widened map beside the first token, hidden layer, linear.
+    """The published classifier.
+
+    Mean of a widened map beside the first token, hidden layer, linear.
 
     The token is given as channels of the map that are equal everywhere, so that the mean of :meth:`forward_features`
     holds both.

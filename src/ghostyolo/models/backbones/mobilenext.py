@@ -12,7 +12,7 @@ import math
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.classifier import Classifier, stage_states
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.reparam import ConvNorm
@@ -41,7 +41,9 @@ def _relu6() -> nn.Module:
 
 
 class Sandglass(nn.Module):
-    """Depthwise 3x3, linear 1x1 reduce, 1x1 expand, linear depthwise 3x3 with the stride; identity around all.
+    """A bottleneck that is wide outside and narrow inside.
+
+    Depthwise 3x3, linear 1x1 reduce, 1x1 expand, linear depthwise 3x3 with the stride; identity around all.
 
     Input (B, C_in, H, W), output (B, C_out, H / stride, W / stride).
 
@@ -77,7 +79,9 @@ class Sandglass(nn.Module):
 
 
 class MobileNeXt(nn.Module):
-    """Stem and five stages. ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
+    """The MobileNeXt backbone: stem and five stages.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
 
     Args:
         width: multiplies every channel count but the last 1280, rounded to a multiple of 8. Published: 0.35, 0.5,

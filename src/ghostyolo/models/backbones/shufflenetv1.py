@@ -1,4 +1,7 @@
-"""ShuffleNet (V1): grouped 1x1 convolutions with their channels shuffled (CVPR 2018, arXiv 1707.01083, table 1)."""
+"""ShuffleNet (V1): grouped 1x1 convolutions with their channels shuffled.
+
+Source: CVPR 2018, arXiv 1707.01083, table 1.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.classifier import Classifier, stage_states
+from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.reparam import ConvNorm
@@ -32,12 +35,14 @@ def _relu() -> nn.Module:
 
 
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
-    """Deal the channels of ``groups`` equal groups out in turn: (B, C, H, W) to the same shape."""
+    """Deal the channels of ``groups`` equal groups out in turn, same shape."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1 to a quarter, shuffle, depthwise 3x3, grouped 1x1; added to the input, or at stride 2 beside it.
+    """A grouped bottleneck with a shuffle inside.
+
+    Grouped 1x1 to a quarter, shuffle, depthwise 3x3, grouped 1x1; added to the input, or at stride 2 beside it.
 
     Input (B, C_in, H, W), output (B, C_out, H / stride, W / stride). At stride 2 the first C_in channels are the
     input's 3x3 means, so C_out is larger than C_in.
@@ -67,7 +72,9 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleNetV1(nn.Module):
-    """Stem and five stages. ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
+    """The ShuffleNet backbone: stem and five stages.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]).
 
     Args:
         width: multiplies every channel count, rounded so that the groups divide it. Published: 0.25, 0.5, 1.0, 1.5,

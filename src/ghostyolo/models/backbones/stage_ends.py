@@ -1,4 +1,6 @@
-"""Find where each stride of somebody else's network ends, by running it once and watching its modules.
+"""Finds where each stride of somebody else's network ends.
+
+The network runs once, and its modules are watched.
 
 Most networks are a chain at their top: each module takes what the one before it gave. The chain is followed here as
 long as every module's only input is, as an object, the output before it; a plain ``nn.Sequential`` that holds several
@@ -147,7 +149,7 @@ def _follow(
     path: str, x: Tensor, modules: dict[str, nn.Module], calls: dict[str, _Call | None]
 ) -> list[tuple[str, Tensor]]:
     """Path and output of the children of ``path`` that form a chain from ``x`` on, sequences of strides opened."""
-    found: list[tuple[str, Tensor]] = []
+    outputs: list[tuple[str, Tensor]] = []
     version = None
     for child in sorted(_called(path, modules, calls), key=lambda child: _order(calls[child])):
         call = calls[child]
@@ -156,10 +158,10 @@ def _follow(
         inside = _follow(child, x, modules, calls) if type(modules[child]) is nn.Sequential else []
         x, version = call.output, call.output_version
         if inside and inside[-1][1] is x and len({_stride(output) for _, output in inside}) > 1:
-            found += inside
+            outputs += inside
         else:
-            found.append((child, x))
-    return found
+            outputs.append((child, x))
+    return outputs
 
 
 def _takes(call: _Call | None, x: Tensor, version: int | None) -> bool:
@@ -178,11 +180,11 @@ def _version(value: Any) -> int:
 
 def _called(path: str, modules: dict[str, nn.Module], calls: dict[str, _Call | None]) -> list[str]:
     """Children that were called; one that only holds others (a ``ModuleList``) stands for those."""
-    found = []
+    names = []
     for name, _ in modules[path].named_children():
         child = f"{path}.{name}" if path else name
-        found += [child] if child in calls else _called(child, modules, calls)
-    return found
+        names += [child] if child in calls else _called(child, modules, calls)
+    return names
 
 
 def _order(call: _Call | None) -> float:

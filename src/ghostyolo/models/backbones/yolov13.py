@@ -1,4 +1,7 @@
-"""YOLOv13's own backbone (arXiv 2506.17733; the n graph layer by layer, other scales by width and depth)."""
+"""YOLOv13's own backbone (arXiv 2506.17733).
+
+The n graph layer by layer, other scales by width and depth.
+"""
 
 from __future__ import annotations
 

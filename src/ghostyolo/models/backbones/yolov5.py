@@ -1,4 +1,7 @@
-"""YOLOv5's own backbone (release 6 and later): a 6x6 stem, C3 stages and SPPF; scales by width and depth."""
+"""YOLOv5's own backbone (release 6 and later).
+
+A 6x6 stem, C3 stages and SPPF; scales by width and depth.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ SCALES = {
 
 @register_backbone("yolov5", scales=SCALES)
 class YoloV5Backbone(nn.Module):
-    """``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W are multiples of 32.
+    """The YOLOv5 backbone.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W are multiples of 32.
 
     Args:
         depth, width: the scale, see :mod:`ghostyolo.nn.channels`.

@@ -16,7 +16,9 @@ SCALES = {letter: {"width": width} for letter, width in zip("pnsmlx", (0.25, 0.5
 
 @register_backbone("yolov7", scales=SCALES)
 class YoloV7TinyBackbone(nn.Module):
-    """``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W are multiples of 32.
+    """The YOLOv7-tiny backbone.
+
+    ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W are multiples of 32.
 
     Args:
         width: multiplies every channel count, see :mod:`ghostyolo.nn.channels`.

@@ -1,4 +1,7 @@
-"""YOLOv8's own backbone (published network, no paper): strided 3x3 and C2f at each stride, SPPF at the last."""
+"""YOLOv8's own backbone (published network, no paper).
+
+A strided 3x3 and C2f at each stride, SPPF at the last.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""YOLOX's own backbone, a CSPDarknet with a Focus stem (Ge et al., 2021, arXiv 2107.08430)."""
+"""YOLOX's own backbone, a CSPDarknet with a Focus stem.
+
+Source: Ge et al., 2021, arXiv 2107.08430.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ SCALES: dict[str, dict[str, Any]] = {
 
 @register_backbone("yolox", scales=SCALES)
 class YoloXBackbone(nn.Module):
-    """Focus stem, then a strided 3x3 and a CSP block at each stride, SPP before the last.
+    """The YOLOX backbone.
+
+    Focus stem, then a strided 3x3 and a CSP block at each stride, SPP before the last.
 
     ``forward`` gives P3, P4, P5: (B, channels[i], H / strides[i], W / strides[i]). H and W must be multiples of 32.
 

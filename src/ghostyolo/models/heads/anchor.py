@@ -1,4 +1,6 @@
-"""The anchor-based head of YOLOv5 and YOLOv7: one 1x1 convolution a level, boxes relative to cells and anchors.
+"""The anchor-based head of YOLOv5 and YOLOv7.
+
+One 1x1 convolution a level, boxes relative to cells and anchors.
 
 With logits t of a cell at (column, row) and an anchor of size (w, h)::
 
@@ -17,15 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.models.anchors import check_anchors, default_anchors
+from ghostyolo.models.default_anchors import check_anchors, default_anchors
+from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import AnchorAssignment, AnchorOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.boxes import decode_anchors
 
 
 @register_head("anchor")
-class AnchorHead(nn.Module):
-    """In training returns :class:`AnchorOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes).
+class AnchorHead(Head):
+    """A head that predicts boxes relative to anchors.
+
+    In training returns :class:`AnchorOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes).
 
     Scores are objectness x class, in 0..1. A counts the cells of P3, then P4, then P5, each once for each anchor: all
     cells of a level's first anchor row by row, then those of its second, and so on.
@@ -40,6 +45,7 @@ class AnchorHead(nn.Module):
         ConfigError: anchors that do not fit the levels, or an unknown assignment.
     """
 
+    criterion = "anchor"
     anchors: Tensor
 
     def __init__(
@@ -74,7 +80,9 @@ class AnchorHead(nn.Module):
         self.anchors.copy_(sizes)
 
     def reset_biases(self) -> None:
-        """Start from about eight objects in a 640 x 640 picture and from classes that share a probability of 0.6.
+        """Set the biases to few objects and equal classes.
+
+        About eight objects in a 640 x 640 picture, and classes that share a probability of 0.6.
 
         With one class its probability starts at one, and the criterion leaves it there: objectness is the score.
         """
@@ -87,15 +95,12 @@ class AnchorHead(nn.Module):
                 bias[:, 4] = math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] = class_prior
 
-    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Logits of each level: (B, anchors x (5 + classes), H, W), one anchor's after the other's."""
-        return [predict(feature) for predict, feature in zip(self.predict, features, strict=True)]
+    def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        return [(predict(feature),) for predict, feature in zip(self.predict, features, strict=True)]
 
-    def collect(self, features: Sequence[Tensor]) -> AnchorOutput:
-        """Raw predictions of all levels."""
+    def arrange(self, levels: list[tuple[Tensor, ...]], features: Sequence[Tensor]) -> AnchorOutput:
         shape = (self.anchors.shape[1], 5 + self.num_classes)
-        logits = [level.unflatten(1, shape) for level in self.raw(features)]
-        return AnchorOutput(logits, self.anchors, self.strides)
+        return AnchorOutput([level.unflatten(1, shape) for (level,) in levels], self.anchors, self.strides)
 
     def decode(self, output: AnchorOutput) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1."""
@@ -113,7 +118,3 @@ class AnchorHead(nn.Module):
             boxes.append(decode_anchors(flat[..., :4], cells, anchors, stride).flatten(1, 2))
             scores.append((flat[..., 4:5].sigmoid() * flat[..., 5:].sigmoid()).flatten(1, 2))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
-
-    def forward(self, features: Sequence[Tensor]) -> AnchorOutput | tuple[Tensor, Tensor]:
-        output = self.collect(features)
-        return output if self.training else self.decode(output)

@@ -1,4 +1,7 @@
-"""The decoupled head that predicts box sides as distributions (YOLOv8, YOLOv13; DFL from arXiv 2006.04388)."""
+"""The decoupled head that predicts box sides as distributions.
+
+YOLOv8's and YOLOv13's; distributions from arXiv 2006.04388.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import DflOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.boxes import decode_ltrb, expected_distance
-from ghostyolo.nn.cells import cell_centers
+from ghostyolo.nn.boxes import cell_centers, decode_ltrb, expected_distance
 
 
 @register_head("dfl")
-class DflHead(nn.Module):
-    """Per level: two 3x3 to the box logits; to the class logits two (depthwise 3x3 + 1x1), or two dense 3x3.
+class DflHead(Head):
+    """A head that predicts each side of a box as a distribution.
+
+    Per level: two 3x3 to the box logits; to the class logits two (depthwise 3x3 + 1x1), or two dense 3x3.
 
     In training returns :class:`DflOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes) after
     the sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.
@@ -30,7 +35,7 @@ class DflHead(nn.Module):
         cls_depthwise: the class branch of YOLOv13 and YOLOv10; False: the dense one of YOLOv8.
     """
 
-    needs_nms = True
+    criterion = "dfl"
 
     def __init__(
         self,
@@ -63,37 +68,29 @@ class DflHead(nn.Module):
         self.reset_biases()
 
     def reset_biases(self) -> None:
-        """Start from boxes of a few strides and from about five objects in a 640 x 640 picture."""
+        """Set the biases to small boxes and few objects.
+
+        Boxes of a few strides, and about five objects in a 640 x 640 picture.
+        """
         for box, cls, stride in zip(self.box, self.cls, self.strides, strict=True):
             nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, box)[-1]).bias, 1.0)  # type: ignore[arg-type]
             prior = math.log(5 / self.num_classes / (640 / stride) ** 2)
             nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, cls)[-1]).bias, prior)  # type: ignore[arg-type]
 
-    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Logits of each level: (B, 4 x bins + classes, H, W), box logits first."""
-        return [
-            torch.cat((box(feature), cls(feature)), 1)
-            for box, cls, feature in zip(self.box, self.cls, features, strict=True)
-        ]
+    def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        boxes = [box(feature) for box, feature in zip(self.box, features, strict=True)]
+        return list(zip(boxes, [cls(feature) for cls, feature in zip(self.cls, features, strict=True)], strict=True))
 
-    def collect(self, features: Sequence[Tensor]) -> DflOutput:
-        """All levels' logits and cells side by side."""
-        box_logits = [box(feature).flatten(2) for box, feature in zip(self.box, features, strict=True)]
-        cls_logits = [cls(feature).flatten(2) for cls, feature in zip(self.cls, features, strict=True)]
-        return DflOutput(
-            torch.cat(box_logits, 2).transpose(1, 2),
-            torch.cat(cls_logits, 2).transpose(1, 2),
-            *cell_centers(features, self.strides),
+    def arrange(self, levels: list[tuple[Tensor, ...]], features: Sequence[Tensor]) -> DflOutput:
+        box_logits, cls_logits = (
+            torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2) for maps in zip(*levels, strict=True)
         )
+        return DflOutput(box_logits, cls_logits, *cell_centers(features, self.strides))
 
     def decode(self, output: DflOutput) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1."""
         distances = expected_distance(output.box_logits, self.bins) * output.strides
         return decode_ltrb(output.centers, distances), output.cls_logits.sigmoid()
-
-    def forward(self, features: Sequence[Tensor]) -> DflOutput | tuple[Tensor, Tensor]:
-        output = self.collect(features)
-        return output if self.training else self.decode(output)
 
 
 def _class_layers(in_channels: int, width: int, depthwise: bool) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""The distribution head of the ghostyolo family: a depthwise 5x5 and a 1x1 in each branch.
+"""The ghostyolo family's distribution head: depthwise 5x5 and 1x1 in each branch.
 
 YOLOv8's box branch of two dense 3x3 costs a third of a nano detector's time; this one a fifth of that for the same
 outputs, so that it trains, exports and distils as `dfl` does (docs/design/family.md has the measurements).
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from ghostyolo.models.heads.dfl import DflHead
-from ghostyolo.models.heads.end2end import EndToEndHead
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.slim import relu
@@ -53,40 +52,3 @@ def _branch(in_channels: int, width: int, out_channels: int, branches: int) -> n
         RepConv(in_channels, width, act=relu, branches=branches, identity=False),
         nn.Conv2d(width, out_channels, 1),
     )
-
-
-class OneToOneLightHead(LightHead):
-    """A light head that was taught to find each object once."""
-
-    needs_nms = False
-
-
-@register_head("light_end2end")
-class LightEndToEndHead(EndToEndHead):
-    """As :class:`EndToEndHead`, in and out, of two :class:`LightHead`; the arguments are that head's."""
-
-    def __init__(
-        self,
-        *,
-        in_channels: Sequence[int],
-        strides: Sequence[int],
-        num_classes: int,
-        bins: int = 16,
-        box_width: int = 32,
-        cls_width: int = 64,
-        branches: int = 3,
-    ) -> None:
-        nn.Module.__init__(self)
-        self.num_classes, self.bins = num_classes, bins
-        self.one_to_many, self.one_to_one = (
-            kind(
-                in_channels=in_channels,
-                strides=strides,
-                num_classes=num_classes,
-                bins=bins,
-                box_width=box_width,
-                cls_width=cls_width,
-                branches=branches,
-            )
-            for kind in (LightHead, OneToOneLightHead)
-        )

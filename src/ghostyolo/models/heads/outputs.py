@@ -1,4 +1,4 @@
-"""What heads return while training; in evaluation every head decodes to boxes and scores instead."""
+"""What heads return while training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class YoloXOutput:
     """Raw predictions of YOLOX's head over all levels, A anchors (cells) in all.
 
     Attributes:
-        box_offsets: (B, A, 4) dx, dy, dw, dh, see :mod:`ghostyolo.nn.offsets`.
+        box_offsets: (B, A, 4) dx, dy, dw, dh, see :mod:`ghostyolo.nn.boxes`.
         obj_logits: (B, A) that there is an object, before the sigmoid.
         cls_logits: (B, A, classes) of an object that is there, before the sigmoid.
         centers: (A, 2) cell centres (x, y) in input pixels.

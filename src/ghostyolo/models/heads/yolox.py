@@ -1,4 +1,7 @@
-"""YOLOX's head: decoupled, anchor-free, with objectness (Ge et al., 2021, arXiv 2107.08430, section 2.1, figure 2)."""
+"""YOLOX's head: decoupled, anchor-free, with objectness.
+
+Source: Ge et al., 2021, arXiv 2107.08430, section 2.1, figure 2.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ghostyolo.models.heads.base import Head
 from ghostyolo.models.heads.outputs import YoloXOutput
 from ghostyolo.models.registry import register_head
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.cells import cell_centers
+from ghostyolo.nn.boxes import cell_centers, decode_offsets
 from ghostyolo.nn.channels import scale_channels
 from ghostyolo.nn.csp import conv3x3
-from ghostyolo.nn.offsets import decode_offsets
 
 _HIDDEN = 256
 _PRIOR = 0.01  # score of every class and cell before anything is learned (focal loss, arXiv 1708.02002, section 4.1)
@@ -31,8 +34,10 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 
 @register_head("yolox", scales=_SCALES)
-class YoloXHead(nn.Module):
-    """Per level: a 1x1 stem; from it two 3x3 to the class logits, and two 3x3 to the box and the objectness.
+class YoloXHead(Head):
+    """A head with objectness, and offsets from cells.
+
+    Per level: a 1x1 stem; from it two 3x3 to the class logits, and two 3x3 to the box and the objectness.
 
     In training returns :class:`YoloXOutput`, else boxes (B, A, 4) xyxy in input pixels and scores (B, A, classes),
     objectness x class, each after its sigmoid. Anchors are the cells of P3, then P4, then P5, each row by row.
@@ -44,7 +49,7 @@ class YoloXHead(nn.Module):
         depthwise: each 3x3 is depthwise 3x3 + 1x1 (nano).
     """
 
-    needs_nms = True
+    criterion = "yolox"
 
     def __init__(
         self,
@@ -79,29 +84,21 @@ class YoloXHead(nn.Module):
         for layer in (*self.cls, *self.obj):
             nn.init.constant_(cast(Tensor, cast(nn.Conv2d, layer).bias), -math.log((1 - _PRIOR) / _PRIOR))
 
-    def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Predictions of each level: (B, 5 + classes, H, W): dx, dy, dw, dh, objectness and class logits."""
-        maps = []
+    def walk(self, features: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        levels: list[tuple[Tensor, ...]] = []
         for level, feature in enumerate(features):
             stem = self.stem[level](feature)
             box_map = self.box_tower[level](stem)
             cls_logits = self.cls[level](self.cls_tower[level](stem))
-            maps.append(torch.cat((self.box[level](box_map), self.obj[level](box_map), cls_logits), 1))
-        return maps
+            levels.append((self.box[level](box_map), self.obj[level](box_map), cls_logits))
+        return levels
 
-    def collect(self, features: Sequence[Tensor]) -> YoloXOutput:
-        """All levels' raw predictions and cells side by side."""
-        box_offsets, obj_logits, cls_logits = [], [], []
-        for level, feature in enumerate(features):
-            stem = self.stem[level](feature)
-            box_map = self.box_tower[level](stem)
-            box_offsets.append(self.box[level](box_map).flatten(2))
-            obj_logits.append(self.obj[level](box_map).flatten(1))
-            cls_logits.append(self.cls[level](self.cls_tower[level](stem)).flatten(2))
+    def arrange(self, levels: list[tuple[Tensor, ...]], features: Sequence[Tensor]) -> YoloXOutput:
+        box_offsets, obj_logits, cls_logits = zip(*levels, strict=True)
         return YoloXOutput(
-            torch.cat(box_offsets, 2).transpose(1, 2),
-            torch.cat(obj_logits, 1),
-            torch.cat(cls_logits, 2).transpose(1, 2),
+            torch.cat([level.flatten(2) for level in box_offsets], 2).transpose(1, 2),
+            torch.cat([level.flatten(1) for level in obj_logits], 1),
+            torch.cat([level.flatten(2) for level in cls_logits], 2).transpose(1, 2),
             *cell_centers(features, self.strides),
         )
 
@@ -109,7 +106,3 @@ class YoloXHead(nn.Module):
         """Boxes (B, A, 4) xyxy in input pixels, scores (B, A, classes) in 0..1."""
         boxes_xyxy = decode_offsets(output.centers, output.box_offsets, output.strides)
         return boxes_xyxy, output.obj_logits.sigmoid().unsqueeze(-1) * output.cls_logits.sigmoid()
-
-    def forward(self, features: Sequence[Tensor]) -> YoloXOutput | tuple[Tensor, Tensor]:
-        output = self.collect(features)
-        return output if self.training else self.decode(output)

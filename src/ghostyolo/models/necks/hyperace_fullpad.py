@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv, DSC3k2
+from ghostyolo.nn.blocks import Conv, DSC3k2, fit_channels
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 from ghostyolo.nn.hypergraph import HyperAce, Tunnel
 
@@ -35,7 +35,9 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 @register_neck("hyperace_fullpad", scales=_SCALES)
 class HyperAceFullPad(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5, each level enhanced by one shared hypergraph feature.
+    """YOLOv13's neck: every level gets one shared hypergraph feature.
+
+    Top-down and bottom-up fusion of P3, P4, P5.
 
     Input and output: three maps at the strides of the backbone. A backbone whose channels are not the neck's own is
     fitted by a 1x1 convolution on each level that differs.
@@ -59,9 +61,7 @@ class HyperAceFullPad(nn.Module):
         two = scale_repeats(2, depth)
         c256, c512, c1024 = (scale_channels(count, width, max_channels) for count in (256, 512, 1024))
         entry = (c512, c512, c1024)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want) for have, want in zip(in_channels, entry, strict=True)
-        )
+        self.fit = fit_channels(in_channels, entry)
         self.correlate = HyperAce(entry, c512, two, hyperedges)
         self.enhance5 = nn.Identity() if c1024 == c512 else Conv(c512, c1024)
         self.enhance3 = nn.Identity() if c256 == c512 else Conv(c512, c256)

@@ -1,4 +1,6 @@
-"""The neck of the ghostyolo family: YOLOv13's hypergraph correlation and gated tunnels, in few channels.
+"""The neck of the ghostyolo family.
+
+YOLOv13's hypergraph correlation and gated tunnels, in few channels.
 
 Three levels meet at 1/16 by 1x1 convolutions and addition. Half of the channels go through an adaptive hypergraph,
 which relates all positions to a few learned hyperedges, the other half through a depthwise convolution, which sees
@@ -32,7 +34,10 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 
 class SlimCorrelation(nn.Module):
-    """P3, P4, P5 of widths ``in_channels`` to one map of P4's size and ``channels`` channels."""
+    """Joins three maps in one that sees all of the picture.
+
+    P3, P4, P5 of widths ``in_channels`` to one map of P4's size and ``channels`` channels.
+    """
 
     def __init__(self, in_channels: Sequence[int], channels: int, hyperedges: int, branches: int) -> None:
         super().__init__()

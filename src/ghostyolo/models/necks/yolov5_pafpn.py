@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolov5 import MAX_CHANNELS, SCALES
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.blocks import Conv, fit_channels
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 from ghostyolo.nn.csp import C3
 
 
 @register_neck("yolov5_pafpn", scales=SCALES)
 class YoloV5Pafpn(nn.Module):
-    """Top-down, then bottom-up fusion of three maps, each half the size of the one before.
+    """YOLOv5's neck.
+
+    Top-down, then bottom-up fusion of three maps, each half the size of the one before.
 
     Input and output: P3, P4, P5. A level whose channels are not the neck's own is fitted by a 1x1 convolution.
 
@@ -31,10 +33,7 @@ class YoloV5Pafpn(nn.Module):
         c256, c512, c1024 = self.channels = tuple(
             scale_channels(count, width, MAX_CHANNELS) for count in (256, 512, 1024)
         )
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels)
         self.up = nn.Upsample(scale_factor=2.0, mode="nearest")
         self.enter5 = Conv(c1024, c512)
         self.down4 = C3(2 * c512, c512, three, shortcut=False)

@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolov7 import MAX_CHANNELS, SCALES
 from ghostyolo.models.registry import register_neck
+from ghostyolo.nn.blocks import fit_channels
 from ghostyolo.nn.channels import scale_channels
 from ghostyolo.nn.elan import LeakyConv, SppCsp, TinyElan
 
 
 @register_neck("yolov7_elan", scales=SCALES)
 class YoloV7Elan(nn.Module):
-    """Top-down, then bottom-up fusion of three maps, each half the size of the one before.
+    """YOLOv7-tiny's neck.
+
+    Top-down, then bottom-up fusion of three maps, each half the size of the one before.
 
     Input and output: P3, P4, P5. A level whose channels are not the neck's own is fitted by a 1x1 convolution.
 
@@ -28,10 +31,7 @@ class YoloV7Elan(nn.Module):
         super().__init__()
         c32, c64, c128, c256, c512 = (scale_channels(count, width, MAX_CHANNELS) for count in (32, 64, 128, 256, 512))
         self.channels = (c128, c256, c512)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else LeakyConv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels, LeakyConv)
         self.up = nn.Upsample(scale_factor=2.0, mode="nearest")
         self.pool5 = SppCsp(c512, c256)
         self.enter5 = LeakyConv(c256, c128)

@@ -1,4 +1,7 @@
-"""YOLOv8's neck (published network, no paper): a path aggregation network (PANet, arXiv 1803.01534) of C2f blocks."""
+"""YOLOv8's neck, a path aggregation network of C2f blocks.
+
+Published network, no paper; PANet is arXiv 1803.01534.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolov8 import SCALES
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.blocks import Conv, fit_channels
 from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 
 
 @register_neck("yolov8_pafpn", scales=SCALES)
 class YoloV8Pafpn(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5 by concatenation; nothing is narrowed before it is upsampled.
+    """YOLOv8's neck.
+
+    Top-down and bottom-up fusion of P3, P4, P5 by concatenation; nothing is narrowed before it is upsampled.
 
     Input and output: three maps, each twice as coarse as the one before. A backbone whose channels are not the neck's
     own is fitted by a 1x1 convolution on each level that differs.
@@ -34,10 +39,7 @@ class YoloV8Pafpn(nn.Module):
         three = scale_repeats(3, depth)
         c256, c512, c1024 = (scale_channels(count, width, max_channels) for count in (256, 512, 1024))
         self.channels = (c256, c512, c1024)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels)
         self.down4 = C2f(c1024 + c512, c512, three)
         self.down3 = C2f(c512 + c256, c256, three)
         self.stride3 = Conv(c256, c256, 3, 2)

@@ -1,4 +1,7 @@
-"""YOLOX's neck (Ge et al., 2021, arXiv 2107.08430): a path aggregation network (PANet, 1803.01534) of CSP blocks."""
+"""YOLOX's neck, a path aggregation network of CSP blocks.
+
+Ge et al., 2021, arXiv 2107.08430; PANet is 1803.01534.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from torch import Tensor, nn
 
 from ghostyolo.models.backbones.yolox import LARGEST_CHANNELS, SCALES
 from ghostyolo.models.registry import register_neck
-from ghostyolo.nn.blocks import Conv
+from ghostyolo.nn.blocks import Conv, fit_channels
 from ghostyolo.nn.channels import scale_channels, scale_repeats
 from ghostyolo.nn.csp import C3, conv3x3
 
 
 @register_neck("yolox_pafpn", scales=SCALES)
 class YoloXPafpn(nn.Module):
-    """Top-down and bottom-up fusion of P3, P4, P5 by concatenation; a 1x1 narrows each map before it is upsampled.
+    """YOLOX's neck.
+
+    Top-down and bottom-up fusion of P3, P4, P5 by concatenation; a 1x1 narrows each map before it is upsampled.
 
     Input and output: three maps, each twice as coarse as the one before. A backbone whose channels are not the neck's
     own is fitted by a 1x1 convolution on each level that differs.
@@ -35,10 +40,7 @@ class YoloXPafpn(nn.Module):
         three = scale_repeats(3, depth)
         c256, c512, c1024 = (scale_channels(count, width, LARGEST_CHANNELS) for count in (256, 512, 1024))
         self.channels = (c256, c512, c1024)
-        self.fit = nn.ModuleList(
-            nn.Identity() if have == want else Conv(have, want)
-            for have, want in zip(in_channels, self.channels, strict=True)
-        )
+        self.fit = fit_channels(in_channels, self.channels)
         self.lateral5 = Conv(c1024, c512)
         self.down4 = C3(2 * c512, c512, three, shortcut=False, depthwise=depthwise)
         self.lateral4 = Conv(c512, c256)

@@ -30,7 +30,9 @@ def add_branches(
     init: Init = "keep",
     example: Example | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` in which convolutions with a batch norm are branch containers (:class:`RepConv`).
+    """Return a copy of a network that has training branches.
+
+    Convolutions with a batch norm become branch containers (:class:`RepConv`).
 
     ``fold`` makes the plain network of it again. A container stands under the convolution's name::
 

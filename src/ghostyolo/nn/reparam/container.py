@@ -1,4 +1,4 @@
-"""The units that networks here are built of: convolution + batch norm, and the branch container.
+"""The units of our networks: convolution + batch norm, and the branch container.
 
 Each has a method ``fuse()`` that RETURNS the plain module; :func:`ghostyolo.nn.reparam.fold` walks a copy of a network
 and puts it in place. Nothing is flagged and no dead branch stays behind.
@@ -58,7 +58,9 @@ class ConvNorm(nn.Module):
 
 
 class RepConv(nn.Module):
-    """N parallel conv + BN branches, an optional 1x1 branch and an optional BN identity, summed, then activated.
+    """Parallel conv + BN branches whose sum is activated.
+
+    There are N of them, an optional 1x1 branch and an optional BN identity.
 
     Parameter names: ``branches.{i}.conv.weight`` and ``branches.{i}.norm.*`` for i < N, ``pointwise.conv.weight``
     and ``pointwise.norm.*`` (the 1x1 branch), ``identity.*`` (the BN of the skip).
@@ -94,7 +96,7 @@ class RepConv(nn.Module):
 
     @classmethod
     def like(cls, conv: nn.Conv2d, norm: Norm, branches: int, pointwise: bool, identity: bool) -> RepConv:
-        """A container with fresh weights in the place of a convolution and a batch norm, without activation.
+        """Return a fresh container in the place of a convolution and batch norm.
 
         Its convolutions have the class and geometry of ``conv``, its norms ``eps``, ``momentum`` and synchronisation of
         ``norm``. The 1x1 branch and the identity are left out where they would not fold into the kernel exactly: where
@@ -122,7 +124,7 @@ class RepConv(nn.Module):
         return self.act(self.sum_one_by_one(x) if total is None else total)
 
     def sum_one_by_one(self, x: Tensor) -> Tensor:
-        """The sum of the branches before the activation, each computed on its own: what the container means."""
+        """Sum the branches one after the other, which is what the container means."""
         total = self.branches[0](x)
         for branch in self.branches[1:]:
             total = total + branch(x)
@@ -140,7 +142,7 @@ class RepConv(nn.Module):
         return norms if self.identity is None else [*norms, self.identity]
 
     def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The one kernel (out, in / groups, kh, kw) and bias (out,) that all branches together are in evaluation."""
+        """Return the one kernel and bias that all branches are in evaluation."""
         pairs = [cast(ConvNorm, branch).kernel_and_bias() for branch in self.branches]
         kernel = torch.stack([pair[0] for pair in pairs]).sum(0)
         bias = torch.stack([pair[1] for pair in pairs]).sum(0)

@@ -1,4 +1,4 @@
-"""Convolutions, stock and foreign: which modules are one, and how another kernel is put into one."""
+"""Which modules are convolutions, and how another kernel is put into one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def pair(value: int | Pair) -> Pair:
 
 
 def plain_conv(like: AnyConv, kernel: Tensor, bias: Tensor) -> AnyConv:
-    """A convolution with bias, of the class and geometry of ``like``, holding the given kernel and bias."""
+    """Return a convolution with the given kernel and bias.
+
+    It has the class and geometry of ``like``.
+    """
     conv = copy.deepcopy(like)
     conv.weight = nn.Parameter(kernel.detach().clone(), requires_grad=like.weight.requires_grad)
     conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=like.weight.requires_grad)
@@ -31,7 +34,7 @@ def plain_conv(like: AnyConv, kernel: Tensor, bias: Tensor) -> AnyConv:
 
 
 def is_centred(conv: nn.Conv2d) -> bool:
-    """Whether the kernel's middle lies on the pixel itself at any size of the map: output i on input i * stride."""
+    """Whether at any size output i lies on input i * stride."""
     if not _has_stock_forward(conv) or any(side % 2 == 0 for side in conv.kernel_size):
         return False  # a foreign class pads as it likes
     middle = tuple(gap * (side // 2) for gap, side in zip(conv.dilation, conv.kernel_size, strict=True))
@@ -39,7 +42,7 @@ def is_centred(conv: nn.Conv2d) -> bool:
 
 
 def is_plain_conv(module: nn.Module) -> bool:
-    """Whether the module is a convolution of its input with its own weight, to which its own bias is added.
+    """Whether the module convolves with a weight and adds a bias of its own.
 
     A weight that is computed at each call (weight norm, spectral norm, pruning, standardised kernels) is none.
     """

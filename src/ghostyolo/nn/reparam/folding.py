@@ -1,4 +1,4 @@
-"""Fold a network: every branch, and every batch norm behind a convolution, into plain convolutions."""
+"""Folds branches and batch norms of a network into plain convolutions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 
 
 def fold(model: nn.Module, example: Example | None = None) -> nn.Module:
-    """Return a copy of ``model`` in evaluation mode with every branch and every foldable batch norm folded away.
+    """Return a copy of ``model`` in evaluation mode with all folded away.
+
+    That is every branch, and every batch norm behind a convolution.
 
     The copy's outputs equal those of ``model.eval()`` but for rounding. First, modules with a way of their own take
     it: those with a method ``fuse()`` (ours, and timm's LeViT, RepViT, ...) are replaced by what it returns, those
@@ -55,7 +57,7 @@ def fold(model: nn.Module, example: Example | None = None) -> nn.Module:
 
 
 def is_folded(model: nn.Module, example: Example | None = None) -> bool:
-    """Whether :func:`fold` has nothing left to do: no branch, and no batch norm that goes into a convolution.
+    """Whether :func:`fold` has nothing left to do.
 
     Batch norms that cannot be folded may be left, see :func:`fold`. Arguments and errors are those of :func:`fold`.
     """
@@ -72,7 +74,7 @@ def deploys_itself(module: nn.Module) -> bool:
 
 
 def has_method(module: nn.Module, name: str) -> bool:
-    """Whether the class has a method of that name that wants no argument; a child module of that name is none."""
+    """Whether the class itself has a method of that name without arguments."""
     method = getattr(type(module), name, None)
     if not callable(method):
         return False
@@ -84,7 +86,7 @@ def has_method(module: nn.Module, name: str) -> bool:
 
 
 def replace_everywhere(model: nn.Module, replacements: dict[nn.Module, nn.Module]) -> None:
-    """Put modules in the place of others, under every name that those are registered by."""
+    """Put modules in the place of others, under every name they have."""
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in replacements:

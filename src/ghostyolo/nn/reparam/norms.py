@@ -1,4 +1,6 @@
-"""Batch norms, ours and foreign: which modules are one, how one goes into a kernel, and what stays of it then.
+"""Which modules are batch norms, and how one goes into a kernel.
+
+Ours and foreign ones; and what stays of one then.
 
 A batch norm in evaluation is a product and a sum for each channel. Some networks put more into the same module: timm's
 ``BatchNormAct2d`` drops and activates after it. torchvision's ``FrozenBatchNorm2d`` is one by buffers, not by class.
@@ -39,14 +41,14 @@ def fold_batch_norm(kernel: Tensor, norm: Norm, bias: Tensor | None = None) -> t
 
 
 def scale_and_shift(norm: Norm) -> tuple[Tensor, Tensor]:
-    """What a batch norm in evaluation multiplies each channel by and then adds: (channels,) each."""
+    """Return what a batch norm in evaluation multiplies by and adds, (channels,) each."""
     scale = (1 if norm.weight is None else norm.weight) / torch.sqrt(norm.running_var + norm.eps)
     shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
     return scale, shift
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Whether the module is a batch norm that uses running statistics in evaluation, and maybe drops and activates."""
+    """Whether the module is a batch norm with running statistics, and maybe activates."""
     if isinstance(module, _BatchNorm):
         known = isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
     else:
@@ -59,7 +61,10 @@ def is_batch_norm(module: nn.Module) -> bool:
 
 
 def remains_of(norm: nn.Module) -> nn.Module:
-    """What is left to do when the batch norm is folded: its ``drop`` and ``act``, under those names, or an identity."""
+    """Return what is left to do when the batch norm is folded.
+
+    Its ``drop`` and ``act``, under those names, or an identity.
+    """
     parts = ((name, getattr(norm, name, None)) for name in ("drop", "act"))
     kept = OrderedDict(
         (name, part) for name, part in parts if isinstance(part, nn.Module) and not isinstance(part, nn.Identity)
@@ -68,7 +73,10 @@ def remains_of(norm: nn.Module) -> nn.Module:
 
 
 def on_trial(module: nn.Module) -> nn.Module:
-    """A copy in evaluation on the CPU in float64, all its numbers drawn from 0.5 to 1.5, so that none is special."""
+    """Return a copy for trials, in evaluation on the CPU in float64.
+
+    All its numbers are drawn from 0.5 to 1.5, so that none is special.
+    """
     trial = copy.deepcopy(module).to_empty(device="cpu").double().eval()
     generator = torch.Generator().manual_seed(0)
     for tensor in itertools.chain(trial.parameters(), trial.buffers()):

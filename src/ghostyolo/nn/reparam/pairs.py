@@ -1,4 +1,6 @@
-"""Which batch norm takes which convolution's output: in any network, seen by running it once.
+"""Which batch norm takes which convolution's output, in any network.
+
+It is seen by running the network once.
 
 What a network registers says nothing of the order in which it calls, and a symbolic trace believes a stand-in for the
 tensor (an ``isinstance`` in ``forward`` then takes the wrong way, unnoticed; many networks cannot be traced at all). So
@@ -42,7 +44,7 @@ class ConvNormPair(NamedTuple):
 
 
 def find_pairs(model: nn.Module, example: Example | None = None) -> list[ConvNormPair]:
-    """The proven pairs of a network in evaluation, in the order in which they first run.
+    """Return the proven pairs of a network in the order in which they run.
 
     Args:
         model: in evaluation mode; it is run and not changed.
@@ -104,7 +106,7 @@ class _Watch(TorchDispatchMode):
         return self
 
     def pairs(self) -> list[ConvNormPair]:
-        found = []
+        pairs = []
         for conv, takers in self.takers.items():
             norm = next(iter(takers))
             if (
@@ -114,8 +116,8 @@ class _Watch(TorchDispatchMode):
                 and not self.exposed & {conv, norm}
                 and len(norm.running_mean) == conv.out_channels  # type: ignore[arg-type]
             ):
-                found.append(ConvNormPair(conv, norm))
-        return found
+                pairs.append(ConvNormPair(conv, norm))
+        return pairs
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         here = self.running[-1] if self.running else None
@@ -145,7 +147,7 @@ class _Watch(TorchDispatchMode):
 
 def _tensors(value: Any) -> list[Tensor]:
     """All tensors in containers and plain objects, each once."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
@@ -153,7 +155,7 @@ def _tensors(value: Any) -> list[Tensor]:
             continue
         seen.add(id(item))
         if isinstance(item, Tensor):
-            found.append(item)
+            tensors.append(item)
         elif isinstance(item, Mapping):
             waiting.extend(item.values())
         elif isinstance(item, list | tuple | set | frozenset):
@@ -162,7 +164,7 @@ def _tensors(value: Any) -> list[Tensor]:
             waiting.extend(getattr(item, field.name) for field in dataclasses.fields(item))
         elif hasattr(item, "__dict__") and not isinstance(item, type | nn.Module):
             waiting.extend(vars(item).values())
-    return found
+    return tensors
 
 
 def _has_hooks(module: nn.Module) -> bool:

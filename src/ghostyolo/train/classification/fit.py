@@ -14,8 +14,8 @@ from ghostyolo.data.classification import ClassDataset, KeySampler, collate
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.classification import ImageClassifier
 from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import ClassModule

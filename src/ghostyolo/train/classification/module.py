@@ -21,7 +21,7 @@ from torch import Tensor
 from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.data.classification import ClassBatch
 from ghostyolo.losses.distil_classifier import classification_loss
-from ghostyolo.models.classification import ImageClassifier
+from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.train.classification.logit_cache import LogitCache
 from ghostyolo.train.classification.teacher import Teacher
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device

@@ -15,7 +15,7 @@ from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import ClassificationData
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
+from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.train.classification.fit import fit_classifier
 from ghostyolo.train.loop import TrainResult, check_device
 from ghostyolo.train.recipe import ClassRecipe
@@ -36,7 +36,7 @@ def pretrain(
 
     Args:
         data: a folder of class folders, or Parquet files; on resume None means that of the run.
-        model: a name (:mod:`ghostyolo.models.classification`) or a YAML file; on resume None means that of the run.
+        model: a name (:mod:`ghostyolo.models.image_classifier`) or a YAML file; on resume None means that of the run.
         out: folder of the run.
         recipe: name of a recipe of the package, or a YAML file.
         options: settings that come before it, by the names of :class:`ClassRecipe`.

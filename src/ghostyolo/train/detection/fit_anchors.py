@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ghostyolo.data.anchors import anchor_recall, box_sizes, fit_anchors
+from ghostyolo.data.fit_anchors import anchor_recall, box_sizes, fit_anchors
 from ghostyolo.data.records import DetectionData
 from ghostyolo.models.detector import DetectionModel
 

@@ -10,9 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ghostyolo.losses.cell_predictions import CellOutput, read_cells
-from ghostyolo.losses.distil_boxes import box_distillation
-from ghostyolo.losses.distil_features import feature_distillation
-from ghostyolo.losses.distil_scores import score_distillation
+from ghostyolo.losses.distil_detector import box_distillation, feature_distillation, score_distillation
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.outputs import EndToEndOutput

@@ -1,4 +1,6 @@
-"""The sum of a container's branches in training, faster: nothing here changes what a network computes.
+"""The sum of a container's branches in training, only faster.
+
+Nothing here changes what a network computes.
 
 Without this folder every container would sum its branches one by one, which is what :func:`sum_at_once` is measured
 against. ``choice`` says which way pays where; ``merged`` is the sum as one convolution, with the moments of 1x1

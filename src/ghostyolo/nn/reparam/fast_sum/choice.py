@@ -1,4 +1,6 @@
-"""Which way the branches of a container are summed in training: one by one, stacked, strided or merged.
+"""Which way the branches of a container are summed in training.
+
+One by one, stacked, strided or merged.
 
 One by one is the definition, and what is used wherever something is special: other devices than the CPU, where the
 other ways were not measured, autocast, synchronised batch norms, hooks on a branch, norms in different modes,
@@ -49,7 +51,9 @@ def one_by_one() -> Iterator[None]:
 
 
 def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
-    """The sum of a container's branches in training, or None where they have to be summed one by one.
+    """Return the sum of a container's branches in training.
+
+    It is None where they have to be summed one by one.
 
     Updates the running statistics of the batch norms as they would.
     """

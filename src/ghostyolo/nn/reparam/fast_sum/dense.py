@@ -1,4 +1,6 @@
-"""Moments and gradients of dense k x k branches: a patch is the neighbourhood of a pixel in all channels, T = C k k.
+"""Moments and gradients of dense k x k branches.
+
+A patch is the neighbourhood of a pixel in all channels, T = C k k.
 
 For n output pixels the second moment costs n T^2 multiply-accumulates, and three times that where the input map has a
 gradient. It pays in the first convolutions of a network: few channels, so that patches are short, and maps so large
@@ -73,8 +75,8 @@ class DenseForm(Form):
         taps = self._as_kernel(kernel, x)
         at_once = max(1, _PIXELS_OF_GRADIENT // (grad.shape[2] * grad.shape[3]))
         parts = zip(grad.split(at_once), x.split(at_once), strict=True)
-        found = [self._backward(of_grad, of_x, taps, [False, True, True])[1:] for of_grad, of_x in parts]
-        raw, total = (torch.stack(values).double().sum(0) for values in zip(*found, strict=True))
+        gradients = [self._backward(of_grad, of_x, taps, [False, True, True])[1:] for of_grad, of_x in parts]
+        raw, total = (torch.stack(values).double().sum(0) for values in zip(*gradients, strict=True))
         return raw.flatten(1), total, None
 
     def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
@@ -94,7 +96,7 @@ class DenseForm(Form):
     def _backward(self, grad: Tensor, x: Tensor, kernel: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
         """Those wanted of the gradients of the input, the kernel and a bias."""
         stride, padding = [self.stride] * 2, [self.side // 2] * 2
-        found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
             grad, x, kernel, [len(kernel)], stride, padding, [1, 1], False, [0, 0], 1, wanted
         )
-        return found
+        return gradients

@@ -1,4 +1,6 @@
-"""Moments and gradients of depthwise 3x3 branches: a patch is the neighbourhood of one pixel of a channel, T = 9.
+"""Moments and gradients of depthwise 3x3 branches.
+
+A patch is the neighbourhood of one pixel of a channel, T = 9.
 
 Stride 1, zero padding 1. The product of two taps a and b, summed over all pixels o, depends on how far the taps are
 apart, but for what the border cuts off::
@@ -68,7 +70,10 @@ class DepthwiseForm(Form):
         self.second = (products @ self.of_products).unflatten(1, (9, 9))
 
     def make_exact(self, x: Tensor) -> bool:
-        """Numbers of 8 binary digits first, whose products and short sums have no error, then what they lack."""
+        """Sum numbers of 8 binary digits first, then what they lack.
+
+        Their products and short sums have no error.
+        """
         both = _side_by_side(x)
         high = both.bfloat16().to(x.dtype)
         low = both - high
@@ -92,8 +97,8 @@ class DepthwiseForm(Form):
         through_kernel, _, _ = _convolution_backward(grad, x, taps, [True, False, False])
         at_once = max(1, _PIXELS_OF_GRADIENT // (x.shape[2] * x.shape[3]))
         parts = zip(grad.split(at_once), x.split(at_once), strict=True)
-        found = [_convolution_backward(of_grad, of_x, taps, [False, True, True])[1:] for of_grad, of_x in parts]
-        raw, total = (torch.stack(values).double().sum(0) for values in zip(*found, strict=True))
+        gradients = [_convolution_backward(of_grad, of_x, taps, [False, True, True])[1:] for of_grad, of_x in parts]
+        raw, total = (torch.stack(values).double().sum(0) for values in zip(*gradients, strict=True))
         return raw.flatten(1), total, through_kernel
 
     def input_gradient(self, x: Tensor, back: Backward) -> Tensor:
@@ -135,10 +140,10 @@ def _convolution_backward(grad: Tensor, x: Tensor, kernel: Tensor, wanted: list[
     """Those wanted of the gradients of the input, the kernel and a bias, in the memory format of ``x``."""
     channels = x.shape[1]
     one, none = [1, 1], [0, 0]
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         grad, x, kernel, [channels], one, one, one, False, none, channels, wanted
     )
-    return found
+    return gradients
 
 
 def _as_kernel(taps: Tensor, like: Tensor) -> Tensor:
@@ -189,15 +194,15 @@ def _correlation(near: Tensor, far: Tensor, shape: torch.Size) -> Tensor:
         return part.view(1, last - first, wide, depth).permute(0, 3, 1, 2)
 
     bands = min(math.ceil(height * width / _PIXELS), height)
-    found = near.new_zeros(depth, len(_FAR), dtype=torch.float64)
+    sums = near.new_zeros(depth, len(_FAR), dtype=torch.float64)
     for number in range(bands):
         first, last = number * height // bands + 2, (number + 1) * height // bands + 2
         _, of_band, _ = torch.ops.aten.convolution_backward(
             band(near, first, last, 0), band(far, first - 2, last + 2, 1), near.new_empty(depth, 1, 5, 3), None,
             [1, 1], [0, 1], [1, 1], False, [0, 0], depth, [False, True, False],
         )  # fmt: skip
-        found += of_band.flatten(1)
-    return found.view(batch, channels, -1).sum(0)
+        sums += of_band.flatten(1)
+    return sums.view(batch, channels, -1).sum(0)
 
 
 @functools.lru_cache(maxsize=64)

@@ -28,13 +28,13 @@ from torch.autograd.function import once_differentiable
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Whether a map has its channels last in memory, or its pixels. Of one channel, where both hold, strides tell."""
+    """Whether channels are last in memory; of one channel, strides tell."""
     last = x.is_contiguous(memory_format=torch.channels_last) and x.stride(1) == 1
     return torch.channels_last if last else torch.contiguous_format
 
 
 class Laid(torch.autograd.Function):
-    """A map in another memory format, whose gradient comes back in its own: ``apply(x, layout)``."""
+    """A map in another memory format; its gradient comes back in its own."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layout: torch.memory_format) -> Tensor:
@@ -69,7 +69,9 @@ class Backward:
 
 
 class Form(ABC):
-    """The moments of the patches of one input map ``x``. Kernels are (J, O, T), merged kernels (O, T).
+    """The moments of the patches of one input map ``x``.
+
+    Kernels are (J, O, T), merged kernels (O, T).
 
     The map itself is handed in again, so that whoever saves memory between forward and backward can.
     """
@@ -88,12 +90,15 @@ class Form(ABC):
         """Covariance of the patches times each kernel: (J, O, T)."""
 
     def make_exact(self, x: Tensor) -> bool:
-        """Sum the second moments again with more digits, which takes longer; whether there is such a way."""
+        """Sum the second moments with more digits; whether there is such a way."""
         return False
 
     @abstractmethod
     def terms(self, kernels: Tensor) -> Tensor:
-        """Size of what was added and subtracted to get each variance, (J, O): far above it, digits are lost."""
+        """Return how large the terms of each variance were, (J, O).
+
+        They were added and subtracted: far above the variance, digits are lost.
+        """
 
     @abstractmethod
     def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -114,7 +119,9 @@ class Form(ABC):
 
 
 class Statistics:
-    """Mean and biased variance of each branch's output, (J, O), from the moments of the input's patches.
+    """Mean and biased variance of each branch's output, (J, O).
+
+    They come from the moments of the input's patches.
 
     ``kernels`` in the moments' precision.
     """

@@ -1,4 +1,6 @@
-"""Moments and gradients of 1x1 branches: a patch is the channels of one pixel, T = input channels.
+"""Moments and gradients of 1x1 branches.
+
+A patch is the channels of one pixel, T = input channels.
 
 For n pixels the covariance costs n T^2 multiply-accumulates forward and as many backward, where J branches one by one
 cost 3 (J - 1) n T O more than one: cheaper where T is small beside O.

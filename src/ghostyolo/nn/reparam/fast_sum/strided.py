@@ -1,4 +1,6 @@
-"""Depthwise branches of stride 2: each with an output of its own, a quarter of the map, but everything else once.
+"""Depthwise branches of stride 2, summed with little traffic.
+
+Each has an output of its own, a quarter of the map, but everything else once.
 
 What costs is what is as large as the input. So the batch norms are computed on the small outputs, their sum is one
 expression of them, the 1x1 branch reads and writes only the pixels it sees, and the input's gradient is written

@@ -11,8 +11,8 @@ from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones.pretrained import load_backbone
-from ghostyolo.models.classification import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.models.weights import load_checkpoint, load_classifier, save_checkpoint
 from ghostyolo.nn.reparam import fold
 from tests.nn.trained import assert_same, randomise

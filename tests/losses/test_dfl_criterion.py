@@ -8,7 +8,7 @@ from torchvision.ops import complete_box_iou_loss
 
 from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
-from ghostyolo.losses.detection import DflCriterion
+from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.models.heads.outputs import DflOutput
 from ghostyolo.nn.boxes import decode_distances, expected_distance
 from tests.losses.scenes import assign_slowly, grid, random_output, random_targets

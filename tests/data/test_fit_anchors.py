@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ghostyolo.data.anchors import anchor_fitness, anchor_recall, box_sizes, fit_anchors
+from ghostyolo.data.fit_anchors import anchor_fitness, anchor_recall, box_sizes, fit_anchors
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
-from ghostyolo.models.anchors import default_anchors
+from ghostyolo.models.default_anchors import default_anchors
 
 pytest.importorskip("sklearn", reason="fitting needs scikit-learn, of the scenes extra")
 
@@ -65,7 +65,7 @@ def test_anchors_of_the_data_reach_what_the_default_ones_miss():
 
 
 def test_the_search_improves_on_k_means():
-    from ghostyolo.data.anchors import _cluster, _evolve
+    from ghostyolo.data.fit_anchors import _cluster, _evolve
 
     sizes = np.exp(np.random.default_rng(1).uniform(1, 6, (400, 2)))
     start = _cluster(sizes, 3, 0)

@@ -1,4 +1,6 @@
-"""Anchors from data: k-means on box sizes, then a genetic search for a better fit. No torch.
+"""Anchors that fit the boxes of a data set.
+
+k-means on box sizes, then a genetic search. No torch.
 
 How well anchors fit a box is the best, over anchors, of the worst of width / anchor width, height / anchor height and
 their inverses: 1 where an anchor has the box's size. A box is within reach where that is above 1/4, which is when an
@@ -26,7 +28,10 @@ _SMALLEST = 1.0  # pixels
 
 
 def box_sizes(records: Sequence[ImageRecord], imgsz: int) -> Sizes:
-    """Width and height (N, 2), in letterboxed pixels, of all boxes that have an area and are not to be ignored."""
+    """Return width and height (N, 2) of boxes, in letterboxed pixels.
+
+    Of all that have an area and are not to be ignored.
+    """
     sizes = [np.zeros((0, 2))]
     for record in records:
         boxes = record.boxes_xyxy[~np.asarray(record.ignore, dtype=bool)].astype(np.float64).reshape(-1, 4)
@@ -46,7 +51,10 @@ def anchor_recall(sizes: Sizes, anchors: npt.ArrayLike) -> float:
 
 
 def anchor_fitness(sizes: Sizes, anchors: npt.ArrayLike) -> float:
-    """Mean over boxes of the best ratio, 0 for boxes out of reach; 1 where every box has an anchor of its size."""
+    """Return the mean over boxes of the best ratio to an anchor.
+
+    It is 0 for boxes out of reach, 1 where every box has an anchor of its size.
+    """
     best = _best_ratio(sizes, _flat(anchors))
     return float((best * (best > 1 / LARGEST_RATIO)).mean())
 

@@ -21,15 +21,13 @@ from torch import Tensor, nn
 
 from ghostyolo.config import parse_yaml, read_yaml
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.models.backbones.ghostnet import GhostNet
+from ghostyolo.models.backbones.classifier_head import Classifier
 from ghostyolo.models.backbones.libraries import timm_network, torchvision_network
-from ghostyolo.models.classifier import Classifier
 from ghostyolo.models.config import Declaration, DetectorConfig, PartConfig
 from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import is_model_name, list_models, zoo_config
 from ghostyolo.models.output_stride import keep_early_size
 from ghostyolo.models.registry import build_part, find_part, list_parts, scale_params
-from ghostyolo.nn.channels import make_divisible
 from ghostyolo.nn.reparam import add_branches
 
 LIBRARIES = ("timm", "torchvision")
@@ -66,21 +64,22 @@ class ClassifierConfig(Declaration):
 
 
 class ImageClassifier(nn.Module):
-    """Picture in, logits out.
+    """A network that takes a picture and gives logits.
 
     Input (B, in_channels, H, W) float, RGB in 0..1; output (B, num_classes). Every parameter of the backbone has a name
     that begins with ``backbone.``, as in a detector.
 
     Args:
         config: kept for checkpoints.
-        classifier: the network, which gives a tensor of logits; its children become children of this module.
+        network: of the other base class.
     """
 
     needs_nms = False
+    num_classes: int
 
-    def __init__(self, config: ClassifierConfig, num_classes: int, in_channels: int) -> None:
-        super().__init__()
-        self.config, self.num_classes, self.in_channels = config, num_classes, in_channels
+    def __init__(self, config: ClassifierConfig, in_channels: int, **network: Any) -> None:
+        super().__init__(**network)
+        self.config, self.in_channels = config, in_channels
         self.normalise = config.mean != (0.0,) or config.std != (1.0,)
         self.mean: Tensor
         self.std: Tensor
@@ -88,7 +87,7 @@ class ImageClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1), persistent=False)
 
     def logits(self, image: Tensor) -> Tensor:
-        """From the normalised picture."""
+        """Return the logits of the normalised picture."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,35 +96,22 @@ class ImageClassifier(nn.Module):
         return self.logits(image)
 
 
-class BackboneClassifier(ImageClassifier):
-    """A backbone of ours: its last map, mean, linear; in a GhostNet with the two published layers before that."""
+class BackboneClassifier(ImageClassifier, Classifier):
+    """A backbone of ours: its last map, its published layers, mean, linear."""
 
-    def __init__(
-        self, config: ClassifierConfig, backbone: Any, num_classes: int, in_channels: int, dropout: float | None
-    ) -> None:
-        super().__init__(config, num_classes, in_channels)
-        ghost = isinstance(backbone, GhostNet)
-        head = Classifier(
-            backbone,
-            last=make_divisible(960 * backbone.width, 4) if ghost else 0,
-            hidden=1280 if ghost else 0,
-            num_classes=num_classes,
-            dropout=0.2 if dropout is None else dropout,
-        )
-        self.backbone = head.backbone
-        self.last, self.hidden, self.act = head.last, head.hidden, head.act
-        self.dropout, self.classifier = head.dropout, head.classifier
+    def forward_features(self, image: Tensor) -> Tensor:
+        return self.finish(self.backbone(image)[-1])
 
     def logits(self, image: Tensor) -> Tensor:
-        pooled = self.last(self.backbone(image)[-1]).mean((2, 3), keepdim=True)
-        return self.classifier(self.dropout(torch.flatten(self.act(self.hidden(pooled)), 1)))
+        return Classifier.forward(self, image)
 
 
 class LibraryClassifier(ImageClassifier):
-    """A whole network of timm or torchvision, under the names that its backbone has in a detector."""
+    """A whole network of timm or torchvision, named as in a detector."""
 
     def __init__(self, config: ClassifierConfig, net: nn.Module, num_classes: int, in_channels: int) -> None:
-        super().__init__(config, num_classes, in_channels)
+        super().__init__(config, in_channels)
+        self.num_classes = num_classes
         self.backbone = nn.Module()
         self.backbone.net = net
 
@@ -143,7 +129,9 @@ def classifier_config(
     pointwise_branch: bool | None = None,
     output_stride: Literal[8, 16, 32] = 32,
 ) -> ClassifierConfig:
-    """A classifier's declaration from a name (see this module) or a YAML file with a ``backbone``.
+    """Return a classifier's declaration by name or from a YAML file.
+
+    Names: see this module. The file has a ``backbone``.
 
     Args:
         branches: training branches of each convolution that can have them; None leaves the backbone's own number.
@@ -184,7 +172,8 @@ def build_classifier(
         backbone = build_part("backbone", kind, params, {"in_channels": in_channels})
         library = getattr(backbone, "library", None)
     if library is None:
-        model = BackboneClassifier(config, backbone, num_classes, in_channels, dropout)
+        layers = {**getattr(backbone, "classifier_layers", {}), "dropout": 0.2 if dropout is None else dropout}
+        model = BackboneClassifier(config, in_channels, backbone=backbone, num_classes=num_classes, **layers)
     else:
         net = _library_network(*library, in_channels, num_classes, dropout)
         model = LibraryClassifier(config, net, num_classes, in_channels)
@@ -210,7 +199,7 @@ def _named(name: str) -> ClassifierConfig:
         return _from_file(Path(name))
     stem, _, options = name.partition(":")
     stem, at, size = stem.partition("@")
-    registered = next((own for own in (stem, stem.replace("-", "_")) if own in list_parts("backbone")), None)
+    registered = next((part for part in (stem, stem.replace("-", "_")) if part in list_parts("backbone")), None)
     if registered is not None:
         params = scale_params("backbone", registered, _scale(size)) if at else {}
         params |= _options(options, bare="name" if registered in LIBRARIES else None, where=name)

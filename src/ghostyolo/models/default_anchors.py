@@ -1,4 +1,6 @@
-"""Anchors, the box sizes that an anchor head starts from: the default ones and their validation. No torch.
+"""The default anchors, and what anchors must look like.
+
+Anchors are the box sizes that an anchor head starts from. No torch.
 
 Anchors are one list a level of [width, height] in pixels of the training pictures, as many on each level.
 """
@@ -21,7 +23,10 @@ COCO_ANCHORS: dict[int, list[list[float]]] = {
 
 
 def default_anchors(strides: Sequence[int]) -> Anchors:
-    """COCO's anchors of each stride; those of a stride that COCO has none for are the nearest one's in proportion."""
+    """Return COCO's anchors of each stride.
+
+    Those of a stride that COCO has none for are the nearest one's in proportion.
+    """
     levels = []
     for stride in strides:
         known = min(COCO_ANCHORS, key=lambda other: max(other / stride, stride / other))

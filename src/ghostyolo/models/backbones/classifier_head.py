@@ -1,4 +1,7 @@
-"""A backbone as an image classifier: the form in which the papers publish it and in which it is pretrained."""
+"""A backbone with a classifier's last layers.
+
+In this form the papers publish it, and it is pretrained.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def _relu() -> nn.Module:
 
 
 def stage_states(backbone: Any, image: Tensor) -> Iterator[Any]:
-    """What each of the five stages of a backbone gives, at strides 2, 4, 8, 16, 32.
+    """Yield what a backbone's five stages give, at strides 2 to 32.
 
     Args:
         backbone: has a ``stem`` and ``stages``; what passes between them, its state, is a map or a tuple of a map and
