@@ -1,4 +1,6 @@
-"""The public face in Python: one object that trains, evaluates, predicts, exports and saves a detector.
+"""The public face in Python: one object for a detector's whole life.
+
+It trains, evaluates, predicts, exports and saves.
 
 Imports nothing heavy until a method needs it; predicting with ONNX weights needs no torch.
 """
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """A detector: a network of the zoo that is yet to be trained, or trained weights.
+    """A network that is yet to be trained, or trained weights.
 
     Args:
         source: a network's name (``ghostyolo.list_models()``) or YAML file; or weights: a built-in name
@@ -83,7 +85,9 @@ class Detector:
         resume: bool = False,
         **options: Any,
     ) -> TrainResult:
-        """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
+        """Train on a data set, and take the best weights.
+
+        Weights that the detector had are fine-tuned.
 
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.

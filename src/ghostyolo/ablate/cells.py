@@ -1,4 +1,4 @@
-"""From a grid to the runs it takes, each validated before the first one starts."""
+"""The runs that a grid takes, each validated before the first starts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class Plan:
 
 
 def make_plan(grid: Grid, out: str | Path) -> Plan:
-    """Resolve every cell of every model, build its network, read its data, and look into the folders.
+    """Resolve and check every cell of every model.
+
+    Networks are built, data is read, and folders are looked into.
 
     Raises:
         GhostYoloError: the first thing that is wrong, with the cell it is in; or a folder that holds something else.
@@ -116,7 +118,10 @@ def all_runs(plan: Plan) -> Iterator[Run]:
 
 
 def is_finished(run: Run, kind: TaskKind) -> bool:
-    """Whether a run wrote its results; its settings were compared when the plan was made."""
+    """Say whether a run wrote its results.
+
+    Its settings were compared when the plan was made.
+    """
     return (run.folder / kind.results).is_file()
 
 

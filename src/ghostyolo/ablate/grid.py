@@ -1,4 +1,6 @@
-"""What is compared with what: the declaration of a grid, from a YAML file and from flags. No torch.
+"""The declaration of a grid: what is compared with what. No torch.
+
+It comes from a YAML file and from options:
 
 task: classification                # or detection
 data: my-classes

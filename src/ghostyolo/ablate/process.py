@@ -1,4 +1,6 @@
-"""One run in a process of its own: the ordinary command, so that anyone can type what a cell was trained by. No torch.
+"""One run in a process of its own, by the ordinary command. No torch.
+
+So anyone can type what a cell was trained by.
 
 A crash takes its own process down, memory starts clean, and an interrupted run goes on by the command's own resume.
 """
@@ -28,7 +30,9 @@ _PATIENCE = 20.0  # seconds that an interrupted run has to leave its files whole
 
 @dataclass(frozen=True)
 class Job:
-    """All that another process, or another machine with the same folders, needs to train a run.
+    """All that another process needs to train a run.
+
+    It may be on another machine with the same folders.
 
     Attributes:
         record: written to cell.json before the start.

@@ -1,4 +1,7 @@
-"""What a run's result depends on, as plain values: written beside the run, hashed, compared with those of a grid."""
+"""All that a run's result depends on, as plain values.
+
+They are written beside the run, hashed, and compared with those of a grid.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _START = ("weights", "backbone_weights", "channels", "label_column")
 
 
 def recipe_settings(recipe: Recipe) -> Settings:
-    """Settings of a recipe that change what is learned; those of the network stand in its declaration."""
+    """Settings of a recipe that change what is learned.
+
+    Those of the network stand in its declaration.
+    """
     values = recipe.model_dump(mode="json")
     return {key: value for key, value in values.items() if key not in {*RESUMABLE_WITH_OTHER, *OF_THE_NETWORK, *_START}}
 
@@ -61,14 +67,20 @@ def digest_of(value: Any) -> str:
 
 
 def file_identity(path: str) -> str:
-    """A file's name and a hash of what it holds; a name that is no file as it is."""
+    """Name a file and hash what it holds.
+
+    A name that is no file stays as it is.
+    """
     if not Path(path).is_file():
         return path
     return f"{Path(path).name} {file_digest(path)}"
 
 
 def first_difference(mine: Any, theirs: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """The first key, with dots, at which two settings differ, and both values; None where they agree."""
+    """Find the first key at which two settings differ, and both values.
+
+    Keys inside have dots; None where they agree.
+    """
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in {**theirs, **mine}:
             found = first_difference(mine.get(key), theirs.get(key), f"{place}.{key}" if place else key)

@@ -1,4 +1,4 @@
-"""What a grid needs to know of the command that trains its cells, and what both commands share."""
+"""What a grid knows of the command that trains its cells."""
 
 from __future__ import annotations
 

@@ -35,7 +35,10 @@ class Outcome:
 
 
 def one_after_another(jobs: list[Job], done: Callable[[int, str | None], None]) -> None:
-    """Train jobs here, in turn; one that fails does not keep the others from it."""
+    """Train jobs here, in turn.
+
+    One that fails does not keep the others from it.
+    """
     for position, job in enumerate(jobs):
         done(position, train(job))
 

@@ -1,4 +1,4 @@
-"""The data set that pseudo-labels become: YOLO layout, labelled pictures beside them, the scores in a sidecar.
+"""The data set that pseudo-labels become, in YOLO layout.
 
 In its folder: ``images/pseudo`` and ``labels/pseudo``; copies of the labelled data's splits (``images/train``,
 ``images/val`` ...) where there are some; ``data.yaml``, whose ``train`` is a list with ``images/pseudo`` last and whose
@@ -151,7 +151,9 @@ class PseudoLabelReport:
 
 
 class PseudoDataset:
-    """Fills an empty folder, one picture after the other; ``finish`` makes it a data set.
+    """A folder that is filled one picture after the other.
+
+    ``finish`` makes it a data set.
 
     Args:
         folder: an empty or new folder.

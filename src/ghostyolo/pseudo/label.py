@@ -1,4 +1,4 @@
-"""Pseudo-labels: a detector's own confident detections as labels of pictures that have none. No torch.
+"""Labels that a detector gives to pictures without any. No torch.
 
 The threshold decides what is learned: a wrong box above it teaches an error, an object below it becomes background
 of its picture. Pictures without any sure object are left out by default, since a detector that is unsure has
@@ -49,7 +49,9 @@ def pseudo_label(
     progress: Progress | None = None,
     **select: Any,
 ) -> PseudoLabelReport:
-    """Label pictures with a detector and write a data set to train on; it appears whole or not at all.
+    """Label pictures with a detector and write a data set.
+
+    It appears whole or not at all.
 
     Args:
         predictor: any detector.

@@ -1,4 +1,4 @@
-"""``ghostyolo demo --train``: the whole life of a detector in about three minutes on two CPU cores.
+"""``ghostyolo demo --train``: a detector's whole life in about three minutes.
 
 Generate labelled scenes, train, evaluate, fold. The figures at the end are those of so short a training; the built-in
 ``digits`` weights had eight times as much (benchmarks/make_builtin.py).

@@ -1,4 +1,4 @@
-"""What happens when an epoch is finished: validate, remember, log, save, and maybe stop early.
+"""The end of an epoch: validate, log, save, maybe stop early.
 
 The resume state is written last. Killed before that, a run repeats the epoch and gets the same files again.
 """

@@ -1,4 +1,4 @@
-"""The loop that trains detectors and classifiers, from the first epoch or from the last finished one to the end."""
+"""The loop that trains detectors and classifiers."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def check_device(recipe: Recipe) -> None:
 
 
 def report_skipped(skipped: dict[str, str], console: Console) -> None:
-    """Say which pictures were left out, while the data set was read, trained on or validated on."""
+    """Say which pictures could not be read and were left out."""
     if skipped:
         names = ", ".join(Path(path).name for path in list(skipped)[:5]) + (", ..." if len(skipped) > 5 else "")
         line = f"skipped {len(skipped)} pictures that cannot be read: {names} (all of them in results.json)"

@@ -1,4 +1,7 @@
-"""Stop a run whose loss is not a finite number, saying which pictures did it."""
+"""A guard that stops a run whose loss is not finite.
+
+It says which pictures did it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class HasPath(Protocol):
 
 
 class NanGuard:
-    """Checks each loss; on CUDA one step late, so that the device need not be waited for.
+    """A check of each loss.
+
+    On CUDA it comes one step late, so that the device need not be waited for.
 
     Args:
         records: the training split, to name files.

@@ -1,4 +1,6 @@
-"""How detectors and classifiers are trained: each setting by its one name in YAML, Python and ``--set``. No torch.
+"""The settings of a training, each by its one name. No torch.
+
+The names are those of YAML, Python and ``--set``.
 
 The defaults of a detector are those customary for YOLO detectors trained from scratch (the published recipes), those of
 a classifier an ordinary ImageNet training.
@@ -76,7 +78,9 @@ class Recipe(StrictModel):
     """Folder of the package with recipes that have a name."""
 
     def difference(self, other: Recipe) -> tuple[str, Any, Any] | None:
-        """Return the first key that changes what is learned and both its values, or None.
+        """Find the first key that changes what is learned.
+
+        Returns it and both its values, or None.
 
         Args:
             other: the recipe of a run; one begun before a key of the network stood in recipes has no word on it.
@@ -107,7 +111,7 @@ class Recipe(StrictModel):
 
     @classmethod
     def read(cls, recipe: str | Path | None) -> Options:
-        """The settings of a recipe by its name in the package or its YAML file; of no recipe, none.
+        """Read a recipe by its name in the package or its YAML file.
 
         Raises:
             ConfigError: neither a name nor a file that can be read.

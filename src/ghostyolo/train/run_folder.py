@@ -1,4 +1,4 @@
-"""The folder of a run: its recipe, who may start in it, and whether a resumed run is the one begun. No torch."""
+"""The folder of a run: its recipe, and who may start there. No torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def settle_recipe(
     resume: bool,
     usual: Callable[[Options], Options] | None = None,
 ) -> Wanted[R]:
-    """Bring together a recipe's file, settings that come before it, and the run to resume.
+    """Bring together a recipe, given settings, and the run to resume.
 
     Args:
         kind: of recipe.
@@ -72,7 +72,7 @@ def settle_recipe(
 
 
 def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool) -> Path:
-    """Take the folder for a run, or check that it holds the run to go on with.
+    """Take the folder for a run, or check the run in it.
 
     Raises:
         TrainingError: a run is there already and ``resume`` is off, or none is there and it is on.
@@ -104,7 +104,7 @@ def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool)
 
 
 def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:
-    """The recipe, of the given kind, and the description of the run in a folder.
+    """Read the recipe and the description of the run in a folder.
 
     Raises:
         TrainingError: there is no run in it.

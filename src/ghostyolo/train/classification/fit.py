@@ -1,4 +1,4 @@
-"""Train a classifier from its first epoch, or from the last finished one, to its metrics."""
+"""The training of a classifier, from its first epoch to its metrics."""
 
 from __future__ import annotations
 

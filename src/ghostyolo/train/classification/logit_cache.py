@@ -1,4 +1,4 @@
-"""A teacher's logits on disk, so that a second student, or a second run, need not ask it again.
+"""A teacher's logits on disk, for the next student.
 
 What the teacher sees is a function of (seed, epoch, picture), and with Mixup or CutMix of the batch as well. A cache is
 for one such series of pictures; ``cache.json`` says which. Each epoch is one file of float16 logits and of the
@@ -27,7 +27,9 @@ _BYTES = 2  # of a float16
 
 
 def open_cache(folder: str | Path, run: Mapping[str, Any], console: Console, *, write: bool = True) -> Path:
-    """Take a new folder for a run, or check that a cache is that run's; say how large it is.
+    """Take a new folder, or check that a cache is this run's.
+
+    How large it will be is printed.
 
     Args:
         run: all that decides what the teacher sees and says; ``pictures``, ``classes`` and ``epochs`` tell the size.
@@ -103,7 +105,9 @@ class LogitCache:
                 raise WeightsError(f"the cached logits {path} are damaged: delete that file") from error
 
     def get(self, indices: list[int]) -> Tensor | None:
-        """(B, classes) float32 of the pictures at these positions, None where they must be computed.
+        """Look up logits (B, classes) float32 of pictures by position.
+
+        None where they must be computed.
 
         Raises:
             WeightsError: the epoch is stored, but not one of these pictures.

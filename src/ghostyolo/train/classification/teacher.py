@@ -1,4 +1,7 @@
-"""The network that a classifier learns from: frozen, in evaluation, in the precision of its weights."""
+"""The network that a classifier learns from.
+
+It is frozen, in evaluation, and in the precision of its weights.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ from ghostyolo.train.run_folder import file_digest
 
 @dataclass
 class Teacher:
-    """Gives logits for a batch. No module, so that neither DDP nor a checkpoint takes it for a part of the student.
+    """A frozen network that gives logits for a batch.
+
+    It is no module, so that neither DDP nor a checkpoint takes it for a part of the student.
 
     Attributes:
         net: frozen.
@@ -43,7 +48,10 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """(B, classes) float32 for pictures (B, C, H, W) of 0 to 1, outside the student's mixed precision."""
+        """Give logits (B, classes) float32 for pictures of 0 to 1.
+
+        Pictures are (B, C, H, W); the student's mixed precision does not apply.
+        """
         with torch.autocast(images.device.type, enabled=False):
             x = images.float()
             if self.imgsz is not None and x.shape[2:] != (self.imgsz, self.imgsz):
@@ -80,7 +88,10 @@ def build_teacher(recipe: ClassRecipe, class_names: list[str], channels: int) ->
 
 
 def teacher_digest(recipe: ClassRecipe) -> str | None:
-    """What the teacher is: its name, and a hash of its file where it has one; None without a teacher."""
+    """Name the teacher, and hash its file where it has one.
+
+    None without a teacher.
+    """
     if recipe.teacher is None:
         return None
     ours = recipe.teacher.endswith(".safetensors")

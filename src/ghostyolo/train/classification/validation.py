@@ -42,7 +42,9 @@ class ClassValidator:
 
     @torch.inference_mode()
     def scores(self, model: nn.Module, device: torch.device) -> dict[str, float | None]:
-        """Shares of pictures, 0 to 1, whose class is the first (top1), or among the five first (top5).
+        """Compute top1 and top5, as shares of 0 to 1.
+
+        The true class is the first, or among the five first.
 
         Raises:
             DataError: no picture of the split can be read.

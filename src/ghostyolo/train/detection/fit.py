@@ -1,4 +1,4 @@
-"""Train a detector from its first epoch, or from the last finished one, to its result pictures."""
+"""The training of a detector, from its first epoch to its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning for INT8: weights learn to stand the rounding that files for devices do (``train --set qat=true``).
+"""Fine-tuning for INT8: weights learn to stand rounding (``--set qat=true``).
 
 The network is folded first, since rounding meets folded weights; its convolutions then round weights and inputs as INT8
 files do (:mod:`ghostyolo.nn.fake_quant`), over ranges that are observed once, before the first step, and it is trained
@@ -29,7 +29,10 @@ OBSERVED = 64  # training pictures that ranges are taken from
 
 
 def with_qat_defaults(given: Options) -> Options:
-    """Return settings for a short run at a small learning rate on pictures as they are; those given come first."""
+    """Fill in settings for a short run at a small rate.
+
+    Pictures stay as they are; settings that are given come first.
+    """
     if not given.get("qat"):
         return given
     epochs, batch = given.get("epochs", 3), given.get("batch", 16)
@@ -96,6 +99,9 @@ def begin_rounding(network: DetectionModel, data: DetectionData, recipe: TrainRe
 
 
 def criterion_of(network: DetectionModel) -> Criterion:
-    """The criterion of a folded network's head; of an end-to-end head only the deployed branch is left."""
+    """Build the criterion of a folded network's head.
+
+    Of an end-to-end head only the deployed branch is left.
+    """
     criterion = build_criterion(network.config.head.type, network.head)
     return getattr(criterion, "one", criterion)

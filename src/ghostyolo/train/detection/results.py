@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def all_skipped(data: DetectionData, state: RunState, validator: Validator | None) -> dict[str, str]:
-    """Pictures left out of the data set, of training or of validation, path -> reason."""
+    """Collect the pictures that were left out, path -> reason.
+
+    They were left out of the data set, of training or of validation.
+    """
     skipped = [*data.skipped, *(validator.skipped if validator is not None else [])]
     return {**{str(path): reason for path, reason in skipped}, **state.broken}
 
@@ -27,7 +30,9 @@ def all_skipped(data: DetectionData, state: RunState, validator: Validator | Non
 def score_best(
     finished: Finished, validator: Validator | None, recipe: TrainRecipe, data: DetectionData, console: Console
 ) -> Metrics | None:
-    """Evaluate the best checkpoint as it was written; pictures are left out where ``recipe.plots`` is off.
+    """Evaluate the best checkpoint as it was written.
+
+    Result pictures are left out where ``recipe.plots`` is off.
 
     Returns:
         Its metrics; None without a validation split.

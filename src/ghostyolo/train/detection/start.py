@@ -1,4 +1,7 @@
-"""From names to a run: recipe, data set, network, training. One way for every door."""
+"""From names to a run: recipe, data set, network, training.
+
+The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,7 @@ def train_detector(
 
 
 def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data: DetectionData) -> Prepared:
-    """Build the network that a recipe asks for, with the weights that it starts from.
+    """Build the network that a recipe asks for, with its weights.
 
     Raises:
         ConfigError: neither model nor weights, weights that nothing can be trained from, or other classes.

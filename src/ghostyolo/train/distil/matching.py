@@ -1,4 +1,7 @@
-"""Which parts of two detectors can be compared: common strides, and heads whose cells mean the same."""
+"""The parts of two detectors that can be compared.
+
+They have common strides, and heads whose cells mean the same.
+"""
 
 from __future__ import annotations
 
