@@ -18,7 +18,6 @@ LONGEST_SENTENCE = 14
 """Words of a docstring's first line."""
 UNWRITTEN = {
     "benchmark",
-    "cli",
     "export",
     "models",
     "runtime",

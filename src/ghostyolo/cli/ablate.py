@@ -38,7 +38,7 @@ def ablate(
     ray_cpus: float = typer.Option(1, min=0, help="CPUs of a run, for Ray."),
     ray_gpus: float = typer.Option(0, min=0, help="GPUs of a run, for Ray."),
 ) -> None:
-    """Train a base and its variants with several seeds, and say which difference is more than chance."""
+    """Train variants with several seeds, and say which differ by more than chance."""
     from ghostyolo.extras import require
 
     require("train", "training")

@@ -1,4 +1,4 @@
-"""``ghostyolo export``: fold a checkpoint, write it for a device, and compare what was written with the network."""
+"""``ghostyolo export``: fold a checkpoint, write it for a device, compare."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def export(
     ),
     overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
-    """Fold branches and batch norms, write the model with its metadata inside, and compare it with the network."""
+    """Fold a detector, write it for another engine, and compare the two."""
     from ghostyolo.extras import require
 
     require("train", "export")

@@ -1,4 +1,4 @@
-"""The ``ghostyolo`` command: registers one file a command and turns our errors into one line and their exit status."""
+"""The ``ghostyolo`` command: one file a command, errors as one line."""
 
 from __future__ import annotations
 
@@ -82,8 +82,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network,
-    130 interrupted."""
+    """Run the command line.
+
+    Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network, 130 interrupted; a command may
+    have others of its own.
+    """
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_print(stream)
     _register(sys.argv[1:])

@@ -43,7 +43,10 @@ def predict(
     csv: bool = typer.Option(False, "--csv", help="Write detections.csv."),
     txt: bool = typer.Option(False, "--txt", help="Write YOLO text, a file for each picture, in yolo/."),
 ) -> None:
-    """Detect objects on pictures and videos. The exit status is 1 where not all of them could be read."""
+    """Detect objects on pictures and videos.
+
+    The exit status is 1 where not all of them could be read.
+    """
     from rich.console import Console
 
     from ghostyolo.runtime.predictor import load

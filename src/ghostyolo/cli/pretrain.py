@@ -35,7 +35,7 @@ def pretrain(
     assignments: list[str] = SET,
     settings: bool = list_option(ClassRecipe),
 ) -> None:
-    """Train a backbone as a classifier: best and last weights and metrics.json are written to --out."""
+    """Train a backbone as a classifier; weights and metrics go to --out."""
     flags = {key: value for key, value in locals().items() if key in ClassRecipe.model_fields}
     from ghostyolo.extras import require
 

@@ -1,4 +1,7 @@
-"""Options of commands that are made from typed settings, so that help and defaults stand in one place."""
+"""Options of commands that are made from typed settings.
+
+So help and defaults stand in one place.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from ghostyolo.errors import ConfigError
 
 
 def option(model: type[BaseModel], key: str, *flags: str, when: str = "") -> Any:
-    """A command's option for a setting; None where it is not given, its default is named in the help.
+    """Make a command's option for a setting.
+
+    It is None where it is not given; its default is named in the help.
 
     Args:
         flags: its names, where they are others than the key.

@@ -38,7 +38,7 @@ def val(
         None, help="Write PR curves, the confusion matrix and example pictures to this folder."
     ),
 ) -> None:
-    """Score a detector on a labelled data set: COCO metrics, in all and by class."""
+    """Score a detector on a labelled data set with COCO metrics."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -86,7 +86,7 @@ def val(
 
 
 def print_metrics(console: Console, result: EvaluationResult, predictor: Predictor, title: str) -> None:
-    """Print a table with a row for all classes together and one for each class."""
+    """Print a row for all classes together and one for each."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -15,7 +15,7 @@ DEFAULT_WEIGHTS = {"logits": 1.0, "boxes": 1.0, "features": 5.0}
 class DistilConfig(StrictModel):
     """Weights of the parts of distillation.
 
-    With none given, all that fit the two networks are on, at their usual weights; else those given, and the others are off.
+    With none given, all that fit the two networks are on, at their usual weights; else those given alone.
 
     Also read from text: ``"logits,boxes"`` (usual weights) or ``"logits=1,features=0.5,tau=4"``.
     """
