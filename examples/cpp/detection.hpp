@@ -9,9 +9,10 @@ struct Image {
   std::vector<std::uint8_t> rgb;  // height x width x 3
 };
 
-// Where a picture lies on the canvas of the network: canvas = picture * scale + (left, top).
+// Where a picture lies on the canvas of the network: canvas = picture * scale + (left, top), a scale for each side since both
+// are whole pixels.
 struct Letterbox {
-  float scale = 1;
+  float scale_x = 1, scale_y = 1;
   int left = 0, top = 0;
 };
 

@@ -47,7 +47,8 @@ std::vector<float> to_canvas(const Image& picture, int width, int height, bool a
   const double scale = std::min(static_cast<double>(width) / picture.width, static_cast<double>(height) / picture.height);
   const int fit_width = std::max(1, rounded(picture.width * scale));
   const int fit_height = std::max(1, rounded(picture.height * scale));
-  where = {static_cast<float>(scale), (width - fit_width) / 2, (height - fit_height) / 2};
+  where = {static_cast<float>(fit_width) / picture.width, static_cast<float>(fit_height) / picture.height,
+           (width - fit_width) / 2, (height - fit_height) / 2};
 
   std::vector<float> canvas(3u * width * height, 114.0f / 255.0f);
   area = area && scale < 1;  // a picture is always enlarged between neighbours

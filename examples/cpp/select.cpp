@@ -34,11 +34,13 @@ std::vector<Detection> select(const float* boxes, const float* scores, std::size
     if (!suppressed) kept.push_back(one);
   }
   for (Detection& one : kept) {
-    const auto back = [&](float value, int offset, int limit) {
-      return std::clamp((value - offset) / where.scale, 0.0f, static_cast<float>(limit));
+    const auto back = [&](float value, int offset, float scale, int limit) {
+      return std::clamp((value - offset) / scale, 0.0f, static_cast<float>(limit));
     };
-    one = {back(one.x1, where.left, picture.width), back(one.y1, where.top, picture.height),
-           back(one.x2, where.left, picture.width), back(one.y2, where.top, picture.height), one.score, one.label};
+    one = {back(one.x1, where.left, where.scale_x, picture.width),
+           back(one.y1, where.top, where.scale_y, picture.height),
+           back(one.x2, where.left, where.scale_x, picture.width),
+           back(one.y2, where.top, where.scale_y, picture.height), one.score, one.label};
   }
   return kept;
 }

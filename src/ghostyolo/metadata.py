@@ -79,7 +79,10 @@ class ModelMetadata(BaseModel):
         stride: image sides must be multiples of this.
         in_channels: 1 (grey), 3 (RGB) or more (numpy input only).
         mean, std: per-channel normalisation, ALREADY applied inside the network: every engine feeds RGB in 0..1.
+        pixel_range: of pictures of more than 8 bits, the values that are black and white: those of the training data;
+            None: it learned from 8 bits, or the file is older.
         resize: how pictures are shrunk: ``"area"``, the mean of all pixels, or ``"bilinear"``, where a file is silent.
+        place: where a picture lies on the canvas: in the middle, at the upper left (``"corner"``), or all over it.
         deployed: branches and batch norms are folded.
         nms: boxes of one object must be suppressed but for the best; False for a head that finds each object once.
             Files of versions that had no such head lack it.
@@ -100,7 +103,9 @@ class ModelMetadata(BaseModel):
     in_channels: int = Field(default=3, gt=0)
     mean: list[float] = [0.0, 0.0, 0.0]
     std: list[float] = [1.0, 1.0, 1.0]
+    pixel_range: tuple[float, float] | None = None
     resize: Literal["area", "bilinear"] = "bilinear"
+    place: Literal["centre", "corner", "stretch"] = "centre"
     deployed: bool = False
     nms: bool = True
     config: dict[str, Any] = {}
@@ -138,3 +143,8 @@ class ModelMetadata(BaseModel):
                 "pip install -U ghostyolo"
             )
         return metadata
+
+
+def numbered_names(count: int) -> list[str]:
+    """Names of classes that a file of another program does not name."""
+    return [f"class {number}" for number in range(count)]

@@ -1,6 +1,4 @@
-"""Reads text, JSON, XML and names that others wrote.
-
-In whatever encoding, or it says which it is.
+"""Read text, JSON, XML and names that others wrote.
 
 Text is UTF-8; byte order marks, UTF-16, UTF-32 and the encoding that an XML declares are followed. Any other encoding
 is a guess and is refused with its likely name. A file name that is not UTF-8 keeps its bytes as Python's surrogates
@@ -16,6 +14,7 @@ import unicodedata
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -116,17 +115,15 @@ def decode(data: bytes, where: str | PathLike[str]) -> str:
     if encoding == "utf-8" and len(data) > 1 and b"\x00" in data[:2]:
         encoding = "utf-16-le" if data[1] == 0 else "utf-16-be"  # without a mark, but text begins with no NUL
     try:
-        return data.decode(encoding)
+        # Where marked files were joined, marks stand inside the text too; they show nothing and mean nothing.
+        return data.decode(encoding).replace("\ufeff", "")
     except UnicodeDecodeError as error:
         likely = _likely(data) if encoding == "utf-8" else f"{encoding}, but damaged"
         raise TextError(where, f"is not UTF-8 text (it looks like {likely}): save it as UTF-8") from error
 
 
 def printable(text: str) -> str:
-    """Return a name or message that any terminal can show.
-
-    Control characters and bytes that are no text are escaped.
-    """
+    """Escape control characters, and bytes that are no text, in a name or message."""
     return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
 
 
@@ -138,16 +135,20 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._exact = frozenset(names)
-        self._alike: dict[str, list[str]] = {}
-        for name in sorted(self._exact):
-            self._alike.setdefault(name_key(name), []).append(name)
 
     def find(self, name: str) -> str | None:
-        """Return this very name, else the only one that is spelled alike, else None."""
+        """Return this name, or the only one that is spelled alike."""
         if name in self._exact:
             return name
         alike = self._alike.get(name_key(name), [])
         return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _alike(self) -> dict[str, list[str]]:
+        alike: dict[str, list[str]] = {}
+        for name in sorted(self._exact):
+            alike.setdefault(name_key(name), []).append(name)
+        return alike
 
     def __len__(self) -> int:
         return len(self._exact)

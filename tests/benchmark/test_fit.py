@@ -71,7 +71,7 @@ def run(candidates, budget=TEN, labelled=None, **options):
 
 
 def data(names=CLASS_NAMES) -> Labelled:
-    return Labelled(DetectionData(None, "yolo", list(names), {"val": []}, []), "val")
+    return Labelled(DetectionData(None, "yolo", list(names), {"val": []}), "val")
 
 
 def test_networks_are_named_by_their_work_and_trained_at_the_size(machine):

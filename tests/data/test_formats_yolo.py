@@ -98,7 +98,9 @@ def test_an_exporters_stray_dots_and_valid_folder_are_understood(tmp_path):
     text(tmp_path / "set/data.yaml", "val: ../valid/images\ntest: ../test/images\nnames: [x]")
     data = load_dataset(tmp_path / "set")
     assert len(data.splits["val"][0].labels) == 1
-    assert [reason for _, reason in data.skipped] == ["test is '../test/images', which does not exist"]
+    assert [fault.message for fault in data.faults if fault.kind == "missing-split"] == [
+        "test: ../test/images does not exist"
+    ]
 
 
 def test_path_in_the_yaml_is_relative_to_the_yaml(tmp_path):
@@ -113,7 +115,8 @@ def test_unreadable_and_missing_pictures_are_skipped_and_named(tmp_path):
     text(tmp_path / "labels/train/gone.txt", "0 0.5 0.5 0.1 0.1")
     data = load_dataset(tmp_path)
     assert [record.path.stem for record in data.splits["train"]] == ["a"]
-    assert {path.name for path, _ in data.skipped} == {"b.png", "gone.txt"}
+    assert {path.name for path, _ in data.skipped} == {"b.png"}
+    assert [fault.path.name for fault in data.faults if fault.kind == "labels-without-image"] == ["gone.txt"]
 
 
 def test_only_the_wanted_split_is_read_and_an_unknown_one_is_refused(tmp_path):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.data.letterbox import Letterbox, apply_letterbox, network_input, plan_letterbox, resize_picture
+from ghostyolo.data.letterbox import (
+    Letterbox,
+    apply_letterbox,
+    network_input,
+    plan_letterbox,
+    resize_picture,
+    resized_size,
+)
 from ghostyolo.errors import ConfigError
 
 
@@ -63,8 +70,8 @@ def test_a_thin_picture_keeps_at_least_one_pixel():
 def test_boxes_go_to_the_canvas_and_come_back():
     plan = Letterbox(scale=0.5, left=10, top=20, width=100, height=100)
     box = np.array([[4, 8, 60, 80]], np.float32)
-    np.testing.assert_allclose(plan.boxes_to_canvas(box), [[12, 24, 40, 60]])
-    np.testing.assert_allclose(plan.boxes_to_image(plan.boxes_to_canvas(box), 100, 100), box)
+    np.testing.assert_allclose(plan.boxes_to_canvas(box, 100, 100), [[12, 24, 40, 60]])
+    np.testing.assert_allclose(plan.boxes_to_image(plan.boxes_to_canvas(box, 100, 100), 100, 100), box)
 
 
 def test_boxes_are_clipped_to_the_picture():
@@ -75,7 +82,7 @@ def test_boxes_are_clipped_to_the_picture():
 
 def test_no_boxes_stay_no_boxes():
     plan = plan_letterbox(10, 10, 32)
-    assert plan.boxes_to_canvas(np.zeros((0, 4))).shape == (0, 4)
+    assert plan.boxes_to_canvas(np.zeros((0, 4)), 10, 10).shape == (0, 4)
     assert plan.boxes_to_image(np.zeros((0, 4)), 10, 10).shape == (0, 4)
 
 
@@ -87,10 +94,9 @@ def test_round_trip_of_random_boxes_on_random_pictures():
         boxes = corners.reshape(20, 4).astype(np.float32)
         plan = plan_letterbox(width, height, int(rng.integers(1, 20)) * 32, rect=bool(rng.integers(2)))
         assert plan.width % 32 == plan.height % 32 == 0
-        on_canvas = plan.boxes_to_canvas(boxes)
+        on_canvas = plan.boxes_to_canvas(boxes, width, height)
         assert on_canvas.min() >= 0
-        # Whole pixels: the resized picture may be half a pixel shorter than the exact scale says.
-        assert (on_canvas <= np.array([plan.width, plan.height] * 2) + 0.5).all()
+        assert (on_canvas <= np.array([plan.width, plan.height] * 2) + 1e-3).all()
         np.testing.assert_allclose(plan.boxes_to_image(on_canvas, width, height), boxes, atol=max(width, height) * 1e-5)
 
 
@@ -140,3 +146,26 @@ def test_a_picture_of_any_channels_is_shrunk_channel_by_channel(channels):
 def test_an_enlarged_picture_is_the_same_in_both_kinds():
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize_picture(image, 20, 30, "area"), resize_picture(image, 20, 30, "bilinear"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(641, 427), (8000, 20), (10000, 10), (7, 5000), (1, 1)])
+def test_a_perfect_box_comes_back_though_both_sides_are_whole_pixels(width, height):
+    """Training scales the boxes by the sides that the resized picture has, so the way back must, too."""
+    plan = plan_letterbox(width, height, 640)
+    scales = np.array(resized_size(width, height, plan.scale) * 2) / ([width, height] * 2)
+    box = np.array([[0.2, 0.3, 0.9, 0.8]]) * ([width, height] * 2)
+    learned = box * scales + [plan.left, plan.top, plan.left, plan.top]
+    np.testing.assert_allclose(plan.boxes_to_image(learned, width, height), box, rtol=1e-5)
+
+
+def test_a_picture_may_lie_at_the_upper_left_or_fill_the_canvas():
+    image = np.full((20, 40, 3), 255, np.uint8)
+    corner = plan_letterbox(40, 20, 64, place="corner")
+    assert (corner.left, corner.top, corner.picture_size(40, 20)) == (0, 0, (64, 32))
+    assert corner.on_canvas(40, 20, 96, 96).top == 0
+    assert (apply_letterbox(image, corner)[:32] == 255).all()
+    assert (apply_letterbox(image, corner)[32:] == 114).all()
+    whole = plan_letterbox(40, 20, 64, rect=True, place="stretch")
+    assert (whole.width, whole.height, whole.picture_size(40, 20)) == (64, 64, (64, 64))
+    assert (apply_letterbox(image, whole) == 255).all()
+    np.testing.assert_allclose(whole.boxes_to_image([[16, 16, 32, 64]], 40, 20), [[10, 5, 20, 20]])

@@ -358,12 +358,12 @@ def test_pages_name_every_flag(command_line, command, page):
 
 
 def test_data_page_has_every_kind_of_fault():
-    from ghostyolo.data.formats.raw import LEVELS
+    from ghostyolo.data.faults import KINDS
 
     rows = re.findall(
         r"^\| `([\w-]+)` \| (error|warning|info) \|", (DOCS / "data.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert dict(rows) == LEVELS
+    assert dict(rows) == {name: kind.level for name, kind in KINDS.items()}
 
 
 def test_checkpoint_page_has_every_key_of_the_metadata():

@@ -188,3 +188,21 @@ def test_a_label_beyond_the_classes_is_named(label):
 def test_impossible_options_are_named(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         SimOtaAssigner(**options)
+
+
+def test_more_objects_than_fit_one_table_are_assigned_as_in_one(monkeypatch):
+    output = random_yolox_output(2, 96, 4)
+    targets = random_targets([40, 7], 96, 4, largest=0.3)
+    whole = assign(SimOtaAssigner(), output, decoded(output), targets)
+    monkeypatch.setattr("ghostyolo.losses.simota._TABLE_SIZE", 500)
+    parts = assign(SimOtaAssigner(), output, decoded(output), targets)
+    assert torch.equal(parts.object_index, whole.object_index)
+    torch.testing.assert_close(parts.cls_targets, whole.cls_targets)
+
+
+def test_predictions_that_are_not_numbers_are_assigned_so_that_the_loss_shows_them():
+    output = random_yolox_output(1, 64, 2)
+    targets = random_targets([3], 64, 2)
+    boxes = decoded(output)
+    output.cls_logits = torch.full_like(output.cls_logits, torch.nan)
+    assert assign(SimOtaAssigner(), output, boxes, targets).foreground.any()

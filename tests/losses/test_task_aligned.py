@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, DataError
@@ -225,3 +227,29 @@ def test_a_label_beyond_the_classes_is_named(label):
 def test_impossible_options_are_named(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         TaskAlignedAssigner(**options)
+
+
+def test_many_small_objects_and_one_large_take_memory_for_their_pairs_alone():
+    # A mask of all objects and anchors, or a table as wide as the largest object, would have 134 million entries.
+    output = random_output(1, 640, 2)
+    targets = random_targets([16_000], 640, 2, largest=0.01)
+    targets.boxes_xyxy[0, 0] = torch.tensor([0.0, 0.0, 640.0, 640.0])
+    boxes = decoded(output)
+    sizes = []
+    with LargestTensor(sizes):
+        assigned = TaskAlignedAssigner()(output.cls_logits, boxes, output.centers, output.strides, targets)
+    assert assigned.foreground.sum() > 1000
+    assert max(sizes) < 1_000_000
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the number of elements of every tensor that is made."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.sizes += [part.numel() for part in tree_leaves(result) if isinstance(part, torch.Tensor)]
+        return result

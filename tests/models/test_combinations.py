@@ -106,7 +106,7 @@ def four_pictures(bccd) -> tuple[torch.Tensor, Targets]:
         picture = read_image(record.path)
         plan = plan_letterbox(picture.shape[1], picture.shape[0], SIDE)
         images.append(torch.from_numpy(apply_letterbox(picture, plan)).permute(2, 0, 1) / 255)
-        boxes.append(torch.from_numpy(plan.boxes_to_canvas(record.boxes_xyxy)).float())
+        boxes.append(torch.from_numpy(plan.boxes_to_canvas(record.boxes_xyxy, record.width, record.height)).float())
         labels.append(torch.from_numpy(record.labels).long())
     return torch.stack(images), Targets.from_lists(boxes, labels)
 

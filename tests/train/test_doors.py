@@ -89,6 +89,7 @@ def test_every_door_to_training_leads_to_one_run(loop, tmp_path, options) -> Non
     model = tmp_path / "tiny.yaml"
     model.write_text(yaml.safe_dump(tiny.CONFIG.model_dump(mode="json", exclude={"name"})))
     expected = loop(training.train_detector, data, model, out=tmp_path / "run", options=options)
+    assert expected[2]["resize"] == "area"
     if not options:
         assert expected[1] == TrainRecipe.from_dict({})
     python = {key: value for key, value in options.items() if "." not in key}

@@ -38,6 +38,9 @@ def predict(
     batch: int = typer.Option(1, help="Pictures in one call of the network."),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     save: bool = typer.Option(True, help="Write annotated pictures and videos."),
     json: bool = typer.Option(False, "--json", help="Write detections.json."),
     csv: bool = typer.Option(False, "--csv", help="Write detections.csv."),
@@ -53,7 +56,7 @@ def predict(
     from ghostyolo.runtime.writers import ResultWriter
 
     console = Console()
-    predictor = load(weights, device=device, threads=threads)
+    predictor = load(weights, device=device, threads=threads, layout=layout)
     stream = predictor.open_sources(list(sources))
     predictions = predictor.predict(stream, confidence=conf, iou=iou, imgsz=imgsz, batch=batch)
     tally = Tally()

@@ -30,6 +30,9 @@ def val(
     ),
     batch: int = typer.Option(16, min=1, help="Pictures in one call of the network."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     conf: float | None = option(MetricSelection, "confidence", "--conf"),
     iou: float | None = option(MetricSelection, "iou"),
@@ -53,10 +56,13 @@ def val(
     for folder in (plots, json.parent if json is not None else None):
         if folder is not None:
             make_output_folder(folder)
-    predictor = load(weights, device=device, threads=threads)
-    dataset = load_dataset(data, splits=[split])
-
+    predictor = load(weights, device=device, threads=threads, layout=layout)
     console = Console()
+    dataset = load_dataset(data, splits=[split])
+    for line in dataset.summary():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    dataset.require_objects(split)
+
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("evaluating", total=len(dataset.splits[split]))
@@ -74,7 +80,7 @@ def val(
         write_json(json, result.metrics.to_json())
         written.append(json)
     print_metrics(console, result, predictor, f"{predictor.metadata.model} on {data}, {split}")
-    for path, reason in [*dataset.skipped, *result.skipped]:
+    for path, reason in result.skipped:
         console.print(f"skipped {path}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if plots is not None:
         from ghostyolo.evaluate.plots import write_result_pictures

@@ -19,14 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ghostyolo.data.faults import Fault, FaultList
 from ghostyolo.data.formats.load import read_raw
-from ghostyolo.data.formats.raw import (
-    Problem,
-    Reporter,
-    build_record,
-    duplicate_boxes,
-    without_path,
-)
+from ghostyolo.data.formats.raw import RawImage, build_data, duplicate_boxes, without_path
 from ghostyolo.data.formats.write import write_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.records import DetectionData, ImageRecord
@@ -34,6 +29,8 @@ from ghostyolo.errors import DataError
 
 # A picture in several splits stays in the first of these in a clean copy, so figures on them stay comparable.
 _KEEP_FIRST = ("test", "val")
+# Boxes of two copies of a picture whose corners are no further apart, in pixels, are one.
+_SAME_BOX = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,22 +39,26 @@ class CheckReport:
 
     Attributes:
         data: the data set without the pictures that cannot be used; boxes clipped.
-        problems: every fault, in the order of the files.
-        repeated: pictures that occur again elsewhere, left out of a clean copy.
+        groups: (split, picture) of those with equal pixels, the one to keep first.
     """
 
     data: DetectionData
-    problems: list[Problem]
-    repeated: frozenset[tuple[str, Path]]
+    groups: list[list[tuple[str, ImageRecord]]]
+
+    @property
+    def problems(self) -> list[Fault]:
+        """Every fault, in the order of the files."""
+        return self.data.faults
 
     def count(self, level: str) -> int:
         """Number of problems of a level: ``"error"``, ``"warning"`` or ``"info"``."""
         return sum(problem.level == level for problem in self.problems)
 
     def objects(self, split: str) -> dict[str, int]:
-        """Objects of each class in a split, by name."""
-        found = Counter(label for record in self.data.splits[split] for label in record.labels.tolist())
-        return {name: found[label] for label, name in enumerate(self.data.class_names)}
+        """Objects of each class in a split, by name; crowds are none."""
+        labels = [record.labels[~record.crowd] for record in self.data.splits[split]]
+        counts = Counter(label for part in labels for label in part.tolist())
+        return {name: counts[label] for label, name in enumerate(self.data.class_names)}
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -84,6 +85,7 @@ class CheckReport:
                     "split": problem.split,
                     "path": str(problem.path),
                     "message": problem.message,
+                    "count": problem.count,
                 }
                 for problem in self.problems
             ],
@@ -100,51 +102,45 @@ def check_dataset(path: str | PathLike[str], progress: Callable[[int, int], None
     Raises:
         DataError: there is no data set to check: missing, empty, of no known layout, or badly described.
     """
-    reporter = Reporter(strict=False)
-    raw = read_raw(Path(path), None, reporter)
+    faults = FaultList()
+    raw = read_raw(Path(path), None, faults)
     pairs = [(split, image) for split, images in raw.splits.items() for image in images]
     if not pairs:
-        raise DataError(f"{path} is an empty data set: it names no picture")
-    splits: dict[str, list[ImageRecord]] = {split: [] for split in raw.splits}
-    seen: dict[bytes, list[tuple[str, Path]]] = {}
+        raise DataError(f"{path} is an empty data set: it names no picture{_first(faults)}")
+    readable: dict[str, list[RawImage]] = {split: [] for split in raw.splits}
+    digest_of: dict[Path, bytes] = {}
     looked = look_at_pictures([image.path for _, image in pairs])
     for done, ((split, image), (size, digest, fault)) in enumerate(zip(pairs, looked, strict=True), start=1):
-        if fault:
-            kind = "unreadable-image" if image.path.exists() else "missing-image"
-            reporter.report(kind, image.path, fault, split)
-        record = build_record(image, reporter, split, size) if size is not None else None
-        if record is not None:
-            splits[split].append(record)
-            seen.setdefault(digest, []).append((split, image.path))
-            if not image.boxes:
-                reporter.report("image-without-objects", image.path, "has no objects", split)
+        if size is None:
+            kind = "unreadable-image" if os.path.exists(image.path) else "missing-image"
+            faults.report(kind, image.path, fault, split)
+        else:
+            readable[split].append(image)
+            digest_of[image.path] = digest
         if progress is not None:
             progress(done, len(pairs))
-    repeated = frozenset(_report_repeated(seen.values(), reporter))
-    data = DetectionData(raw.root, raw.layout, raw.class_names, splits)
-    report = CheckReport(data, reporter.problems, repeated)
-    for split in splits:
-        missing = [name for name, count in report.objects(split).items() if count == 0]
-        if missing:
-            names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-            message = f"{split} has no object of {len(missing)} of {len(raw.class_names)} classes: {names}"
-            reporter.report("class-without-objects", raw.root, message, split)
-    return report
+    data = build_data(replace(raw, splits=readable), faults)
+    groups: dict[bytes, list[tuple[str, ImageRecord]]] = {}
+    for split, records in data.splits.items():
+        for record in records:
+            groups.setdefault(digest_of[record.path], []).append((split, record))
+    return CheckReport(data, [_report_repeated(group, faults) for group in groups.values()])
 
 
 def write_clean_copy(report: CheckReport, out: str | PathLike[str]) -> DetectionData:
     """Write the usable part of a checked data set in YOLO layout.
 
     Left out: pictures that cannot be decoded, labels that cannot be read, boxes without area, repeated
-    boxes and repeated pictures (test keeps one before val, val before the others). Boxes are clipped.
+    boxes and repeated pictures (test keeps one before val, val before the others), whose boxes the kept one gets.
+    Boxes are clipped.
 
     Raises:
         DataError: nothing usable is left.
         OutputError: ``out`` is not empty or cannot be written.
     """
     splits: dict[str, list[ImageRecord]] = {}
-    for split, records in report.data.splits.items():
-        kept = [_without_repeated_boxes(item) for item in records if (split, item.path) not in report.repeated]
+    for split in report.data.splits:
+        kept = [_with_all_boxes(group) for group in report.groups if group[0][0] == split]
         if kept:
             splits[split] = kept
     if not splits:
@@ -184,24 +180,41 @@ def pixel_digest(pixels: npt.NDArray[Any]) -> bytes:
     return digest.digest()
 
 
-def _report_repeated(groups: Iterable[list[tuple[str, Path]]], reporter: Reporter) -> Iterable[tuple[str, Path]]:
-    """Report pictures with equal pixels and yield all but the one to keep of each."""
+def _first(faults: FaultList) -> str:
+    return f" ({faults[0]})" if faults else ""
 
-    def rank(place: tuple[str, Path]) -> int:
-        return _KEEP_FIRST.index(place[0]) if place[0] in _KEEP_FIRST else len(_KEEP_FIRST)
 
-    for group in groups:
-        keep, *others = sorted(group, key=rank)
-        for split, path in others:
-            if split == keep[0]:
-                reporter.report("duplicate-image", path, f"is the same picture as {keep[1].name}", split)
-            else:
-                message = f"in {split} is the same picture as {keep[1].name} in {keep[0]}"
-                reporter.report("image-in-two-splits", path, message, split)
-            yield split, path
+def _report_repeated(group: list[tuple[str, ImageRecord]], faults: FaultList) -> list[tuple[str, ImageRecord]]:
+    """Report pictures with equal pixels and return them, the one to keep first."""
+
+    def rank(place: tuple[str, ImageRecord]) -> tuple[int, bool]:
+        split, record = place
+        return _KEEP_FIRST.index(split) if split in _KEEP_FIRST else len(_KEEP_FIRST), not len(record.labels)
+
+    (kept_split, kept), *others = group = sorted(group, key=rank)
+    for split, record in others:
+        if os.path.abspath(record.path) == os.path.abspath(kept.path):
+            continue  # the reader has reported it
+        if split == kept_split:
+            faults.report("duplicate-image", record.path, f"is the same picture as {kept.path.name}", split)
+        else:
+            message = f"in {split} is the same picture as {kept.path.name} in {kept_split}"
+            faults.report("image-in-two-splits", record.path, message, split)
+    return group
+
+
+def _with_all_boxes(group: list[tuple[str, ImageRecord]]) -> ImageRecord:
+    """Return the picture to keep with its own boxes and those that only its copies have, each once."""
+    kept = _without_repeated_boxes(group[0][1])
+    for _, copy in group[1:]:
+        copy = _without_repeated_boxes(copy)
+        distance = np.abs(copy.boxes_xyxy[:, None] - kept.boxes_xyxy[None]).max(axis=2)
+        same = (distance <= _SAME_BOX) & (copy.labels[:, None] == kept.labels[None])
+        kept = kept.joined(copy.take(~same.any(axis=1)))
+    return kept
 
 
 def _without_repeated_boxes(record: ImageRecord) -> ImageRecord:
     keep = np.ones(len(record.labels), np.bool_)
     keep[duplicate_boxes(record.boxes_xyxy, record.labels)] = False
-    return replace(record, boxes_xyxy=record.boxes_xyxy[keep], labels=record.labels[keep], ignore=record.ignore[keep])
+    return record.take(keep)

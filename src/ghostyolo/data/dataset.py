@@ -195,7 +195,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
         record = self.records[index]
         image = self._cached[index]
         if image is None:
-            pixels = read_image(record.path, self.channels)
+            pixels = read_image(record.path, self.channels, record.pixel_range)
             pixels = resize_picture(pixels, *_fitted_size(pixels.shape[1], pixels.shape[0], self.imgsz))
             image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
             if self._keep:

@@ -139,7 +139,7 @@ def _png_header(file: BinaryIO) -> Header | None:
         elif kind == b"eXIf" and after <= end:
             orientation = exif_orientation(file.read(length))
         elif kind == b"IEND":
-            whole = True
+            whole = after <= end
             break
         if after > end:
             break

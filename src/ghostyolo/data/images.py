@@ -4,10 +4,11 @@ It is (H, W, C) uint8, RGB or grey, upright.
 
 What happens to unusual pictures:
     EXIF orientation is applied. Alpha is dropped (the colours below it are kept), as OpenCV does. CMYK and
-    palettes become RGB. Of animations and multi-page files the first picture is taken. 16-bit pictures are
-    scaled by the smallest range of 8, 10, 12, 14 or 16 bits that holds their largest value, since cameras
-    store 10 to 14 bits in 16-bit files; floating point is taken as 0..1, or stretched from its minimum to
-    its maximum when it goes beyond. More than three channels come from ``.npy`` files of (H, W, C) uint8 or
+    palettes become RGB. Of animations and multi-page files the first picture is taken. Pictures of more than
+    8 bits are scaled by the range that is given, one for a data set and the model that learned from it. Without
+    one, that is the smallest range of 8, 10, 12, 14 or 16 bits that holds nearly all values, since cameras store
+    10 to 14 bits in 16-bit files; floating point is taken as 0..1, or from its least to its largest value when it
+    goes beyond. More than three channels come from ``.npy`` files of (H, W, C) uint8 or
     uint16.
 """
 
@@ -16,6 +17,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,15 +40,23 @@ IMAGE_SUFFIXES = UNREAD_SUFFIXES | frozenset(
     )
 )
 
+_JPEG_END = b"\xff\xd9"
+
 Pixels = npt.NDArray[np.uint8]
+PixelRange = tuple[float, float]
+# Of so many values one may lie outside of a range: a few hot pixels must not darken a picture.
+_OUTLIERS = 2000
 
 
-def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pixels:
+def read_image(
+    source: str | os.PathLike[str] | bytes, channels: int = 3, pixel_range: PixelRange | None = None
+) -> Pixels:
     """Decode a picture.
 
     Args:
         source: a file, or the bytes of one.
         channels: 3 for RGB, 1 for grey; other numbers only from ``.npy`` files that have as many.
+        pixel_range: of more than 8 bits, the values that are black and white; see :func:`common_range`.
 
     Returns:
         (H, W, channels) uint8, contiguous.
@@ -54,22 +65,67 @@ def read_image(source: str | os.PathLike[str] | bytes, channels: int = 3) -> Pix
         DataError: missing, broken, truncated, or with the wrong number of channels.
     """
     where, data = _read_bytes(source)
+    return _fit_channels(to_uint8(_decode(data, channels, where), pixel_range), channels, where)
+
+
+def common_range(paths: Iterable[str | os.PathLike[str]]) -> PixelRange | None:
+    """Return the range that holds nearly all values of all pictures.
+
+    None where none can be read.
+    """
+    ranges = []
+    for path in paths:
+        try:
+            where, data = _read_bytes(path)
+            ranges.append(_usual_range(_decode(data, 3, where)))
+        except DataError:
+            continue
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
+def _decode(data: bytes, channels: int, where: str) -> npt.NDArray[Any]:
     if data[:6] == b"\x93NUMPY":
-        return _fit_channels(_decode_npy(data, where), channels, where)
+        return _decode_npy(data, where)
     if channels not in (1, 3):
         raise DataError(f"{where}: {channels} channels can only be read from a .npy file of shape (H, W, {channels})")
     header = read_header(io.BytesIO(data), check_whole=True)
     if header is not None and not header.whole:
-        raise DataError(f"{where} cannot be decoded: the file is truncated")
-    if header is not None and _opencv_reads(header):
-        pixels = _decode_opencv(data, header, channels, where)
-    else:
-        pixels = _decode_pillow(data, where)
-    return _fit_channels(pixels, channels, where)
+        data = _with_end(data, header, where)
+    if header is not None and header.whole and _opencv_reads(header):
+        return _decode_opencv(data, header, channels, where)
+    return _decode_pillow(data, where)
 
 
-def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (width, height) in pixels after EXIF rotation, from the header alone.
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a picture's header says.
+
+    Attributes:
+        width, height: pixels after EXIF rotation.
+        orientation: EXIF value 1 to 8; from 5 on the file stores the sides the other way round.
+        deep: whether a value has more than 8 bits.
+        frames: pictures in the file, of which the first is read.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+    deep: bool = False
+    frames: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) after EXIF rotation."""
+        return self.width, self.height
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) as the file stores them."""
+        return (self.height, self.width) if self.orientation >= 5 else self.size
+
+
+def read_image_info(path: str | os.PathLike[str]) -> ImageInfo:
+    """Read the header alone.
 
     Raises:
         DataError: the file is missing or is no picture.
@@ -79,31 +135,40 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         with open(path, "rb") as file:
             header = read_header(file)
             if header is not None:
-                return header.upright_size
+                return ImageInfo(*header.upright_size, header.orientation, header.bit_depth > 8)
             file.seek(0)
-            return _size_of_other(file, where)
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
+            return _info_of_other(file, where)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _size_of_other(file: BinaryIO, where: str) -> tuple[int, int]:
+def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) in pixels after EXIF rotation, as :func:`read_image_info`."""
+    return read_image_info(path).size
+
+
+def _info_of_other(file: BinaryIO, where: str) -> ImageInfo:
     if file.read(6) == b"\x93NUMPY":
         file.seek(0)
-        height, width = _decode_npy(file.read(), where).shape[:2]
-        return int(width), int(height)
+        pixels = _decode_npy(file.read(), where)
+        return ImageInfo(int(pixels.shape[1]), int(pixels.shape[0]), deep=pixels.dtype != np.uint8)
     file.seek(0)
     try:
         _refuse_unread(where)
         with Image.open(file) as image:
-            if image.getexif().get(0x0112, 1) == 1:
-                return image.size
+            orientation = image.getexif().get(0x0112, 1)
+            width, height = image.size
+            info = ImageInfo(width, height, 1, image.mode.startswith(("I", "F")), getattr(image, "n_frames", 1))
     except Exception as error:  # Pillow's readers raise nearly any kind on a broken file
         raise _undecodable(where, error) from error
+    if orientation == 1:
+        return info
     # Pillow's versions differ in whether a rotated TIFF's header size is already turned, so these few are
     # decoded.
     file.seek(0)
     height, width = _decode_pillow(file.read(), where).shape[:2]
-    return int(width), int(height)
+    turned = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+    return replace(info, width=int(width), height=int(height), orientation=turned)
 
 
 def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
@@ -113,8 +178,8 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
         where = str(source)
         try:
             data = Path(source).read_bytes()
-        except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not data:
         raise DataError(f"{where} cannot be decoded: the file is empty")
     return where, data
@@ -179,6 +244,22 @@ def _undecodable(where: str, error: Exception) -> DataError:
     return DataError(f"{where} cannot be decoded: {reason}")
 
 
+def _with_end(data: bytes, header: Header, where: str) -> bytes:
+    """Return a file that lacks only its end, with one.
+
+    Raises:
+        DataError: pixels are missing, too.
+    """
+    if header.kind == "png":
+        return data  # Pillow reads it without its end, and refuses it where pixels are missing
+    # What follows the last pixel changes nothing; where pixels are missing, it is decoded as some.
+    data = data.rstrip(b"\xff")
+    ends = [_decode_pillow(data + bytes([value]) * 64 + _JPEG_END, where) for value in (0x00, 0x55, 0xAA)]
+    if not all(np.array_equal(end, ends[0]) for end in ends[1:]):
+        raise DataError(f"{where} cannot be decoded: the file is truncated")
+    return data + _JPEG_END
+
+
 def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
@@ -189,10 +270,9 @@ def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     return array
 
 
-def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels:
+def _fit_channels(pixels: Pixels, channels: int, where: str) -> Pixels:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    pixels = to_uint8(pixels)
     stored = pixels.shape[2]
     if channels in (1, 3) and stored in (2, 4):  # the last one is alpha
         pixels = pixels[:, :, : stored - 1]
@@ -206,23 +286,36 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, where: str) -> Pixels
     raise DataError(f"{where} has {stored} channels, the model needs {channels}")
 
 
-def to_uint8(pixels: npt.NDArray[Any]) -> Pixels:
-    """Scale pixels of any number type to uint8; the shape stays.
+def to_uint8(pixels: npt.NDArray[Any], pixel_range: PixelRange | None = None) -> Pixels:
+    """Scale pixels of any number type to uint8.
 
-    By the rule in the module's docstring.
+    By the rule in the module's docstring; the shape stays.
 
     Not-a-number counts as 0.
     """
     if pixels.dtype == np.uint8:
         return pixels
-    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if pixels.dtype == np.bool_ or (pixels.dtype.kind == "f" and low >= 0 and high <= 1):
-        return np.rint(values * 255).astype(np.uint8)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    low, high = pixel_range or _usual_range(pixels)
+    scaled = (_finite(pixels) - low) * (255 / max(high - low, 1e-12))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def _usual_range(pixels: npt.NDArray[Any]) -> PixelRange:
+    """Return the values that are black and white in one picture of more than 8 bits."""
+    values = np.sort(_finite(pixels), axis=None)
+    outliers = len(values) // _OUTLIERS + (len(values) >= 100)
+    low, high = float(values[outliers]), float(values[len(values) - 1 - outliers])
+    if pixels.dtype.kind == "f" and low >= 0 and high <= 1:
+        return 0.0, 1.0
     if pixels.dtype.kind in "iu" and low >= 0 and high < 2**16:
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
-        return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-    return np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+        return 0.0, float(next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits))
+    return low, high
+
+
+def _finite(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def _upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

@@ -6,6 +6,7 @@ No torch.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def digest(images: Sequence[LabelledImage]) -> str:
         found.update(source.positions.tobytes())
         source = source.images
     names = getattr(source, "source_names", None)
-    found.update("\n".join(names if names is not None else (image.path.name for image in source)).encode())
+    found.update(os.fsencode("\n".join(names if names is not None else (image.path.name for image in source))))
     return found.hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ C) uint8, boxes xyxy in pixels. No torch.
 
 How a picture is shrunk is part of what a network learned, so its metadata names it. Networks trained here see means
 over all pixels (``area``). Of 2 x 2 neighbours (``bilinear``) a large picture keeps its grain and loses thin lines.
+So is the place: ours lie in the middle, other programs' at the upper left (``corner``) or all over it (``stretch``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ghostyolo.errors import ConfigError
 PAD_VALUE = 114
 
 Resize = Literal["area", "bilinear"]
+Place = Literal["centre", "corner", "stretch"]
 TRAINED_RESIZE: Resize = "area"
 
 _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
@@ -33,13 +35,14 @@ _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 class Letterbox:
     """Where a picture lies on its canvas.
 
-    ``canvas = image * scale + (left, top)``.
+    ``canvas = image * scale + (left, top)``, its sides in whole pixels.
 
     Attributes:
         scale: canvas pixels for one pixel of the picture; above 1 when it is enlarged.
         left, top: offset of the picture on the canvas in pixels.
         width, height: size of the padded canvas in pixels.
         resize: how the picture is shrunk.
+        place: where on the canvas it lies.
     """
 
     scale: float
@@ -48,11 +51,12 @@ class Letterbox:
     width: int
     height: int
     resize: Resize = TRAINED_RESIZE
+    place: Place = "centre"
 
-    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray) -> npt.NDArray[np.float32]:
+    def boxes_to_canvas(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from pixels of the picture to pixels of the canvas."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        return (boxes * self.scale + self._offset).astype(np.float32)
+        return (boxes * self._scales(image_width, image_height) + self._offset).astype(np.float32)
 
     def boxes_to_image(self, boxes_xyxy: npt.NDArray, image_width: int, image_height: int) -> npt.NDArray[np.float32]:
         """Map (N, 4) boxes from the canvas to the picture, clipped.
@@ -60,27 +64,36 @@ class Letterbox:
         Both in pixels.
         """
         boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        boxes = (boxes - self._offset) / self.scale
+        boxes = (boxes - self._offset) / self._scales(image_width, image_height)
         limits = np.array([image_width, image_height, image_width, image_height], dtype=np.float64)
         return np.clip(boxes, 0, limits).astype(np.float32)
 
     def on_canvas(self, image_width: int, image_height: int, width: int, height: int) -> Letterbox:
-        """Return the same scale, centred on another canvas.
+        """Return the same scale on another canvas.
 
         So pictures of several shapes share one batch.
         """
-        resized_width, resized_height = resized_size(image_width, image_height, self.scale)
-        return replace(
-            self,
-            left=(width - resized_width) // 2,
-            top=(height - resized_height) // 2,
-            width=width,
-            height=height,
-        )
+        left, top = _offset(self.place, width, height, *self.picture_size(image_width, image_height))
+        return replace(self, left=left, top=top, width=width, height=height)
+
+    def picture_size(self, image_width: int, image_height: int) -> tuple[int, int]:
+        """Return width and height in pixels of the picture on the canvas."""
+        if self.place == "stretch":
+            return self.width, self.height
+        return resized_size(image_width, image_height, self.scale)
+
+    def _scales(self, image_width: int, image_height: int) -> npt.NDArray[np.float64]:
+        """What whole pixels make of ``scale``, (4,) for x, y, x, y: of a thin picture the sides differ much."""
+        width, height = self.picture_size(image_width, image_height)
+        return np.array([width / image_width, height / image_height] * 2)
 
     @property
     def _offset(self) -> npt.NDArray[np.float64]:
         return np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
+
+
+def _offset(place: Place, width: int, height: int, picture_width: int, picture_height: int) -> tuple[int, int]:
+    return (0, 0) if place == "corner" else ((width - picture_width) // 2, (height - picture_height) // 2)
 
 
 def resized_size(image_width: int, image_height: int, scale: float) -> tuple[int, int]:
@@ -98,6 +111,7 @@ def plan_letterbox(
     stride: int = 32,
     rect: bool = False,
     resize: Resize = TRAINED_RESIZE,
+    place: Place = "centre",
 ) -> Letterbox:
     """Work out scale and padding for one picture.
 
@@ -106,7 +120,8 @@ def plan_letterbox(
         imgsz: side of the square to fit, or (height, width) of a rectangle.
         stride: with ``rect``, the canvas sides are multiples of this.
         rect: pad only to the next multiple of ``stride`` instead of to the whole of ``imgsz``.
-        resize: how the picture is shrunk, as the network's metadata says.
+        resize, place: how the picture is shrunk and where it lies, as the network's metadata says. A picture that
+            fills its canvas makes it the whole of ``imgsz``.
 
     Raises:
         ConfigError: a size is not positive.
@@ -118,19 +133,11 @@ def plan_letterbox(
             "every side must be at least 1 pixel"
         )
     scale = min(fit_width / image_width, fit_height / image_height)
-    resized_width, resized_height = resized_size(image_width, image_height, scale)
+    resized = (fit_width, fit_height) if place == "stretch" else resized_size(image_width, image_height, scale)
     width, height = fit_width, fit_height
-    if rect:
-        width = math.ceil(resized_width / stride) * stride
-        height = math.ceil(resized_height / stride) * stride
-    return Letterbox(
-        scale=scale,
-        left=(width - resized_width) // 2,
-        top=(height - resized_height) // 2,
-        width=width,
-        height=height,
-        resize=resize,
-    )
+    if rect and place != "stretch":
+        width, height = (math.ceil(side / stride) * stride for side in resized)
+    return Letterbox(scale, *_offset(place, width, height, *resized), width, height, resize, place)
 
 
 def apply_letterbox(image: npt.NDArray[np.uint8], plan: Letterbox, pad_value: int = PAD_VALUE) -> npt.NDArray[np.uint8]:
@@ -204,5 +211,5 @@ def resize_picture(
 
 
 def _resized(image: npt.NDArray[np.uint8], plan: Letterbox) -> npt.NDArray[np.uint8]:
-    width, height = resized_size(image.shape[1], image.shape[0], plan.scale)
+    width, height = plan.picture_size(image.shape[1], image.shape[0])
     return resize_picture(image, width, height, plan.resize)

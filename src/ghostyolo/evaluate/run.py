@@ -21,6 +21,7 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
+from ghostyolo.metadata import numbered_names
 from ghostyolo.selection import METRIC_SELECTION, Selection
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def evaluate(
         raise DataError("there is no picture to evaluate on; choose another split or data set")
 
     channels = getattr(getattr(predictor, "metadata", None), "in_channels", 3)
-    loader = load_image or _file_loader(channels)
+    pixel_range = getattr(getattr(predictor, "metadata", None), "pixel_range", None)
+    loader = load_image or _file_loader(channels, pixel_range)
     # Pictures of like shape share a batch, so that rectangular letterboxes pad little; the id settles ties,
     # so the batches are the same whatever order the records come in.
     order = sorted(range(len(records)), key=lambda i: _shape_key(records[i]))
@@ -166,6 +168,8 @@ def evaluate(
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the data's label for each of the model's.
 
+    A file that names no classes has them in the data's order.
+
     Raises:
         ConfigError: the names are not the same set.
     """
@@ -175,6 +179,9 @@ def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[
             f"the model has {len(model)} classes ({_few(model)}), the data {len(data)} ({_few(data)}); "
             "take data with the model's classes"
         )
+    if model == numbered_names(len(model)):
+        log.warning("the weights name no classes: they are taken in the data's order (%s)", _few(data))
+        return np.arange(len(data))
     if sorted(model) != sorted(data):
         position = next(i for i, name in enumerate(model) if name not in data)
         missing = next(name for name in data if name not in model)
@@ -193,11 +200,11 @@ def _shape_key(record: ImageRecord) -> tuple[float, int, str]:
     return (record.width / max(record.height, 1), record.image_id, str(record.path))
 
 
-def _file_loader(channels: int) -> ImageLoader:
+def _file_loader(channels: int, pixel_range: tuple[float, float] | None) -> ImageLoader:
     from ghostyolo.data.images import read_image
 
     def load(record: ImageRecord) -> Image:
-        return read_image(record.path, channels=channels)
+        return read_image(record.path, channels, pixel_range or record.pixel_range)
 
     return load
 

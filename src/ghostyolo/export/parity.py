@@ -248,7 +248,8 @@ def _canvases(
     inputs = []
     for picture in pictures:
         size = (picture.shape[1], picture.shape[0])
-        (plan,) = plan_batch([size], canvas or metadata.imgsz, metadata.stride, canvas is None, metadata.resize)
+        side, free = canvas or metadata.imgsz, canvas is None
+        (plan,) = plan_batch([size], side, metadata.stride, free, metadata.resize, metadata.place)
         inputs.append(network_input([picture], [plan]))
     return inputs
 

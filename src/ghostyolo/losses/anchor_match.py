@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ghostyolo.losses.rank import rank_in_group
+
 
 @dataclass
 class Matches:
@@ -139,22 +141,11 @@ def cheapest_matches(matches: Matches, costs: Tensor, overlap: Tensor, objects: 
     """
     # A prediction that is not a number must not reach the counts: the loss shows it.
     costs, overlap = costs.nan_to_num(nan=torch.inf), overlap.nan_to_num(nan=0.0)
-    by_overlap = _rank(matches.objects, -overlap)
+    by_overlap = rank_in_group(matches.objects, -overlap)
     best = torch.where(by_overlap < BEST_IOUS, overlap, 0)
     sums = torch.zeros(objects, dtype=overlap.dtype, device=overlap.device)
     wanted = sums.index_add(0, matches.objects, best).long().clamp(min=1)
-    kept = (_rank(matches.objects, costs) < wanted[matches.objects]).nonzero().squeeze(1)
+    kept = (rank_in_group(matches.objects, costs) < wanted[matches.objects]).nonzero().squeeze(1)
     place = torch.stack((matches.image, matches.level, matches.anchor, matches.row, matches.column), 1)[kept]
     _, prediction = place.unique(dim=0, return_inverse=True)
-    return kept[_rank(prediction, costs[kept]) == 0]
-
-
-def _rank(group: Tensor, values: Tensor) -> Tensor:
-    """(P,) place of each value among those of its group, from 0; smallest first, of equals the earlier."""
-    order = values.argsort(stable=True)
-    order = order[group[order].argsort(stable=True)]
-    sorted_group = group[order]
-    start = torch.searchsorted(sorted_group, sorted_group)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - start
-    return rank
+    return kept[rank_in_group(prediction, costs[kept]) == 0]

@@ -18,12 +18,15 @@ from torch.nn import functional
 from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
+from ghostyolo.losses.rank import rank_in_group
 from ghostyolo.losses.task_aligned import Assignment
 
 # An anchor outside an object's box or middle is taken only after all that are inside both.
 _OUTSIDE_COST = 1e5
 # Probabilities are kept this far from 0 and 1, so that a cost is a number.
 _LOG_FLOOR = -100.0
+# Objects x candidates that are looked at together.
+_TABLE_SIZE = 2**20
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,8 @@ class SimOtaAssigner:
         """
         batch, anchors, classes = cls_logits.shape
         device, dtype = boxes_xyxy.device, torch.promote_types(boxes_xyxy.dtype, torch.float32)
-        sides = targets.boxes_xyxy[..., 2:] - targets.boxes_xyxy[..., :2]
-        real = targets.mask & (sides > 0).all(-1)
-        check_labels(targets.labels[real], classes)
+        image, row = targets.real()
+        check_labels(targets.labels[image, row], classes)
         assigned = Assignment(
             torch.zeros(batch, anchors, dtype=torch.bool, device=device),
             torch.zeros(batch, anchors, 4, dtype=dtype, device=device),
@@ -98,50 +100,76 @@ class SimOtaAssigner:
             torch.full((batch, anchors), -1, dtype=torch.long, device=device),
         )
         for picture in range(batch):
-            rows = real[picture].nonzero().squeeze(1)
+            rows = row[image == picture]
             objects_xyxy = targets.boxes_xyxy[picture, rows].to(dtype)
             labels = targets.labels[picture, rows]
-            in_either, in_both = self._near(objects_xyxy, centers.to(dtype), strides.to(dtype))
-            cells = in_either.any(0).nonzero().squeeze(1)
+            cells, in_both = self._candidates(objects_xyxy, centers.to(dtype), strides.to(dtype))
             if not len(cells):
                 continue
-            overlap = iou_aligned(boxes_xyxy[picture, cells].unsqueeze(0), objects_xyxy.unsqueeze(1)).nan_to_num(0)
-            cost = (
-                _class_cost(cls_logits[picture, cells].to(dtype), obj_logits[picture, cells].to(dtype), labels)
-                - self.iou_gain * (overlap + 1e-8).log()
+            class_cost = _class_cost(cls_logits[picture, cells].to(dtype), obj_logits[picture, cells].to(dtype))
+            taken, cell, cost, overlap = self._take(
+                boxes_xyxy[picture, cells], class_cost, in_both, objects_xyxy, labels
             )
-            chosen, winner = self._choose(cost, in_both[:, cells], overlap)
-            cells, winner = cells[chosen], winner[chosen]
-            assigned.foreground[picture, cells] = True
-            assigned.boxes_xyxy[picture, cells] = objects_xyxy[winner]
-            assigned.cls_targets[picture, cells, labels[winner]] = overlap[winner, chosen.nonzero().squeeze(1)]
-            assigned.object_index[picture, cells] = rows[winner]
+            wins = rank_in_group(cell, cost) == 0
+            taken, cell, overlap = taken[wins], cells[cell[wins]], overlap[wins]
+            assigned.foreground[picture, cell] = True
+            assigned.boxes_xyxy[picture, cell] = objects_xyxy[taken]
+            assigned.cls_targets[picture, cell, labels[taken]] = overlap
+            assigned.object_index[picture, cell] = rows[taken]
         return assigned
 
-    def _near(self, objects_xyxy: Tensor, centers: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, A) bool: the anchor's centre lies in the object's box or middle square; in both."""
-        low, high = objects_xyxy.unsqueeze(1).chunk(2, -1)
-        in_box = ((centers > low) & (centers < high)).all(-1)
-        in_square = ((centers - (low + high) / 2).abs() < self.center_radius * strides).all(-1)
-        return in_box | in_square, in_box & in_square
+    def _candidates(self, objects_xyxy: Tensor, centers: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
+        """(K,) int64 the anchors in the box or middle square of any object, and (N, K) bool: in both."""
+        either = torch.zeros(len(centers), dtype=torch.bool, device=centers.device)
+        both = []
+        for part_xyxy in objects_xyxy.split(_rows_at_once(len(centers))):
+            low, high = part_xyxy.unsqueeze(1).chunk(2, -1)
+            in_box = ((centers > low) & (centers < high)).all(-1)
+            in_square = ((centers - (low + high) / 2).abs() < self.center_radius * strides).all(-1)
+            either |= (in_box | in_square).any(0)
+            both.append(in_box & in_square)
+        cells = either.nonzero().squeeze(1)
+        return cells, torch.cat(both)[:, cells] if both else either.new_zeros(0, 0)
 
-    def _choose(self, cost: Tensor, in_both: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
-        """(K,) bool whether an anchor is taken, and (K,) by which object, from (N, K) tensors."""
-        # In float64, where the large penalty leaves the digits by which the anchors outside differ.
-        cost = cost.double() + _OUTSIDE_COST * ~in_both
-        most = min(self.topk, cost.shape[1])
-        wanted = overlap.topk(most, dim=1).values.sum(1).long().clamp(min=1)
-        # A stable sort, because topk may take any of equals.
-        cheapest = cost.sort(dim=1, stable=True).indices[:, :most]
-        takes = torch.arange(most, device=cost.device) < wanted.unsqueeze(1)
-        taken = torch.zeros_like(in_both).scatter_(1, cheapest, takes)
-        return taken.any(0), cost.masked_fill(~taken, torch.inf).argmin(0)
+    def _take(
+        self, boxes_xyxy: Tensor, class_cost: Tensor, in_both: Tensor, objects_xyxy: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What each object takes: (P,) object, candidate, cost and overlap of each pair, objects in order.
+
+        Args:
+            boxes_xyxy: (K, 4) predictions of the candidates.
+            class_cost: (C, K), see :func:`_class_cost`.
+            in_both: (N, K).
+            objects_xyxy, labels: (N, 4) and (N,).
+        """
+        most, at_once = min(self.topk, len(boxes_xyxy)), _rows_at_once(len(boxes_xyxy))
+        pairs = []
+        for begin in range(0, len(labels), at_once):
+            part = slice(begin, begin + at_once)
+            overlap = iou_aligned(boxes_xyxy.unsqueeze(0), objects_xyxy[part].unsqueeze(1)).nan_to_num_(0)
+            # In float64, where the large penalty leaves the digits by which the anchors outside differ.
+            cost = (class_cost[labels[part]] - self.iou_gain * (overlap + 1e-8).log()).double()
+            cost.add_(~in_both[part], alpha=_OUTSIDE_COST).nan_to_num_(torch.inf)
+            wanted = overlap.topk(most, dim=1).values.sum(1).long().clamp(min=1)
+            dearest = cost.topk(most, dim=1, largest=False).values.gather(1, wanted.unsqueeze(1) - 1)
+            taken, cell = (cost <= dearest).nonzero(as_tuple=True)
+            # Of equals at the limit the lower anchors: topk itself may take any of them.
+            kept = rank_in_group(taken, cost[taken, cell]) < wanted[taken]
+            taken, cell = taken[kept], cell[kept]
+            pairs.append((taken + begin, cell, cost[taken, cell], overlap[taken, cell]))
+        taken, cell, cost, overlap = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return taken, cell, cost, overlap
 
 
-def _class_cost(cls_logits: Tensor, obj_logits: Tensor, labels: Tensor) -> Tensor:
-    """(N, K) binary cross entropy, summed over the classes, of K anchors with the one-hot labels of N objects."""
+def _rows_at_once(columns: int) -> int:
+    """Rows of a table that is worked on in parts, so that memory does not grow with the number of objects."""
+    return max(1, _TABLE_SIZE // max(columns, 1))
+
+
+def _class_cost(cls_logits: Tensor, obj_logits: Tensor) -> Tensor:
+    """(C, K) binary cross entropy, summed over all classes, of K anchors with the one-hot labels of C classes."""
     log_on = (functional.logsigmoid(cls_logits) + functional.logsigmoid(obj_logits).unsqueeze(-1)) / 2
     log_off = (-log_on.expm1()).log().clamp(min=_LOG_FLOOR)
     log_on = log_on.clamp(min=_LOG_FLOOR)
-    # All classes are off, but the object's own is on: nothing of size N x K x C is made.
-    return (log_off - log_on).T[labels] - log_off.sum(-1)
+    # All classes are off, but the object's own is on.
+    return (log_off - log_on).T - log_off.sum(-1)

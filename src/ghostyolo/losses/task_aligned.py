@@ -4,7 +4,7 @@ An anchor that lies inside an object is a candidate of it; the object takes the 
 alignment score^alpha x overlap^beta between what the anchor predicts now and the object.
 Shapes: B pictures, A anchors, M padded objects, C classes; inside, N real objects of the whole batch and P
 candidate pairs (object, anchor), the only ones for which anything is computed: nothing of size
-B x M x A x C exists, and of N x A only a mask.
+B x M x A x C or N x A exists.
 Source: Feng et al., 2021, "TOOD" (arXiv 2108.07755), section 3.2: equation 4 and the normalised target.
 """
 
@@ -19,6 +19,8 @@ from torch import Tensor
 from ghostyolo.data.targets import Targets, check_labels
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
+from ghostyolo.losses.rank import rank_in_group
+from ghostyolo.nn.boxes import cells_between
 
 
 @dataclass
@@ -105,7 +107,7 @@ class TaskAlignedAssigner:
         objects_xyxy, labels = targets.boxes_xyxy[image, row].to(dtype), targets.labels[image, row]
         check_labels(labels, classes)
 
-        pair_object, pair_anchor = self._inside(objects_xyxy, centers, strides).nonzero(as_tuple=True)
+        pair_object, pair_anchor = self._candidates(objects_xyxy, centers, strides)
         pair_cell = image[pair_object] * anchors + pair_anchor
         overlap = iou_aligned(
             boxes_xyxy.reshape(-1, 4).index_select(0, pair_cell),
@@ -115,7 +117,9 @@ class TaskAlignedAssigner:
         score = cls_logits.reshape(-1).index_select(0, pair_cell * classes + labels[pair_object])
         alignment = score.to(dtype).sigmoid() ** self.alpha * overlap**self.beta
 
-        kept = _best_of_each(pair_object, alignment, len(labels), self.topk)
+        # A fresh network makes many equals, since all its boxes have one size: the rank says which goes first.
+        best = rank_in_group(pair_object, -alignment) < self.topk
+        kept = (best & (alignment > 0)).nonzero().squeeze(1)
         kept = kept[_wins_its_cell(pair_cell[kept], overlap[kept], alignment[kept], batch * anchors)]
         cell, taken = pair_cell[kept], pair_object[kept]
         overlap, alignment = overlap[kept], alignment[kept]
@@ -141,45 +145,19 @@ class TaskAlignedAssigner:
             object_index.view(batch, anchors),
         )
 
-    def _inside(self, objects_xyxy: Tensor, centers: Tensor, strides: Tensor) -> Tensor:
-        """(N, A) bool: the centre of the anchor lies in the object, small objects widened."""
+    def _candidates(self, objects_xyxy: Tensor, centers: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
+        """Object and anchor (P,) of each anchor whose centre lies in an object, small objects widened."""
         left_top, right_bottom = objects_xyxy.chunk(2, -1)
         middle = (left_top + right_bottom) / 2
         reach = strides.amin().to(objects_xyxy.dtype) * (self.min_side / 2)
         low = torch.minimum(left_top, middle - reach)
         high = torch.maximum(right_bottom, middle + reach)
-        # Cells share few distinct x and y: compare those (A / 30 of them), then copy whole rows.
-        inside = []
-        for axis in range(2):
-            values, place = centers[:, axis].to(objects_xyxy.dtype).unique(return_inverse=True)
-            between = (values.unsqueeze(1) >= low[:, axis]) & (values.unsqueeze(1) <= high[:, axis])
-            inside.append(between.index_select(0, place))
-        return (inside[0] & inside[1]).T
+        return cells_between(low, high, centers, strides)
 
 
 def _ordered_bits(values: Tensor) -> Tensor:
     """int64 of 31 bits that sort as the values do; values are 0 or more."""
     return values.float().view(torch.int32).long()
-
-
-def _best_of_each(pair_object: Tensor, alignment: Tensor, objects: int, topk: int) -> Tensor:
-    """Indices of the pairs that are among the best ``topk`` of their object and above zero.
-
-    ``pair_object`` is sorted, and the pairs of an object come in the order of their anchors.
-    """
-    if len(pair_object) == 0:
-        return pair_object
-    device = pair_object.device
-    starts = torch.searchsorted(pair_object, torch.arange(objects + 1, device=device))
-    longest = int(starts.diff().max())
-    rank = torch.arange(len(pair_object), device=device) - starts[pair_object]
-    # One integer a pair, alignment above, order below: no two are equal, so the choice does not hang on how
-    # topk treats equals. A fresh network makes many: all its boxes have one size.
-    keys = (_ordered_bits(alignment) << 32) + (2**31 - rank)
-    table = torch.zeros(objects, longest, dtype=torch.long, device=device)
-    table.view(-1)[pair_object * longest + rank] = keys * (alignment > 0)
-    best, place = table.topk(min(topk, longest), dim=1, sorted=False)
-    return (starts[:-1, None] + place)[best > 0]
 
 
 def _wins_its_cell(cell: Tensor, overlap: Tensor, alignment: Tensor, cells: int) -> Tensor:

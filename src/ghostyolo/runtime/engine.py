@@ -87,13 +87,14 @@ def find_kind(path: str | Path) -> EngineKind | None:
     return None
 
 
-def open_engine(path: str | Path, device: str = "cpu", threads: int | None = None) -> Engine:
+def open_engine(path: str | Path, device: str = "cpu", threads: int | None = None, layout: str | None = None) -> Engine:
     """Open weights with the engine that their name stands for.
 
     Args:
         path: a file such as ``x.onnx``, or a folder such as ``x_openvino``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
     Raises:
         WeightsError: no such file, a suffix without an engine, a pickle, or a damaged file.
@@ -114,8 +115,11 @@ def open_engine(path: str | Path, device: str = "cpu", threads: int | None = Non
         raise ConfigError(f"threads must be at least 1, not {threads}")
     if kind.extra is not None:
         require(kind.extra, f"running {path.name} in {kind.name}")
+    if layout is not None and kind.name != "onnxruntime":
+        raise ConfigError(f"a layout is of ONNX files of other programs; {path.name} runs in {kind.name}: leave it out")
     module, _, name = kind.opener.partition(":")
-    return getattr(importlib.import_module(module), name)(path, device=device, threads=threads)
+    options = {} if layout is None else {"layout": layout}
+    return getattr(importlib.import_module(module), name)(path, device=device, threads=threads, **options)
 
 
 def _inner_file(path: Path, kind: EngineKind) -> Path:

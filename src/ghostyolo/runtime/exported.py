@@ -96,7 +96,13 @@ def spread_detections(detections: Array, batch: int, classes: int) -> tuple[Arra
 
     Returns:
         boxes (B, M, 4) and scores (B, M, classes), M being the most detections of a picture; the rest is zero.
+
+    Raises:
+        WeightsError: a class that there is not.
     """
+    labels = detections[:, 6]
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise WeightsError(f"the network found class {labels.max():g}, but its metadata names {classes} classes")
     owner = detections[:, 0].astype(np.int64)
     boxes, scores = [], []
     for picture in range(batch):

@@ -17,7 +17,7 @@ from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engine import parse_device
 from ghostyolo.runtime.exported import Array, ExportedEngine
-from ghostyolo.runtime.foreign import Foreign, recognise
+from ghostyolo.runtime.foreign import Foreign, Port, recognise
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class OnnxEngine(ExportedEngine):
         path: a file that ``ghostyolo export`` wrote, or a detector of another program.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` (needs the onnxruntime-gpu package).
         threads: CPU threads inside one call; None: one for each physical core.
+        layout: of the outputs of another program's file, where it is not to be found out.
 
     Raises:
         WeightsError: truncated, not ONNX, or no detector of a known layout.
@@ -39,7 +40,9 @@ class OnnxEngine(ExportedEngine):
 
     name = "onnxruntime"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, device: str = "cpu", threads: int | None = None, layout: str | None = None
+    ) -> None:
         import onnxruntime
 
         self.path = Path(path)
@@ -68,34 +71,50 @@ class OnnxEngine(ExportedEngine):
         header = self._session.get_modelmeta().custom_metadata_map
         self._foreign: Foreign | None = None
         if METADATA_KEY in header:
+            if layout is not None:
+                raise ConfigError(
+                    f"{path} was written by ghostyolo and says itself how it answers: leave out the layout"
+                )
             self.metadata = ModelMetadata.from_json(header[METADATA_KEY], str(path))
             names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
             missing = {"images", *self.export.outputs} - names
             if missing:
                 raise WeightsError(f"{path} has no input or output named {', '.join(sorted(missing))}: export it again")
         else:
-            shapes = [_shapes(nodes) for nodes in (self._session.get_inputs(), self._session.get_outputs())]
-            self._foreign = recognise(str(path), shapes[0], shapes[1], header)
+            inputs = {node.name: _port(node) for node in self._session.get_inputs()}
+            answers = [node.name for node in self._session.get_outputs()]
+            self._foreign = recognise(
+                str(path),
+                inputs,
+                lambda images: dict(zip(answers, self._session.run(answers, {self._input: images}), strict=True)),
+                header,
+                layout,
+            )
             self.metadata = self._foreign.metadata
             log.warning(
-                "%s was not written by ghostyolo: read as a detector with the layout '%s' and %d classes",
+                "%s was not written by ghostyolo: read as a detector with the layout '%s' and %d classes%s",
                 path,
-                self._foreign.layout,
+                self._foreign.layout.name,
                 len(self.metadata.class_names),
+                "" if self._foreign.task == "detect" else f"; of its task '{self._foreign.task}' only the boxes",
             )
 
     def run(self, images: Array) -> Sequence[npt.NDArray[Any]]:
-        feed = {self._input: images.astype(np.float16) if self._half else images}
-        return self._session.run(self.export.outputs, feed)
+        if self._foreign is not None:
+            feed = self._foreign.feed(images)
+        else:
+            feed = images.astype(np.float16) if self._half else images
+        return self._session.run(self.export.outputs, {self._input: feed})
 
     def _interpret(self, outputs: dict[str, Array], batch: int, canvas: tuple[int, int]) -> tuple[Array, Array]:
         if self._foreign is not None:
-            return self._foreign.interpret(outputs, batch)
+            return self._foreign.interpret(outputs, batch, canvas)
         return super()._interpret(outputs, batch, canvas)
 
 
-def _shapes(nodes: Sequence[Any]) -> dict[str, list[int | None]]:
-    return {node.name: [size if isinstance(size, int) else None for size in node.shape] for node in nodes}
+def _port(node: Any) -> Port:
+    """An input as the foreign reader wants it: free sizes None, ``tensor(float)`` as ``float``."""
+    return Port([size if isinstance(size, int) else None for size in node.shape], node.type[len("tensor(") : -1])
 
 
 def _providers(device: str, available: list[str]) -> list[Any]:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Resize, network_input, plan_letterbox
+from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Place, Resize, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engine import Engine, open_engine
@@ -96,7 +96,7 @@ class Predictor:
 
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
         """Look up sources, to be read with the network's channels where it takes more than three."""
-        return Sources(sources, max(3, self.metadata.in_channels))
+        return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range)
 
     def predict(
         self,
@@ -199,7 +199,9 @@ class Predictor:
         side = self._check_size(imgsz)
         pictures = [_with_channels(image, self.metadata.in_channels) for image in images]
         sizes = [(image.shape[1], image.shape[0]) for image in pictures]
-        plans = plan_batch(sizes, side, self.metadata.stride, rect and self.canvas is None, self.metadata.resize)
+        metadata = self.metadata
+        rect = rect and self.canvas is None
+        plans = plan_batch(sizes, side, metadata.stride, rect, metadata.resize, metadata.place)
         return Prepared(network_input(pictures, plans, memory), plans, sizes)
 
     def finish(
@@ -263,6 +265,9 @@ class Predictor:
         from ghostyolo.evaluate import evaluate
 
         dataset = load_dataset(data, splits=[split])
+        for line in dataset.faults.lines():
+            logger.warning(line)
+        dataset.require_objects(split)
         return evaluate(
             self,
             dataset.splits[split],
@@ -316,7 +321,9 @@ class Predictor:
         return side
 
 
-def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None) -> Predictor:
+def load(
+    weights: str | Path, *, device: str = "cpu", threads: int | None = None, layout: str | None = None
+) -> Predictor:
     """Open a detector for prediction.
 
     Args:
@@ -324,6 +331,7 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
             weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
     Raises:
         WeightsError: no such weights, or a damaged, foreign or pickled file.
@@ -336,7 +344,7 @@ def load(weights: str | Path, *, device: str = "cpu", threads: int | None = None
         raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
     if threads is not None:
         _check_whole("threads", threads)
-    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads))
+    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads, layout=layout))
 
 
 def _check_whole(name: str, value: object) -> None:
@@ -369,9 +377,10 @@ def plan_batch(
     stride: int,
     rect: bool,
     resize: Resize = TRAINED_RESIZE,
+    place: Place = "centre",
 ) -> list[Letterbox]:
     """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
-    plans = [plan_letterbox(width, height, imgsz, stride, rect, resize) for width, height in sizes]
+    plans = [plan_letterbox(width, height, imgsz, stride, rect, resize, place) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
     canvas_height = max(plan.height for plan in plans)
     return [

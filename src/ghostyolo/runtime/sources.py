@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.images import IMAGE_SUFFIXES, read_image, to_uint8
+from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, common_range, read_image, read_image_info, to_uint8
 from ghostyolo.data.listing import describe_passed, list_files
 from ghostyolo.errors import DataError, SourceError
 
@@ -39,6 +39,7 @@ URL_TIMEOUT_SECONDS = 30
 SLOWEST_BYTES_A_SECOND = 1000
 MAX_DOWNLOAD_BYTES = 1 << 30
 _ASSUMED_FPS = 25.0
+_SAMPLED_PICTURES = 50
 # Containers that say how many frames they hold; of the others the number is worked out from the length in seconds.
 _COUNTED_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".avi"))
 _GIVE_UP_AFTER = 250  # damaged frames in a row
@@ -93,6 +94,7 @@ class Sources:
     Args:
         sources: one source or several.
         channels: what the network takes when more than three (from ``.npy`` files and arrays), else 3.
+        pixel_range: of pictures of more than 8 bits, the values that are black and white; None: one for all the files.
 
     Attributes:
         faults: what could not be read so far, in whole or in part.
@@ -104,9 +106,12 @@ class Sources:
             nothing at all could be read.
     """
 
-    def __init__(self, sources: Source | Iterable[Source], channels: int = 3) -> None:
+    def __init__(
+        self, sources: Source | Iterable[Source], channels: int = 3, pixel_range: PixelRange | None = None
+    ) -> None:
         self.faults: list[Fault] = []
         self._channels = channels
+        self._pixel_range = pixel_range
         self._items: list[Any] = []
         self._listed: Counter[str] = Counter()
         given = [sources] if _is_single(sources) else list(sources)  # type: ignore[arg-type]
@@ -159,27 +164,34 @@ class Sources:
             if item.suffix.lower() in VIDEO_SUFFIXES:
                 yield from self._video_frames(item, str(item), name, item)
             else:
-                image = read_image(item, self._channels)
+                image = read_image(item, self._channels, self._range_of(item))
                 if (more := _further_pages(item)) > 0:
                     self.passed["further pages or frames of a picture"] += more
                 yield Frame(image, name, item)
         elif isinstance(item, str):
             yield from self._url_frames(item, name)
         elif isinstance(item, np.ndarray):
-            yield Frame(_array_to_image(item, name), name)
+            yield Frame(_array_to_image(item, name, self._pixel_range), name)
         elif _is_pil(item):
-            yield Frame(_pil_to_image(item), name)
+            yield Frame(_pil_to_image(item, self._pixel_range), name)
         else:
             raise SourceError(
                 f"{name}: a source is a path, glob, URL, numpy array or PIL image, not {type(item).__name__}"
             )
+
+    def _range_of(self, path: Path) -> PixelRange | None:
+        # Pictures of one camera keep one scale, so it is settled once, for all files.
+        if self._pixel_range is None and path.suffix.lower() not in (".jpg", ".jpeg") and read_image_info(path).deep:
+            pictures = [item for item in self.paths if item.suffix.lower() == path.suffix.lower()]
+            self._pixel_range = common_range(pictures[:: len(pictures) // _SAMPLED_PICTURES + 1])
+        return self._pixel_range
 
     def _url_frames(self, url: str, name: str) -> Iterator[Frame]:
         data = _download(url)
         suffix = Path(name).suffix.lower()
         if suffix not in VIDEO_SUFFIXES:
             try:
-                yield Frame(read_image(data, self._channels), name)
+                yield Frame(read_image(data, self._channels, self._pixel_range), name)
             except DataError as error:
                 raise SourceError(f"{url}: {error}") from error
             return
@@ -322,22 +334,22 @@ def _name(item: Any, index: int) -> str:
     return f"image-{index}"
 
 
-def _array_to_image(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+def _array_to_image(array: npt.NDArray[Any], name: str, pixel_range: PixelRange | None) -> npt.NDArray[np.uint8]:
     if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
         raise SourceError(
             f"{name}: an array must be (H, W) or (H, W, C) of uint8 or uint16, RGB; this one is "
             f"{array.shape} of {array.dtype}"
         )
-    image = to_uint8(array)
+    image = to_uint8(array, pixel_range)
     return image[:, :, None] if image.ndim == 2 else image
 
 
-def _pil_to_image(picture: Image.Image) -> npt.NDArray[np.uint8]:
+def _pil_to_image(picture: Image.Image, pixel_range: PixelRange | None) -> npt.NDArray[np.uint8]:
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith(("I", "F")):  # 16 bits and more: PIL's own conversion would clip them to 255
-        return np.repeat(to_uint8(np.asarray(upright))[:, :, None], 3, axis=2)
+        return np.repeat(to_uint8(np.asarray(upright), pixel_range)[:, :, None], 3, axis=2)
     return np.array(upright.convert("RGB"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ _MOVED = {
     "channels": "in_channels",
     "label_column": "label_column",
 }
+# Where the data lie may change: what they are is told by their digest.
+_PLACE = "data"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,11 @@ def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool)
     difference = recipe.difference(stored_recipe)
     if difference is None:
         difference = next(
-            ((key, run[key], stored_run.get(key)) for key in run if _plain(run[key]) != stored_run.get(key)),
+            (
+                (key, run[key], stored_run.get(key))
+                for key in run
+                if key != _PLACE and _plain(run[key]) != stored_run.get(key)
+            ),
             None,
         )
     if difference is not None:
@@ -131,7 +138,7 @@ def records_digest(records: Sequence[ImageRecord]) -> str:
     """A short hash of a split's file names, boxes and labels, in order."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(record.path.name.encode())
+        digest.update(os.fsencode(record.path.name))
         digest.update(record.boxes_xyxy.tobytes())
         digest.update(record.labels.tobytes())
     return digest.hexdigest()[:16]

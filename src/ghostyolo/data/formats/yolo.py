@@ -3,27 +3,45 @@
 ``data.yaml`` has names and splits.
 
 A label row is ``class cx cy w h`` in fractions of the picture's sides, or ``class x1 y1 x2 y2 ...``, a
-polygon, of which the enclosing box is taken. A picture's labels lie where the last folder called ``images``
-in its path is called ``labels``, or beside the picture; a picture without a label file has no objects.
-``train``, ``val`` and ``test`` are a folder, a list of folders, or a ``.txt`` of pictures, relative to
-``path``, which is relative to the YAML file.
+polygon, of which the enclosing box is taken; where the YAML has a ``kpt_shape``, a box and its keypoints. A picture's
+labels lie where the last folder called ``images`` in its path is called ``labels``, or beside the picture; a picture
+without a label file has no objects. ``train``, ``val`` and ``test`` are a folder, a picture, a ``.txt`` of pictures, or
+a list of such, relative to ``path``, which is relative to the YAML file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ghostyolo.data.formats.raw import RawData, RawImage, Reporter, all_finite, choose_splits
+from ghostyolo.config import parse_plain_yaml
+from ghostyolo.data.faults import FaultList
+from ghostyolo.data.formats.raw import (
+    Box,
+    RawData,
+    RawImage,
+    Spellings,
+    all_finite,
+    choose_splits,
+    merge_entries,
+    report_passed,
+)
 from ghostyolo.data.images import IMAGE_SUFFIXES
-from ghostyolo.errors import DataError
+from ghostyolo.data.listing import is_hidden, list_files, suffix_of
+from ghostyolo.errors import ConfigError, DataError
+from ghostyolo.text import TextError, read_lines, read_text
 
 _SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_NOTHING: tuple[Any, ...] = (None, "", "~", "null", [])
+# Files with label endings that are no labels.
+_NO_LABELS = frozenset(("classes.txt", "labels.txt", "obj.names", "readme.txt"))
+# No box reaches twice as far as its picture: such numbers are pixels.
+_LARGEST_FRACTION = 2.0
 
 
 def find(folder: Path) -> Path | None:
@@ -35,92 +53,126 @@ def find(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     others = []
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    for path in sorted(path for path in folder.iterdir() if suffix_of(path.name) in (".yaml", ".yml")):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            content = None if is_hidden(path.name) else parse_plain_yaml(read_text(path))
+        except (yaml.YAMLError, RecursionError, TextError, ConfigError):
             continue
         if isinstance(content, dict) and _SPLIT_KEYS.keys() & content.keys():
             others.append(path)
     return others[0] if len(others) == 1 else None
 
 
-def read(data_yaml: Path, splits: Sequence[str] | None, reporter: Reporter) -> RawData:
+def read(data_yaml: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData:
     """Parse a YOLO data set.
 
     Raises:
-        DataError: the YAML is damaged or names no classes or splits, an unknown split was asked for, or a
-            label is bad and the reporter strict.
+        DataError: the YAML is damaged or names no classes or splits, or an unknown split was asked for.
     """
     content = _load_yaml(data_yaml)
-    class_names = _class_names(content, data_yaml)
+    labels = _Labels(_class_names(content, data_yaml), _keypoint_numbers(content, data_yaml), faults)
     root = _root(content, data_yaml)
-    offered = {
-        standard: content[key] for key, standard in _SPLIT_KEYS.items() if content.get(key) not in (None, "", [])
-    }
+    offered: dict[str, Any] = {}
+    for key, standard in _SPLIT_KEYS.items():
+        if content.get(key) not in _NOTHING:
+            if standard in offered:
+                raise DataError(f"{data_yaml} names the split {standard} twice: leave '{key}:' out")
+            offered[standard] = content[key]
     if not offered:
         raise DataError(f"{data_yaml} names no split: it needs train:, val: or test:, each a folder or .txt file")
-    chosen = choose_splits(list(offered), splits, data_yaml)
     read_splits: dict[str, list[RawImage]] = {}
-    for split in chosen:
+    for split in choose_splits(list(offered), splits, data_yaml):
         pictures: list[Path] = []
         for entry in _entries(offered[split], split, data_yaml):
             place = _locate(entry, root, data_yaml.parent)
             if place is None:
                 if splits is not None:
                     raise DataError(f"{data_yaml}: {split} is '{entry}', which does not exist in {root}")
-                reporter.report("missing-split", data_yaml, f"{split} is '{entry}', which does not exist", split)
-            elif place.suffix == ".txt":
-                pictures += _listed_pictures(place, root)
+                faults.report("missing-split", data_yaml, f"{split}: {entry} does not exist", split)
+            elif place.is_dir():
+                pictures += labels.pictures_in(place, split)
+            elif place.suffix.lower() == ".txt":
+                pictures += labels.listed(place, root)
+            elif suffix_of(place.name) in IMAGE_SUFFIXES:
+                pictures.append(place)
             else:
-                found = _pictures_in(place)
-                _report_orphans(found, place, reporter, split)
-                pictures += found
-        if pictures:
-            read_splits[split] = [
-                _read_labels(path, index, class_names, reporter, split) for index, path in enumerate(pictures)
-            ]
-    _label_names.cache_clear()
-    return RawData(data_yaml.parent, "yolo", class_names, read_splits)
+                raise DataError(f"{data_yaml}: {split} is '{entry}', no folder, picture or .txt of pictures")
+        images = [
+            image
+            for index, path in enumerate(dict.fromkeys(pictures))
+            if (image := labels.read(path, index, split)) is not None
+        ]
+        repeats = Counter(pictures)
+        for path, times in repeats.items():
+            if times > 1:
+                faults.report("listed-twice", path, f"is listed {times} times in {split}", split, times - 1)
+        read_splits[split] = merge_entries(images, faults, split)
+        labels.report_shared(read_splits[split], split)
+    return RawData(data_yaml.parent, "yolo", labels.class_names, read_splits)
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # Every value as it is written: a class may be called no, on, 010 or 1e3.
+        content = parse_plain_yaml(read_text(path))
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark is not None else ""
         raise DataError(f"{path}{place} is not readable YAML") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is not readable YAML: it is nested too deep") from error
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is no description of a data set: it needs names: and train:, val: or test:")
     return content
 
 
 def _class_names(content: dict[str, Any], path: Path) -> list[str]:
-    names, count = content.get("names"), content.get("nc")
+    names, count = content.get("names"), _whole(content.get("nc"))
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        numbered = {_whole(key): name for key, name in names.items()}
+        if set(numbered) != set(range(len(names))):
             raise DataError(f"{path}: the keys of names: must be 0 to {len(names) - 1} without gaps")
-        class_names = [str(names[index]) for index in range(len(names))]
+        class_names = [numbered[index] for index in range(len(names))]
     elif isinstance(names, list):
-        class_names = [str(name) for name in names]
-    elif names is None and isinstance(count, int) and count > 0:
+        class_names = names
+    elif names in _NOTHING and count is not None and count > 0:
         return [str(index) for index in range(count)]
     else:
         raise DataError(f"{path} has no names: of the classes (a list, or 0: name, 1: name ...)")
     if not class_names:
         raise DataError(f"{path}: names: is empty")
-    if isinstance(count, int) and count != len(class_names):
+    if not all(isinstance(name, str) for name in class_names):
+        raise DataError(f"{path}: names: must be texts, one a class")
+    if count is not None and count != len(class_names):
         raise DataError(f"{path}: nc: is {count} but names: has {len(class_names)} entries")
+    for index, name in enumerate(class_names):
+        if class_names.index(name) != index:
+            raise DataError(f"{path}: names: has '{name}' twice, as {class_names.index(name)} and {index}: rename one")
     return class_names
+
+
+def _keypoint_numbers(content: dict[str, Any], path: Path) -> int | None:
+    """How many numbers of keypoints follow a box, or None where rows have none."""
+    shape = content.get("kpt_shape")
+    if shape in _NOTHING:
+        return None
+    sizes = [_whole(size) for size in shape] if isinstance(shape, list) else []
+    if len(sizes) != 2 or sizes[0] is None or sizes[1] not in (2, 3):
+        raise DataError(f"{path}: kpt_shape: must be [number of keypoints, 2 or 3], not {shape}")
+    return sizes[0] * sizes[1]
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else None
 
 
 def _root(content: dict[str, Any], data_yaml: Path) -> Path:
     # A data set that was moved keeps a stale `path`: then the YAML's own folder is tried.
-    root = data_yaml.parent / Path(str(content.get("path") or ".")).expanduser()
-    return root if root.is_dir() else data_yaml.parent
+    path = content.get("path")
+    root = data_yaml.parent / Path(path if isinstance(path, str) and path else ".").expanduser()
+    return root if os.path.isdir(root) else data_yaml.parent
 
 
 def _entries(value: Any, split: str, data_yaml: Path) -> list[str]:
@@ -131,101 +183,146 @@ def _entries(value: Any, split: str, data_yaml: Path) -> list[str]:
 
 
 def _locate(entry: str, root: Path, yaml_folder: Path) -> Path | None:
-    # Some exporters write "../train/images" for what lies beside the YAML file.
-    stripped = entry
-    while stripped.startswith("../"):
-        stripped = stripped[3:]
-    for candidate in (root / entry, yaml_folder / entry, yaml_folder / stripped):
-        if candidate.exists():
-            return candidate
+    # Some exporters write "../train/images" for what lies beside the YAML file; Windows writes "train\images".
+    for written in dict.fromkeys((entry, entry.replace("\\", "/"))):
+        stripped = written
+        while stripped.startswith("../"):
+            stripped = stripped[3:]
+        for candidate in (root / written, yaml_folder / written, yaml_folder / stripped):
+            if os.path.exists(candidate):
+                return candidate
     return None
 
 
-def _listed_pictures(listing: Path, root: Path) -> list[Path]:
-    pictures = []
-    for line in listing.read_text(encoding="utf-8").splitlines():
-        name = line.strip()
-        if name:
-            beside = listing.parent / name
-            pictures.append(beside if beside.exists() or not (root / name).exists() else root / name)
-    return pictures
+class _Labels:
+    """Finds and parses the label files of a data set's pictures."""
 
+    def __init__(self, class_names: list[str], keypoint_numbers: int | None, faults: FaultList) -> None:
+        self.class_names = class_names
+        self._keypoint_numbers = keypoint_numbers
+        self._faults = faults
+        self._spellings = Spellings()
+        self._folders: dict[Path, list[Path]] = {}
+        self._listings: dict[Path, list[Path]] = {}
 
-def _pictures_in(folder: Path) -> list[Path]:
-    pictures = []
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        base = Path(parent)
-        pictures += [base / name for name in sorted(files) if _suffix(name) in IMAGE_SUFFIXES]
-    return pictures
+    def pictures_in(self, folder: Path, split: str) -> list[Path]:
+        """Return the pictures at any depth; report what is passed over, and labels without a picture."""
+        if folder in self._listings:
+            return self._listings[folder]
+        listing = list_files(folder, IMAGE_SUFFIXES, deep=True)
+        self._listings[folder] = listing.files
+        report_passed(listing, folder, self._faults, split)
+        used = {self._file_of(picture) for picture in listing.files}
+        folders = {self._label_folders(folder)[0], *(self._label_folders(file.parent)[0] for file in listing.files)}
+        for place in sorted(folders):
+            if "labels" not in [part.casefold() for part in place.parts]:
+                continue  # labels beside pictures: other text files there are no labels
+            for name in self._spellings.names(place):
+                is_label = suffix_of(name) == ".txt" and name.casefold() not in _NO_LABELS
+                if is_label and not is_hidden(name) and place / name not in used:
+                    self._faults.report("labels-without-image", place / name, "labels without a picture", split)
+        return listing.files
 
+    def listed(self, listing: Path, root: Path) -> list[Path]:
+        """Return the pictures that a text file lists; those that are nowhere keep the path as written."""
+        pictures = []
+        for line in read_lines(listing):
+            if not line.strip():
+                continue
+            places = [folder / name for name in dict.fromkeys((line, line.strip()))
+                      for folder in (listing.parent, root)]  # fmt: skip
+            found = (self._spellings.find(place) for place in places)
+            pictures.append(next((path for path in found if path is not None), places[-1]))
+        return pictures
 
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-@lru_cache(maxsize=4096)
-def _label_folder(picture_folder: Path) -> Path:
-    parts = picture_folder.parts
-    for index in range(len(parts) - 1, -1, -1):
-        if parts[index] == "images":
-            swapped = Path(*parts[:index], "labels", *parts[index + 1 :])
-            return swapped if swapped.is_dir() else picture_folder
-    return picture_folder
-
-
-@lru_cache(maxsize=4096)
-def _label_names(folder: Path) -> frozenset[str]:
-    # One listing costs less than asking for each label file, most of all on a network disk.
-    return frozenset(name for name in os.listdir(folder) if name.endswith(".txt")) if folder.is_dir() else frozenset()
-
-
-def _report_orphans(pictures: Iterable[Path], split_folder: Path, reporter: Reporter, split: str) -> None:
-    known: dict[Path, set[str]] = {_label_folder(split_folder): set()}
-    for picture in pictures:
-        known.setdefault(_label_folder(picture.parent), set()).add(f"{picture.stem}.txt")
-    for folder, names in known.items():
-        if folder.name != "labels" and "labels" not in folder.parts:
-            continue  # labels beside pictures: other text files there are no labels
-        for name in sorted(_label_names(folder) - names - {"classes.txt"}):
-            reporter.report("missing-image", folder / name, "labels without a picture", split)
-
-
-def _read_labels(picture: Path, index: int, class_names: list[str], reporter: Reporter, split: str) -> RawImage:
-    folder = _label_folder(picture.parent)
-    name = f"{picture.stem}.txt"
-    raw = RawImage(picture, index, folder / name, normalised=True)
-    if name not in _label_names(folder):
+    def read(self, picture: Path, index: int, split: str) -> RawImage | None:
+        """Parse the labels of one picture; None where their file cannot be read."""
+        source = self._file_of(picture)
+        if source is None:
+            expected = self._label_folders(picture.parent)[0] / f"{picture.stem}.txt"
+            return RawImage(picture, index, expected, normalised=True)
+        raw = RawImage(picture, index, source, normalised=True)
+        try:
+            lines = read_lines(source)
+        except TextError as error:
+            self._faults.report("bad-label", source, error.reason, split)
+            return None
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                kind, message = self._read_row(raw, line, f"line {number}")
+                if message:
+                    self._faults.report(kind, source, f"line {number}: {message}", split)
         return raw
-    try:
-        text = raw.source.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        reporter.report("bad-label", raw.source, f"is not readable text ({type(error).__name__})", split)
-        return raw
-    for number, line in enumerate(text.splitlines(), start=1):
+
+    def report_shared(self, images: Sequence[RawImage], split: str) -> None:
+        """Report pictures, such as a.jpg and a.png, that have one label file."""
+        owner: dict[Path, Path] = {}
+        for image in images:
+            first = owner.setdefault(image.source, image.path)
+            if first != image.path and image.boxes:
+                message = f"has the same labels as {first.name}: {image.source.name}"
+                self._faults.report("shared-labels", image.path, message, split)
+
+    def _read_row(self, raw: RawImage, line: str, place: str) -> tuple[str, str]:
+        """Add a row's box; returns the fault's kind and message, or empty texts."""
+        row = line.strip()[:60]
         fields = line.split()
-        if not fields:
-            continue
-        place = f"line {number}"
         try:
             values = [float(field) for field in fields]
         except ValueError:
-            reporter.report("bad-label", raw.source, f"{place}: '{line.strip()[:60]}' is not all numbers", split)
-            continue
+            return "bad-label", f"'{row}' is not all numbers"
+        count = len(values)
         if not all_finite(values):
-            reporter.report("bad-label", raw.source, f"{place}: '{line.strip()[:60]}' has a NaN or infinity", split)
-        elif len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
-            message = f"{place}: {len(values)} numbers, expected 5 (class cx cy w h) or class and a polygon"
-            reporter.report("bad-label", raw.source, message, split)
-        elif values[0] != int(values[0]) or not 0 <= values[0] < len(class_names):
-            message = f"{place}: class {fields[0]} is not one of 0 to {len(class_names) - 1} that data.yaml names"
-            reporter.report("unknown-class", raw.source, message, split)
-        else:
-            raw.add(_box(values), int(values[0]), place)
-    return raw
+            return "bad-label", f"'{row}' has a NaN or infinity"
+        if self._keypoint_numbers is not None:
+            if count not in (5, 5 + self._keypoint_numbers):
+                return "bad-label", f"{count} numbers, expected 5 and {self._keypoint_numbers} of keypoints (kpt_shape)"
+            values = values[:5]
+        elif count != 5 and (count < 7 or count % 2 == 0):
+            return "bad-label", f"{count} numbers, expected 5 (class cx cy w h) or class and a polygon"
+        if values[0] != int(values[0]) or not 0 <= values[0] < len(self.class_names):
+            message = f"class {fields[0]} is not one of 0 to {len(self.class_names) - 1} that data.yaml names"
+            return "unknown-class", message
+        if max(map(abs, values[1:])) > _LARGEST_FRACTION:
+            return "wrong-unit", f"'{row}' is in pixels: labels are fractions of the picture's sides, 0 to 1"
+        raw.add(_box(values), int(values[0]), place)
+        return "", ""
+
+    def _file_of(self, picture: Path) -> Path | None:
+        # Some tools keep the picture's ending: a.jpg.txt.
+        for folder in self._label_folders(picture.parent):
+            names = self._spellings.names(folder)
+            for stem in (picture.stem, picture.name):
+                name = names.find(f"{stem}.txt")
+                if name is not None and (name == f"{picture.stem}.txt" or not self._is_anothers(name, picture)):
+                    return folder / name
+        return None
+
+    def _is_anothers(self, name: str, picture: Path) -> bool:
+        """Whether another picture of the folder has this label file's very name."""
+        stem = os.path.splitext(name)[0]
+        others = (other for other in self._spellings.names(picture.parent) if other != picture.name)
+        return any(os.path.splitext(other)[0] == stem and suffix_of(other) in IMAGE_SUFFIXES for other in others)
+
+    def _label_folders(self, folder: Path) -> list[Path]:
+        """Where labels of a folder's pictures may lie, the likeliest first."""
+        if folder not in self._folders:
+            self._folders[folder] = [*self._beside_images(folder), folder]
+        return self._folders[folder]
+
+    def _beside_images(self, folder: Path) -> list[Path]:
+        parts = folder.parts
+        for index in range(len(parts) - 1, -1, -1):
+            if parts[index].casefold() == "images":
+                base = Path(*parts[:index])
+                place: Path | None = base
+                for part in ("labels", *parts[index + 1 :]):
+                    place = self._spellings.find(place / part) if place is not None else None
+                return [place] if place is not None and os.path.isdir(place) else []
+        return []
 
 
-def _box(values: list[float]) -> tuple[float, float, float, float]:
+def _box(values: list[float]) -> Box:
     if len(values) == 5:
         _, centre_x, centre_y, width, height = values
         return (centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def fit_classifier(
     task = Task(
         recipe,
         metadata,
-        describe_run(metadata, place or str(data.root), data.splits, digest(records), taught_by),
+        describe_run(metadata, place or os.path.abspath(data.root), data.splits, digest(records), taught_by),
         records,
         ClassDataset(records, transform, seed=recipe.seed, channels=channels, cache=recipe.cache),
         collate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def pretrain(
         config=config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    return fit_classifier(network, metadata, dataset, settings, out, resume=resume, place=str(data), console=console)
+    return fit_classifier(
+        network, metadata, dataset, settings, out, resume=resume, place=os.path.abspath(data), console=console
+    )
 
 
 def load_pictures(data: str | Path, recipe: ClassRecipe) -> ClassificationData:

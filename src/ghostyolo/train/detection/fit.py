@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def fit(
     task = Task(
         recipe,
         metadata,
-        describe_run(metadata, str(data.root), data.splits, records_digest(records), taught_by),
+        describe_run(metadata, os.path.abspath(data.root), data.splits, records_digest(records), taught_by),
         records,
         DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache),
         collate,

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ghostyolo._version import __version__
 from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
@@ -22,11 +23,11 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.text import printable
 from ghostyolo.train.detection.fit import fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
-from ghostyolo.train.loop import TrainResult
-from ghostyolo.train.process import is_main_process
+from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import settle_recipe
 
@@ -53,14 +54,16 @@ class Prepared:
             model=config.name,
             class_names=data.class_names,
             imgsz=self.recipe.imgsz,
+            pixel_range=data.pixel_range,
             stride=self.network.stride,
+            resize=TRAINED_RESIZE,
             deployed=self.deployed,
             in_channels=channels,
             mean=_per_channel(config.mean, channels),
             std=_per_channel(config.std, channels),
             nms=self.network.needs_nms,
             config=config.model_dump(mode="json"),
-            metrics={"data": data.root.name, "split": "val"},
+            metrics={"data": printable(data.root.name), "split": "val"},
         )
 
 
@@ -93,6 +96,10 @@ def train_detector(
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
     dataset = load_dataset(data)
+    console = main_console(console)
+    for line in dataset.summary():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    dataset.require_objects("train")
     if model is None and wanted.begun and not wanted.recipe.qat:
         model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
     prepared = prepare(model, wanted.recipe, dataset)
@@ -159,7 +166,7 @@ def _build(model: str | Path | DetectorConfig | None, num_classes: int, recipe: 
 
 
 def _settle_anchors(
-    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console | None
+    network: DetectionModel, data: DetectionData, recipe: TrainRecipe, begun: dict[str, Any], console: Console
 ) -> None:
     """Anchors of the run to resume where it has its own, else those of the data where the default ones miss."""
     if declares_anchors(network):
@@ -169,8 +176,7 @@ def _settle_anchors(
         if anchors is not None:
             adopt_anchors(network, anchors)
         return
-    shown = (console or Console()) if is_main_process() else Console(quiet=True)
-    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=shown)
+    adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=console)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:

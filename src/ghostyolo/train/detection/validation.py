@@ -88,7 +88,7 @@ class Validator:
         """A record's picture, (H, W, C) uint8, from memory where it is there."""
         picture = self._pictures.get(record.path)
         if picture is None:
-            picture = read_image(record.path, channels=self.metadata.in_channels)
+            picture = read_image(record.path, self.metadata.in_channels, record.pixel_range)
             if picture.nbytes <= self._room:
                 self._room -= picture.nbytes
                 self._pictures[record.path] = picture
