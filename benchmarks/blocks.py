@@ -25,7 +25,7 @@ from ghostyolo.export.formats import find_format
 from ghostyolo.export.rewrite.run import rewrite
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.blocks import DSC3k2
-from ghostyolo.nn.c2f import C2f
+from ghostyolo.nn.csp import C2f
 from ghostyolo.nn.ghost import GhostBottleneck, GhostModule
 from ghostyolo.nn.reparam import ConvNorm, fold
 from ghostyolo.nn.slim import DenseBottleneck, relu

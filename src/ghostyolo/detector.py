@@ -8,7 +8,7 @@ Imports nothing heavy until a method needs it; predicting with ONNX weights need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class Detector:
 
     def train(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Sequence[str | Path] | None = None,
         *,
         out: str | Path = "runs/train",
         recipe: str | Path | None = None,
@@ -90,7 +90,8 @@ class Detector:
         Weights that the detector had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
+                classes; may be left out on resume.
             out: folder of the run.
             recipe: YAML file of settings.
             resume: go on with the run in ``out`` after its last finished epoch.

@@ -12,8 +12,11 @@ from ghostyolo.train.recipe import TrainRecipe
 
 
 def train(
-    data: Path | None = typer.Option(
-        None, help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON.", show_default=False
+    data: list[Path] = typer.Option(
+        [],
+        help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON. May be repeated: each set labels "
+        "only its own classes, and what it does not label is no background.",
+        show_default=False,
     ),
     model: str | None = typer.Option(
         None, help="Name of a network (ghostyolo models) or a YAML file; not needed with --weights."
@@ -43,7 +46,9 @@ def train(
 
     console = main_console(None)
     options = given_settings(flags, assignments)
-    result = train_detector(data, model, out=out, recipe=recipe, options=options, resume=resume, console=console)
+    result = train_detector(
+        data or None, model, out=out, recipe=recipe, options=options, resume=resume, console=console
+    )
     _print_summary(console, result)
 
 

@@ -22,11 +22,14 @@ class Targets:
         boxes_xyxy: (B, M, 4) float, corners in pixels of the network's input.
         labels: (B, M) int64.
         mask: (B, M) bool, True where the row is an object and not padding.
+        known: (B, C) bool, classes that each picture's labels know: of the others nothing is said, neither that they
+            are there nor that they are not. None: all.
     """
 
     boxes_xyxy: Tensor
     labels: Tensor
     mask: Tensor
+    known: Tensor | None = None
 
     @classmethod
     def from_lists(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:

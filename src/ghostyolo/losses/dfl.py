@@ -68,6 +68,7 @@ class DflCriterion(nn.Module):
     """
 
     parts = ("box", "cls", "dfl")
+    takes_known = True
 
     def __init__(
         self,
@@ -122,7 +123,8 @@ class DflCriterion(nn.Module):
         assigned = self.assigner(cls_logits, predicted_xyxy, centers, strides, targets)
         total = assigned.cls_targets.sum().clamp(min=1)
 
-        cls = functional.binary_cross_entropy_with_logits(cls_logits, assigned.cls_targets, reduction="sum")
+        known = None if targets.known is None else targets.known.unsqueeze(1).to(dtype)
+        cls = functional.binary_cross_entropy_with_logits(cls_logits, assigned.cls_targets, known, reduction="sum")
 
         # The foreground alone is decoded again, with gradient: backward then skips the other anchors' bins.
         cells = assigned.foreground.flatten().nonzero().squeeze(1)

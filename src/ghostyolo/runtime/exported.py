@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, GhostYoloError, WeightsError
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.runtime.raw_outputs import decode_maps
 
@@ -57,18 +57,35 @@ class ExportedEngine(ABC):
         # Some runtimes read memory as it lies, whatever the strides say: pictures come as (H, W, C) from their files.
         images = np.ascontiguousarray(images)
         if export.batch is None or export.batch == len(images):
-            return self._interpret(self._named(self.run(images)), len(images), (height, width))
+            return self._answer(images)
         boxes, scores = [], []
         for start in range(0, len(images), export.batch):
             part = images[start : start + export.batch]
             filled = np.zeros((export.batch, *images.shape[1:]), images.dtype)
             filled[: len(part)] = part
-            one = self._interpret(self._named(self.run(filled)), export.batch, (height, width))
+            one = self._answer(filled)
             boxes.append(one[0][: len(part)])
             scores.append(one[1][: len(part)])
-        if export.output == "nms":  # as many rows as the fullest picture has, which differs between calls
-            return _stack(boxes), _stack(scores)
-        return np.concatenate(boxes), np.concatenate(scores)
+        return _stack(boxes), _stack(scores)
+
+    def _answer(self, images: Array) -> tuple[Array, Array]:
+        """Run pictures as many as the file takes."""
+        try:
+            outputs = self.run(images)
+        except GhostYoloError:
+            raise
+        except Exception as error:  # engines' own errors share no base class but this
+            reason = " ".join(str(error).split())[-200:]
+            raise WeightsError(f"{self.path} cannot be run: damaged, or of another runtime ({reason})") from error
+        height, width = images.shape[2:]
+        boxes, scores = self._interpret(self._named(outputs), len(images), (height, width))
+        classes = len(self.metadata.class_names)
+        if scores.ndim != 3 or scores.shape[2] != classes or boxes.shape != (*scores.shape[:2], 4):
+            raise WeightsError(
+                f"{self.path} gives boxes {boxes.shape} and scores {scores.shape}, which do not belong to "
+                f"{len(images)} pictures and {classes} classes: export it again"
+            )
+        return boxes, scores
 
     def _named(self, outputs: Sequence[npt.NDArray[Any]]) -> dict[str, Array]:
         names = self.export.outputs
@@ -115,5 +132,8 @@ def spread_detections(detections: Array, batch: int, classes: int) -> tuple[Arra
 
 
 def _stack(parts: list[Array]) -> Array:
+    """Join arrays (B, M, K) along B; M, as many rows as the fullest picture has, may differ between calls."""
     rows = max((part.shape[1] for part in parts), default=0)
+    if all(part.shape[1] == rows for part in parts):
+        return np.concatenate(parts)
     return np.concatenate([np.pad(part, ((0, 0), (0, rows - part.shape[1]), (0, 0))) for part in parts])

@@ -54,9 +54,13 @@ class OnnxEngine(ExportedEngine):
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+            # Its fallback would print, and try the same again.
+            self._session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=providers, enable_fallback=0
+            )
+            header = self._session.get_modelmeta().custom_metadata_map  # fails where it is no text
         except Exception as error:  # ONNX Runtime's own errors share no base class but this
-            reason = str(error).strip().splitlines()[-1][:200]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
             raise WeightsError(
                 f"{path} cannot be opened: truncated, damaged or not an ONNX file; export or fetch it again ({reason})"
             ) from error
@@ -68,7 +72,6 @@ class OnnxEngine(ExportedEngine):
             )
         self._input = self._session.get_inputs()[0].name
         self._half = self._session.get_inputs()[0].type == "tensor(float16)"
-        header = self._session.get_modelmeta().custom_metadata_map
         self._foreign: Foreign | None = None
         if METADATA_KEY in header:
             if layout is not None:

@@ -20,7 +20,6 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import read_checkpoint
@@ -84,7 +83,7 @@ class Task:
         records: the training split.
         dataset: its pictures, whose items ``collate`` makes a batch of.
         collate: items to a batch.
-        sampler: of the data set's keys, from the order of positions.
+        sampler: of the data set's keys, for a rank of so many.
         drop_last: leave out a last batch that is not full, which would disturb batch norms.
         validator: scores the network after an epoch; None: the last weights count as the best.
     """
@@ -96,7 +95,7 @@ class Task:
     dataset: Pictures
     collate: Callable[[Any], Any]
     validator: Scorer | None
-    sampler: Callable[[EpochSampler], Any] = lambda order: order
+    sampler: Callable[..., Any]
     drop_last: bool = False
 
 
@@ -192,7 +191,11 @@ def run_loop(
 
 
 def describe_run(
-    metadata: ModelMetadata, place: str, splits: Mapping[str, Sequence[Any]], labels_digest: str, teacher: str | None
+    metadata: ModelMetadata,
+    place: str | list[str],
+    splits: Mapping[str, Sequence[Any]],
+    labels_digest: str,
+    teacher: str | None,
 ) -> dict[str, Any]:
     """What a run learns from and into, beside its recipe; a resume compares it.
 
@@ -276,13 +279,13 @@ def _make_trainer(recipe: Recipe, folder: Path) -> Trainer:
 
 def _make_loader(task: Task, rank: int, world_size: int, on_cuda: bool) -> DataLoader[Any]:
     recipe = task.recipe
-    order = EpochSampler(len(task.records), seed=recipe.seed, rank=rank, world_size=world_size)
+    order = task.sampler(rank=rank, world_size=world_size)
     if recipe.workers and recipe.cache == "ram":
         task.dataset.preload()  # before the workers fork, so that they share one cache
     return DataLoader(
         task.dataset,  # type: ignore[arg-type]  # a Dataset by its methods
         batch_size=recipe.batch,
-        sampler=task.sampler(order),
+        sampler=order,
         collate_fn=task.collate,
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,

@@ -164,10 +164,10 @@ class TrainRecipe(Recipe):
     augment: AugmentConfig = Field(
         default_factory=lambda: AugmentConfig.model_validate({}), description="strengths of augmentation"
     )
-    weights: Place | None = Field(
+    weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
         None,
         description="fine-tune these: a built-in name, a .safetensors file or hf://owner/repo/file; layers that do not "
-        "fit, such as those of other classes, start anew",
+        "fit, such as those of other classes, start anew; none: random ones",
     )
     backbone_weights: Place | None = Field(
         None, description="pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file"
@@ -185,6 +185,15 @@ class TrainRecipe(Recipe):
     distil: DistilConfig = Field(
         default_factory=lambda: DistilConfig.model_validate({}),
         description="what is learned from the teacher, and how strongly: logits,boxes or logits=1,features=0.5,tau=4",
+    )
+    join_classes: bool = Field(
+        False, description="of several data sets, classes of one name are one class; else each set has its own"
+    )
+    set_temperature: float = Field(
+        1.0,
+        ge=1,
+        description="T of the sampling between several data sets: each takes part by size^(1/T); 1 shows every picture "
+        "once an epoch",
     )
     plots: bool = Field(True, description="draw result pictures at the end")
 

@@ -104,7 +104,7 @@ def test_resuming_with_another_recipe_data_or_model_is_refused(data, tmp_path) -
     with pytest.raises(ConfigError, match="another 'model'"):
         train(data, tmp_path / "run", "ghostnetv1:width=0.25", resume=True)
     smaller = write_folders(tmp_path / "smaller", train=3)
-    with pytest.raises(ConfigError, match="another 'data'"):
+    with pytest.raises(ConfigError, match="another 'pictures'"):
         train(smaller, tmp_path / "run", resume=True)
     with pytest.raises(TrainingError, match="already holds a training run"):
         train(data, tmp_path / "run")
@@ -278,7 +278,7 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path, caplog) -> N
     result = train(data, tmp_path / "run", epochs=1, val_share=0.0)
     assert (result.metrics["top1"], result.metrics["best_epoch"]) == (None, 0)
     assert result.best.read_bytes() == result.last.read_bytes()
-    assert "no validation pictures" in caplog.text
+    assert "no val split" in caplog.text
 
 
 def test_parquet_and_folders_train_alike(data, tmp_path) -> None:

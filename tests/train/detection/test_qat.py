@@ -36,7 +36,7 @@ def test_a_run_saves_folded_float_weights_that_load_as_any_others(trained, tmp_p
     assert metadata.imgsz == 64, "the checkpoint's size is the default"
     assert is_folded(model)
     assert {type(module) for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {torch.nn.Conv2d}
-    before, _ = read_trained(weights, None, None, None)
+    before, _ = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     assert list(before.state_dict()) == list(model.state_dict())
     moved = [not torch.equal(old, new) for old, new in zip(before.parameters(), model.parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2  # a level without objects teaches its box branch nothing
@@ -69,7 +69,7 @@ def test_a_network_with_an_end_to_end_head_trains_its_deployed_branch(tmp_path):
 def test_training_lowers_the_error_that_rounding_makes(trained):
     """Towards the float network's own answers: what fine-tuning can do to rounding, without labels."""
     weights, data = trained
-    network, _ = read_trained(weights, None, None, None)
+    network, _ = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     with torch.no_grad():  # one weight of each channel is so large that the others are rounded to a few steps
         network.backbone.fine[0].weight[:, 0, 0, 0] = 3.0
     teacher = copy.deepcopy(network)
@@ -117,6 +117,6 @@ def test_what_makes_no_sense_with_it_is_refused(trained, tmp_path, changes, mess
 
 def test_other_classes_are_refused(trained, tmp_path):
     weights, data = trained
-    _, metadata = read_trained(weights, None, None, None)
+    _, metadata = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     with pytest.raises(ConfigError, match="train on that data first"):
         check_classes(metadata, dataclasses.replace(load_dataset(data), class_names=["red", "blue"]))

@@ -13,6 +13,7 @@ from torch import nn
 from ghostyolo.data.class_transforms import training_transform
 from ghostyolo.data.classification import ClassDataset, KeySampler, collate
 from ghostyolo.data.labelled import ClassificationData, digest
+from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.count import count_macs, count_parameters
@@ -81,7 +82,9 @@ def fit_classifier(
         ClassDataset(records, transform, seed=recipe.seed, channels=channels, cache=recipe.cache),
         collate,
         validator,
-        sampler=KeySampler,
+        lambda rank, world_size: KeySampler(
+            EpochSampler(len(records), seed=recipe.seed, rank=rank, world_size=world_size)
+        ),
         drop_last=True,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from rich.console import Console
 
 from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.records import DetectionData
+from ghostyolo.data.sampler import make_sampler
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
-from ghostyolo.losses.registry import Criterion, build_criterion
+from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.train.detection.module import DetectionModule
 from ghostyolo.train.detection.results import all_skipped, score_best
@@ -68,6 +70,12 @@ def fit(
         KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
     check_run(metadata, data, recipe)
+    criterion = criterion or build_criterion(model.config.head.type, model.head)
+    if not takes_known(criterion) and any(record.known is not None for record in data.splits["train"]):
+        raise ConfigError(
+            f"'{metadata.model}' learns objectness, so it would take for background what a data set does not label: "
+            "take a network whose head has none (dfl, light, end2end), or data sets of the same classes, joined"
+        )
     console = main_console(console)
     distiller, taught_by = build_distiller(model, metadata, recipe, console)
     records = data.splits["train"]
@@ -75,14 +83,17 @@ def fit(
     if data.splits.get("val"):
         keep = recipe.cache == "ram"
         validator = Validator(data.splits["val"], data.class_names, metadata, batch=recipe.val_batch, cache=keep)
+    place = [os.path.abspath(root) for root in data.sources] or os.path.abspath(data.root)
+    sources = [record.source for record in records]
     task = Task(
         recipe,
         metadata,
-        describe_run(metadata, os.path.abspath(data.root), data.splits, records_digest(records), taught_by),
+        describe_run(metadata, place, data.splits, records_digest(records), taught_by),
         records,
         DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache),
         collate,
         validator,
+        partial(make_sampler, sources, recipe.set_temperature, seed=recipe.seed),
     )
 
     def make_module(place: Place) -> DetectionModule:
@@ -93,8 +104,7 @@ def fit(
             world_size=place.world_size,
             from_scratch=_from_scratch(metadata, recipe),
         )
-        learned = criterion or build_criterion(model.config.head.type, model.head)
-        return DetectionModule(model, learned, recipe, schedule, place.nan_guard, distiller)
+        return DetectionModule(model, criterion, recipe, schedule, place.nan_guard, distiller)
 
     share = [TeacherShare(console, distiller.teacher, recipe.imgsz)] if distiller is not None else []
     finished = run_loop(task, make_module, out, resume=resume, console=console, callbacks=share)

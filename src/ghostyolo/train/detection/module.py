@@ -143,6 +143,7 @@ class DetectionModule(TrainingModule):
             batch.labels,
             generator=torch.Generator().manual_seed(seed),
             mosaic=self.current_epoch < self.recipe.epochs - self.recipe.close_mosaic,
+            known=batch.known,
         )
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from ghostyolo._version import __version__
-from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
@@ -68,7 +68,7 @@ class Prepared:
 
 
 def train_detector(
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
@@ -77,10 +77,11 @@ def train_detector(
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train on a data set of any layout.
+    """Train on a data set of any layout, or on several together.
 
     Args:
-        data: its folder, data.yaml or COCO JSON; on resume None means that of the run.
+        data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
+            None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where the weights to start from say it.
         out: folder of the run.
         recipe: YAML file of settings.
@@ -95,7 +96,7 @@ def train_detector(
     data = data if data is not None else wanted.begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_dataset(data)
+    dataset = load_datasets(data, wanted.recipe.join_classes)
     console = main_console(console)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
