@@ -22,7 +22,7 @@ from torch import nn
 
 from ghostyolo.benchmark.ultralytics_peer import export_peer
 from ghostyolo.export.formats import find_format
-from ghostyolo.export.rewrite.run import rewrite
+from ghostyolo.export.rewrite.rewriter import rewrite
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.blocks import DSC3k2
 from ghostyolo.nn.csp import C2f

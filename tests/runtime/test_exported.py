@@ -9,7 +9,7 @@ import pytest
 
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.runtime.exported import ExportedEngine, spread_detections
+from ghostyolo.runtime.engines.exported import ExportedEngine, spread_detections
 from ghostyolo.runtime.predictor import Predictor
 
 

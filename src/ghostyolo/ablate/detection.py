@@ -15,7 +15,7 @@ from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
 from ghostyolo.metadata import check_imgsz
-from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.detection.fit import check_run
 from ghostyolo.train.detection.start import Prepared, prepare
@@ -103,11 +103,10 @@ class Detection(TaskKind):
             with torch.random.fork_rng(devices=[]):
                 prepared = prepare(model, recipe, self._data()[0])
             folded = fold(prepared.network.eval())
-            costs: dict[str, int | None] = {"params_deployed": count_parameters(folded)}
-            try:
-                costs["macs_deployed"] = count_macs(folded, prepared.recipe.imgsz, recipe.channels)
-            except Exception:  # an operation of somebody else's network that has no shape rule
-                costs["macs_deployed"] = None
+            costs: dict[str, int | None] = {
+                "params_deployed": count_parameters(folded),
+                "macs_deployed": try_count_macs(folded, prepared.recipe.imgsz, recipe.channels),
+            }
             self._built[key] = (prepared, costs)
         prepared, costs = self._built[key]
         return replace(prepared, recipe=recipe.model_copy(update={"imgsz": prepared.recipe.imgsz})), costs

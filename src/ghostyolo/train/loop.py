@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import read_checkpoint
-from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd, Pictures, Scorer
 from ghostyolo.train.module import TrainingModule
 from ghostyolo.train.nan_guard import NanGuard

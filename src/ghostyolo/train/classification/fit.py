@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import nn
 
 from ghostyolo.data.class_transforms import training_transform
 from ghostyolo.data.classification import ClassDataset, KeySampler, collate
@@ -16,7 +15,7 @@ from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
@@ -171,7 +170,7 @@ def _measure(
         "branches": recipe.branches,
         "params": count_parameters(best),
         "params_deployed": count_parameters(deployed),
-        "macs_deployed": _macs(deployed, recipe.imgsz, metadata.in_channels),
+        "macs_deployed": try_count_macs(deployed, recipe.imgsz, metadata.in_channels),
         "imgsz": recipe.imgsz,
         "teacher": recipe.teacher,
         "seed": recipe.seed,
@@ -180,11 +179,3 @@ def _measure(
         "pictures": {split: len(images) for split, images in data.splits.items()},
         "pictures_skipped": skipped,
     }
-
-
-def _macs(network: nn.Module, imgsz: int, channels: int) -> int | None:
-    try:
-        return count_macs(network, imgsz, channels)
-    except Exception as error:  # an operation of somebody else's network that has no shape rule
-        log.warning("multiply-accumulates could not be counted: %s", error)
-        return None
