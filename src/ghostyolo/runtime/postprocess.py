@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
+from ghostyolo.selection import Selection
 
-Selection = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Chosen = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
 Indices = npt.NDArray[np.int64]
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 64, 4096  # candidates that are settled at a time
@@ -29,12 +30,12 @@ _PAIRS_AT_ONCE = 1 << 16  # compared in one step; so few are not worth sorting, 
 def select_detections(
     boxes_xyxy: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
+    selection: Selection,
     *,
-    confidence: float,
-    iou: float | None,
-    max_detections: int,
+    nms: bool = True,
     multi_label: bool = False,
-) -> Selection:
+    vote: bool = False,
+) -> Chosen:
     """Choose the detections of one picture.
 
     Boxes without area are left out.
@@ -42,11 +43,11 @@ def select_detections(
     Args:
         boxes_xyxy: (A, 4).
         scores: (A, classes) in 0..1.
-        confidence: scores must be above this.
-        iou: NMS threshold; None: nothing is suppressed.
-        max_detections: at most so many are returned, the best by score.
+        selection: the limits.
+        nms: suppress the weaker of two boxes of a class that overlap.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
+        vote: a box becomes the mean, by score, of those of its class that it suppresses, and itself.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
@@ -54,6 +55,8 @@ def select_detections(
     Raises:
         WeightsError: a score, or a box that scores high enough, is not a finite number.
     """
+    confidence, max_detections = selection.confidence, selection.max_detections
+    iou = selection.iou if nms else None
     # The maximum is several times cheaper than the argmax, which few anchors then need; it is NaN where any score is.
     best = scores.max(axis=1, initial=0)
     anchors = np.flatnonzero(~(best <= confidence))
@@ -79,11 +82,13 @@ def select_detections(
         # Greedy NMS of the best k gives the beginning of the NMS of all: stop as soon as that is enough.
         count = 4 * max_detections
         while True:
-            keep = _best(confidences, count)
-            keep = keep[suppress(boxes[keep], labels[keep], iou, max_detections)]
+            candidates = _best(confidences, count)
+            keep = candidates[suppress(boxes[candidates], labels[candidates], iou, max_detections)]
             if len(keep) >= max_detections or count >= len(confidences):
                 break
             count *= 4
+        if vote and len(keep):
+            boxes[keep] = _voted(boxes, confidences, labels, keep, candidates, iou)
     return (
         boxes[keep].astype(np.float32, copy=False),
         confidences[keep].astype(np.float32, copy=False),
@@ -121,6 +126,23 @@ def suppress(
             waiting = waiting[~gone]
         size = min(2 * size, _LARGEST_BLOCK)
     return np.asarray(keep[:most], dtype=np.int64)
+
+
+def _voted(
+    boxes_xyxy: npt.NDArray[Any],
+    confidences: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    keep: Indices,
+    candidates: Indices,
+    iou: float,
+) -> npt.NDArray[np.float64]:
+    """Means of the boxes around each kept one (Gidaris and Komodakis, arXiv 1505.01749, section 5.2)."""
+    kept, voter = _Field(boxes_xyxy.astype(np.float64), labels, iou).overlapping(keep, candidates)
+    weights = confidences[candidates[voter]].astype(np.float64)
+    total = np.bincount(kept, weights, len(keep))
+    sums = [np.bincount(kept, weights * side, len(keep)) for side in boxes_xyxy[candidates[voter]].T]
+    # At an IoU of 1 not even the box itself is above the threshold.
+    return np.where(total[:, None] > 0, np.stack(sums, 1) / np.maximum(total, 1e-12)[:, None], boxes_xyxy[keep])
 
 
 class _Field:
