@@ -93,7 +93,10 @@ def scenes(
         show_default=False,
     ),
 ) -> None:
-    """Make labelled scenes of hundreds of kinds of objects, to pretrain on: their classes are the kinds."""
+    """Make labelled scenes of hundreds of kinds of objects, to pretrain on.
+
+    Their classes are the kinds.
+    """
     from ghostyolo.extras import require
 
     require("scenes", "data scenes")

@@ -14,7 +14,7 @@ from ghostyolo.config import StrictModel, read_yaml
 
 
 class Declaration(StrictModel):
-    """A declaration, in which a list may stand for a tuple, as it does in YAML."""
+    """A declaration in which a list may stand for a tuple."""
 
     model_config = ConfigDict(strict=False)
 
