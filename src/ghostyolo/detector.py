@@ -80,6 +80,7 @@ class Detector:
         *,
         out: str | Path = "runs/train",
         resume: bool = False,
+        weights: str | Path | None = None,
         backbone_weights: str | None = None,
         channels: int = 3,
         branches: int | None = None,
@@ -92,6 +93,7 @@ class Detector:
                 classes; may be left out on resume.
             out: folder of the run.
             resume: go on with the run in ``out`` after its last finished epoch.
+            weights: to begin from instead of the detector's own: a file or name, or "none" for random ones.
             backbone_weights: pretrained backbone, by Hugging Face name or file.
             channels: of the pictures: 3, 1 (grey) or more.
             branches: re-parameterized branches of each convolution.
@@ -108,7 +110,7 @@ class Detector:
             data,
             None if recipe.get("qat") else self.model,
             out=out,
-            weights=self.weights,
+            weights=weights or self.weights,
             backbone_weights=backbone_weights,
             channels=channels,
             branches=branches,

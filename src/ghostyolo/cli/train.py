@@ -30,7 +30,9 @@ def train(
     out: Path = typer.Option(Path("runs/train"), help="Folder for weights, logs and pictures of this run."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out, after its last epoch."),
     weights: str | None = typer.Option(
-        None, help="Fine-tune: a built-in name, a .safetensors file or hf://owner/repo/file."
+        None,
+        help="Fine-tune: a built-in name, a .safetensors file or hf://owner/repo/file; none starts from zero "
+        "[the network's start weights, where it has them].",
     ),
     backbone_weights: str | None = typer.Option(
         None, help="Pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file."

@@ -86,6 +86,7 @@ def fit(
     *,
     resume: bool = False,
     origin: Mapping[str, str | None] | None = None,
+    learns_anew: bool = False,
     criterion: Criterion | None = None,
     console: Console | None = None,
 ) -> TrainResult:
@@ -100,6 +101,7 @@ def fit(
         out: folder of the run.
         resume: go on with the run in ``out`` after its last finished epoch.
         origin: where weights came from, by kind; written to the config and compared on resume.
+        learns_anew: the weights know nothing of some class: "auto" then takes the learning rate of random weights.
         criterion: default: the one that is registered for the model's head.
         console: where progress is shown.
 
@@ -145,7 +147,7 @@ def fit(
             num_classes=len(data.class_names),
             steps_per_epoch=len(loader),
             world_size=trainer.world_size,
-            from_scratch=_from_scratch(metadata, origin),
+            from_scratch=learns_anew or _from_scratch(metadata, origin),
         )
         validator = None
         if data.splits.get("val"):

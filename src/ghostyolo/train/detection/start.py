@@ -15,10 +15,11 @@ from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.adopt import Adopted, adopt_weights
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
-from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
-from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from ghostyolo.runtime.weights import resolve_weights, start_names, start_weights
 from ghostyolo.text import printable
 from ghostyolo.train.detection.fit import TrainResult, fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
@@ -27,7 +28,7 @@ from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import read_begun
 
-NO_WEIGHTS = "none"  # as --weights: start from zero
+NO_WEIGHTS, START_WEIGHTS = "none", "start"  # as --weights: from zero, and from those that the network ships with
 
 
 def train_detector(
@@ -51,8 +52,9 @@ def train_detector(
             None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or
-            ``hf://owner/repo/file``. Layers that do not fit, such as those of other classes, start anew.
+        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``; "start" for
+            those that the network ships with, "none" for random ones. None: "start" where the network has it. What
+            does not fit, such as the rows of other classes, starts anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
@@ -64,7 +66,6 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    weights = None if weights == NO_WEIGHTS else weights
     if "teacher" in given:
         given["teacher"] = str(given["teacher"])
     begun: dict[str, Any] = {}
@@ -75,7 +76,7 @@ def train_detector(
         recipe = TrainRecipe.from_dict({**stored, **given})
         channels = begun["in_channels"]
         data = data if data is not None else begun["data"]
-        weights = weights or begun.get("weights")
+        weights = weights or begun.get("weights") or NO_WEIGHTS
         backbone_weights = backbone_weights or begun.get("backbone_weights")
         if model is None:
             model = DetectorConfig.from_dict(begun["network"], where=str(out))
@@ -95,15 +96,21 @@ def train_detector(
         check_classes(trained, dataset)
         channels = trained.in_channels
         usual: int | None = trained.imgsz
+        adopted = None
     else:
-        network = build_network(
+        if weights is None and backbone_weights is None and model is not None:
+            weights = _default_start(model, shown)
+        network, adopted = begin_network(
             model,
             len(dataset.class_names),
             weights=weights,
+            class_names=dataset.class_names,
             channels=channels,
             branches=branches,
             pointwise_branch=pointwise_branch,
+            console=None if resume else shown,
         )
+        weights = None if weights == NO_WEIGHTS else weights
         usual = network.config.imgsz
     if not resume and "imgsz" not in given and usual is not None:
         recipe = recipe.model_copy(update={"imgsz": usual})
@@ -137,31 +144,58 @@ def train_detector(
     }
     criterion = criterion_of(network) if recipe.qat else None
     return fit(
-        network, metadata, dataset, recipe, out, resume=resume, origin=origin, criterion=criterion, console=console
+        network,
+        metadata,
+        dataset,
+        recipe,
+        out,
+        resume=resume,
+        origin=origin,
+        learns_anew=adopted is not None and len(adopted.classes) < len(dataset.class_names),
+        criterion=criterion,
+        console=console,
     )
 
 
-def build_network(
+def build_network(model: str | Path | DetectorConfig | None, num_classes: int, **options: Any) -> DetectionModel:
+    """A fresh or pretrained network for so many classes; see :func:`begin_network`."""
+    return begin_network(model, num_classes, **options)[0]
+
+
+def begin_network(
     model: str | Path | DetectorConfig | None,
     num_classes: int,
     *,
     weights: str | Path | None = None,
+    class_names: Sequence[str] = (),
     channels: int = 3,
     branches: int | None = None,
     pointwise_branch: bool | None = None,
-) -> DetectionModel:
-    """A fresh or pretrained network for so many classes.
+    console: Console | None = None,
+) -> tuple[DetectionModel, Adopted | None]:
+    """A fresh or pretrained network for so many classes, and what it kept of weights.
+
+    Args:
+        weights: see :func:`train_detector`; None as "none".
+        class_names: of the classes; rows of weights are kept where names agree.
+        console: where what was kept is said.
 
     Raises:
         ConfigError: neither model nor weights, or folded weights (they cannot be trained well).
         WeightsError: weights that are missing, damaged or not ours.
     """
     overrides = {"branches": branches, "pointwise_branch": pointwise_branch}
-    if weights is None:
+    if weights in (None, NO_WEIGHTS, START_WEIGHTS):
         if model is None:
             raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
-        return build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
-    path = resolve_weights(weights, suffixes=(".safetensors",))
+        if weights != START_WEIGHTS:
+            return build_model(model, num_classes=num_classes, in_channels=channels, **overrides), None
+        name = resolve_config(model).name
+        path = start_weights(name)
+        if path is None:
+            raise ConfigError(f"'{name}' has no start weights; those with: {', '.join(start_names()) or 'none'}")
+    else:
+        path = resolve_weights(weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)
     if metadata.deployed:
         raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
@@ -171,10 +205,23 @@ def build_network(
         network = build_model(config, num_classes=num_classes, in_channels=channels)
     else:
         network = build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
-    kept = transfer(network, tensors)
-    if len(kept) == len(network.state_dict()):
+    adopted = adopt_weights(network, class_names, tensors, metadata.class_names)
+    if not adopted.kept:
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
-    return network
+    if console is not None:
+        source = f"start weights of {path.stem}" if weights == START_WEIGHTS else str(weights)
+        zero = "; --weights none starts from zero" if weights == START_WEIGHTS else ""
+        console.print(f"starts from {source}: {adopted}{zero}", markup=False, highlight=False, soft_wrap=True)
+    return network, adopted
+
+
+def _default_start(model: str | Path | DetectorConfig, console: Console) -> str:
+    """Start weights where the network has them, else none, which is said."""
+    name = resolve_config(model).name
+    if start_weights(name) is not None:
+        return START_WEIGHTS
+    console.print(f"'{name}' has no start weights: it starts from zero", markup=False, highlight=False, soft_wrap=True)
+    return NO_WEIGHTS
 
 
 def _settle_anchors(
