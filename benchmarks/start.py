@@ -1,7 +1,7 @@
 """What start weights bring: trainings from zero and from the start beside each other, on several data sets.
 
     python benchmarks/start.py --model ghostyolo-n
-    python benchmarks/start.py --sets kangaroo chess --epochs 15 --start runs/start/ghostyolo-n/1-128px-2-epochs/last.safetensors
+    python benchmarks/start.py --sets kangaroo chess --epochs 15 --start runs/mine/last.safetensors
 
 A cell is one network, data set, start and seed, all trained by recipes/start_short.yaml. Finished cells are kept, an
 interrupted one goes on after its last epoch. Writes results/start.json and prints its table. Sets lie in --data-root or

@@ -45,7 +45,8 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
         folder.mkdir(parents=True, exist_ok=True)
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(args.data), "--model", model, *branches,
-             "--weights", "none", "--recipe", str(RECIPE), "--seed", str(seed), "--device", "cpu", "--threads", str(args.threads),
+             "--weights", "none",
+             "--recipe", str(RECIPE), "--seed", str(seed), "--device", "cpu", "--threads", str(args.threads),
              "--no-plots", "--out", str(folder / "run"), *resume],
             folder / "log.txt",
             args.threads,
@@ -67,7 +68,7 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
 def measure(models: list[str], num_classes: int, imgsz: int, rounds: int) -> dict[str, Row]:
     """Counts and latency ratio of each network, untrained: weights do not change the time."""
     from ghostyolo.models import build_model
-    from ghostyolo.models.describe import describe_model
+    from ghostyolo.models.costs import describe_model
     from ghostyolo.nn.reparam import fold
 
     names = list(dict.fromkeys([REFERENCE, *models]))

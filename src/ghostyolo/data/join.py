@@ -1,4 +1,6 @@
-"""Several data sets as one to train on, of which each labels only its own classes.
+"""Several data sets as one to train on.
+
+Each labels only its own classes.
 
 What a set does not label is not background in its pictures: each record says which classes its picture's labels know.
 No torch.

@@ -52,7 +52,9 @@ class EpochSampler(Sampler[int]):
 
 
 class SetSampler(EpochSampler):
-    """An order over several data sets: how often each is shown goes by its size^(1 / temperature).
+    """An order of training over several data sets.
+
+    How often each is shown goes by its size^(1 / temperature).
 
     Pictures of one set come in blocks of four, so that a batch holds partners for their mosaics. A set is shown whole
     before any of it is shown again, over the bounds of epochs too. An epoch has about as many pictures as there are.

@@ -36,7 +36,9 @@ class Criterion(Protocol):
 
 
 def takes_known(criterion: Criterion) -> bool:
-    """Whether a criterion leaves out the classes that a picture's labels do not know (``Targets.known``).
+    """Whether a criterion leaves out classes that labels do not know.
+
+    See ``Targets.known``.
 
     It says so itself. One with objectness cannot: what its picture's labels do not know is background to it.
     """

@@ -42,7 +42,9 @@ class Layout:
 
 
 def partners(steps: Tensor, groups: Tensor | None) -> Tensor:
-    """Which picture each of B pictures meets: so many steps on in the batch, among those of its group.
+    """Return which picture each of B pictures meets.
+
+    So many steps on in the batch, among those of its group.
 
     Args:
         steps: (B, K) int64 from 1.

@@ -1,4 +1,7 @@
-"""Labelled scenes of hundreds of kinds of objects: any number of them, made on the spot."""
+"""Labelled scenes of hundreds of kinds of objects.
+
+Any number of them, made on the spot.
+"""
 
 from ghostyolo.data.scenes.generate import generate_scenes
 from ghostyolo.data.scenes.kinds import INGREDIENTS

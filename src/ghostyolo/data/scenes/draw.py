@@ -1,4 +1,4 @@
-"""One scene: a background, objects of many kinds at any scale, and what a camera does to it."""
+"""One scene: a background, objects at any scale, a camera's effects."""
 
 from __future__ import annotations
 

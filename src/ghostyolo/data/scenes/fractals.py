@@ -1,4 +1,6 @@
-"""Fractals: attractors of random affine maps, one set of maps for each kind, and branching plants.
+"""Fractals: attractors of random affine maps, and branching plants.
+
+One set of maps for each kind.
 
 Source of the attractors: Barnsley, "Fractals Everywhere", the chaos game; that detectors and classifiers can be
 pretrained on them: Kataoka et al., 2020, "Pre-training without Natural Images".

@@ -1,4 +1,7 @@
-"""Write scenes as a data set. Each scene has random numbers of its own, from (seed, split, number)."""
+"""Writes scenes as a data set.
+
+Each scene has random numbers of its own, from (seed, split, number).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Letters, figures and signs in the fonts that matplotlib ships and OpenCV draws, and handwritten digits.
+"""Letters, figures and signs of fonts, and handwritten digits.
+
+The fonts are those that matplotlib ships and OpenCV draws.
 
 Licences: DejaVu (Bitstream Vera's, free to use and embed), STIX (Open Font License), Computer Modern (AMS, Open Font
 License); OpenCV's Hershey fonts (free for any use). What is made with a font is not bound by its licence.

@@ -67,6 +67,9 @@ def kinds_without(left_out: Sequence[str]) -> tuple[Kind, ...]:
 
 @lru_cache(maxsize=6000)
 def drawing(kind: Kind, variant: int) -> Patch:
-    """One of the ``VARIANTS`` drawings of a kind; a handwritten digit or a letter differs from the next as hands do."""
+    """Return one of the ``VARIANTS`` drawings of a kind.
+
+    A handwritten digit or a letter differs from the next as hands do.
+    """
     make, _ = _INGREDIENTS[kind.ingredient]
     return make()[kind.name](np.random.default_rng([11, kind.number, variant]))

@@ -1,4 +1,7 @@
-"""What an object looks like before it is put into a scene: its opacity, and its shading or its colours."""
+"""What an object looks like before it is put into a scene.
+
+Its opacity, and its shading or its colours.
+"""
 
 from __future__ import annotations
 

@@ -119,6 +119,7 @@ def _flower(petals: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
 
 
 def blob_outline(lobes: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
+    """Return a random blob's outline (96, 2), within a circle of radius 1."""
     t = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     radius = np.ones_like(t)
     for harmonic in range(2, lobes + 1):

@@ -1,4 +1,7 @@
-"""Shaded solids, seen from any side: spheres, Platonic solids, prisms, pyramids, cones, cylinders, rings, rocks."""
+"""Shaded solids, seen from any side.
+
+Spheres, Platonic solids, prisms, pyramids, cones, cylinders, rings, rocks.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.detection.module import DetectionModule
 from ghostyolo.train.detection.results import all_skipped, score_best
 from ghostyolo.train.detection.validation import Validator
