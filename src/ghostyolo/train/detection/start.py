@@ -209,9 +209,9 @@ def begin_network(
     if not adopted.kept:
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
     if console is not None:
-        source = f"start weights of {path.stem}" if weights == START_WEIGHTS else str(weights)
+        begins = f"start weights of {path.stem}" if weights == START_WEIGHTS else str(weights)
         zero = "; --weights none starts from zero" if weights == START_WEIGHTS else ""
-        console.print(f"starts from {source}: {adopted}{zero}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"starts from {begins}: {adopted}{zero}", markup=False, highlight=False, soft_wrap=True)
     return network, adopted
 
 
