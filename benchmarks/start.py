@@ -31,7 +31,7 @@ def train(model: str, data: Path, weights: str, folder: Path, seed: int, epochs:
     if (folder / "results.json").is_file():
         return
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
-    options = ["--data", data, "--model", model, "--weights", weights, "--branches", 1, "--recipe", RECIPE]
+    options = ["--data", data, "--model", model, "--weights", weights, "--set", "branches=1", "--recipe", RECIPE]
     options += ["--epochs", epochs, "--imgsz", imgsz, "--seed", seed, "--threads", threads, "--out", folder, *resume]
     subprocess.run([sys.executable, "-m", "ghostyolo.cli.main", "train", *map(str, options)], check=True)
 

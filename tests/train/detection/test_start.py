@@ -9,11 +9,12 @@ import torch
 import yaml
 from rich.console import Console
 
+from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.models.weights import read_checkpoint, save_checkpoint
 from ghostyolo.runtime import weights as packaged
 from ghostyolo.train import schedule
-from ghostyolo.train.detection.start import begin_network, train_detector
+from ghostyolo.train.detection.start import prepare, train_detector
 from tests.train import tiny
 
 OPTIONS = {**tiny.RECIPE, "epochs": 1, "lr": 1e-9}  # nothing is learned, so that weights can be compared
@@ -39,8 +40,9 @@ def data(tmp_path):
 def run(data, out, model=tiny.CONFIG, **options):
     """Train one epoch; the weights and what was printed."""
     page = io.StringIO()
-    recipe = {**OPTIONS, **options.pop("recipe", {})}
-    result = train_detector(data, model, out=out, options=recipe, console=Console(file=page, width=200), **options)
+    resume = options.pop("resume", False)
+    console = Console(file=page, width=200)
+    result = train_detector(data, model, out=out, options={**OPTIONS, **options}, resume=resume, console=console)
     return read_checkpoint(result.last)[0], page.getvalue()
 
 
@@ -55,8 +57,7 @@ def test_start_weights_are_taken_and_said(data, tmp_path, start):
     (line,) = [line for line in page.splitlines() if line.startswith("starts from")]
     assert "start weights of tiny" in line
     assert "with the rows of green; --weights none starts from zero" in line
-    begun = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["run"]
-    assert begun["weights"] == "start"
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["recipe"]["weights"] == "start"
 
 
 def test_none_starts_from_zero_and_stays_so_on_resume(data, tmp_path, start):
@@ -76,13 +77,17 @@ def test_a_resume_of_a_start_goes_on_with_it(data, tmp_path, start):
     assert "starts from" not in page
 
 
-def test_a_network_without_a_start_begins_from_zero_and_is_refused_where_it_is_asked_for(start):
+def two_classes(tmp_path) -> DetectionData:
+    return DetectionData(tmp_path, "yolo", ["a", "b"], {})
+
+
+def test_a_network_without_a_start_is_refused_where_it_is_asked_for(tmp_path, start):
     other = tiny.CONFIG.model_copy(update={"name": "other"})
-    network, adopted = begin_network(other, 2)
-    assert adopted is None
-    assert network.config.name == "other"
+    assert prepare(other, tiny.recipe(), two_classes(tmp_path)).adopted is None
     with pytest.raises(ConfigError, match="'other' has no start weights; those with: tiny"):
-        begin_network(other, 2, weights="start")
+        prepare(other, tiny.recipe(weights="start"), two_classes(tmp_path))
+    with pytest.raises(ConfigError, match="start weights of which network"):
+        prepare(None, tiny.recipe(weights="start"), two_classes(tmp_path))
 
 
 def test_a_network_without_a_start_says_so(data, tmp_path, start):
@@ -91,9 +96,9 @@ def test_a_network_without_a_start_says_so(data, tmp_path, start):
     assert "'tiny' has no start weights: it starts from zero" in page
 
 
-def test_grey_pictures_start_too(start):
-    _, adopted = begin_network(tiny.CONFIG, 2, weights="start", class_names=["a", "b"], channels=1)
-    assert adopted.colours
+def test_grey_pictures_start_too(tmp_path, start):
+    prepared = prepare(tiny.CONFIG, tiny.recipe(weights="start", channels=1), two_classes(tmp_path))
+    assert prepared.adopted.colours
 
 
 def test_weights_of_other_classes_learn_at_the_rate_of_random_ones(data, tmp_path, start, monkeypatch):

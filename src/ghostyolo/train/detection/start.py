@@ -1,8 +1,12 @@
-"""From names to a run: data set, network, training. What the command and ``Detector`` call."""
+"""From names to a run: recipe, data set, network, training.
+
+The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +25,51 @@ from ghostyolo.models.detector import DetectionModel, build_model, resolve_confi
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from ghostyolo.runtime.weights import resolve_weights, start_names, start_weights
 from ghostyolo.text import printable
-from ghostyolo.train.detection.fit import TrainResult, fit
+from ghostyolo.train.detection.fit import fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
-from ghostyolo.train.process import is_main_process
+from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.run_folder import read_begun
+from ghostyolo.train.run_folder import settle_recipe
 
-NO_WEIGHTS, START_WEIGHTS = "none", "start"  # as --weights: from zero, and from those that the network ships with
+START = "start"  # as weights: those that the network ships with
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network that is ready to learn from a data set.
+
+    Attributes:
+        recipe: with the picture size that the network is meant for, where none was given.
+        deployed: its branches are folded, and training rounds as INT8 files do.
+        adopted: what it kept of weights for other data; None without such.
+    """
+
+    network: DetectionModel
+    recipe: TrainRecipe
+    deployed: bool
+    adopted: Adopted | None = None
+
+    def metadata(self, data: DetectionData) -> ModelMetadata:
+        """What its checkpoints say."""
+        config = self.network.config
+        channels = self.network.in_channels
+        return ModelMetadata(
+            version=__version__,
+            model=config.name,
+            class_names=data.class_names,
+            imgsz=self.recipe.imgsz,
+            pixel_range=data.pixel_range,
+            stride=self.network.stride,
+            resize=TRAINED_RESIZE,
+            deployed=self.deployed,
+            in_channels=channels,
+            mean=_per_channel(config.mean, channels),
+            std=_per_channel(config.std, channels),
+            nms=self.network.needs_nms,
+            config=config.model_dump(mode="json"),
+            metrics={"data": printable(data.root.name), "split": "val"},
+        )
 
 
 def train_detector(
@@ -36,11 +77,7 @@ def train_detector(
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
-    weights: str | Path | None = None,
-    backbone_weights: str | None = None,
-    channels: int = 3,
-    branches: int | None = None,
-    pointwise_branch: bool | None = None,
+    recipe: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
     console: Console | None = None,
@@ -50,178 +87,126 @@ def train_detector(
     Args:
         data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
             None means that of the run.
-        model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
+        model: name in the zoo, a YAML file or a declaration; may be left out where the weights to start from say it.
         out: folder of the run.
-        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``; "start" for
-            those that the network ships with, "none" for random ones. None: "start" where the network has it. What
-            does not fit, such as the rows of other classes, starts anew.
-        backbone_weights: pretrained backbone, as the model's own loader takes them.
-        channels: of the pictures: 3, 1 (grey) or more.
-        branches: re-parameterized branches of each convolution, instead of the model's own number.
-        pointwise_branch: with or without a 1x1 branch beside those of larger kernels.
-        options: recipe keys, see :class:`TrainRecipe`. A resume compares those given with the run's.
+        recipe: YAML file of settings.
+        options: settings that come before it, by the names of :class:`TrainRecipe`. A resume compares those given with
+            the run's.
         resume: go on with the run in ``out``; what is not given is as it was begun.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    if "teacher" in given:
-        given["teacher"] = str(given["teacher"])
-    begun: dict[str, Any] = {}
-    if resume:
-        recipe, begun = read_begun(out, TrainRecipe)
-        stored = recipe.model_dump()
-        given["augment"] = {**stored["augment"], **given.get("augment", {})}
-        recipe = TrainRecipe.from_dict({**stored, **given})
-        channels = begun["in_channels"]
-        data = data if data is not None else begun["data"]
-        weights = weights or begun.get("weights") or NO_WEIGHTS
-        backbone_weights = backbone_weights or begun.get("backbone_weights")
-        if model is None:
-            model = DetectorConfig.from_dict(begun["network"], where=str(out))
-    else:
-        recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
+    wanted = settle_recipe(TrainRecipe, out, recipe=recipe, options=options, resume=resume, usual=with_qat_defaults)
+    data = data if data is not None else wanted.begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_datasets(data, recipe.join_classes)
-    shown = (console or Console()) if is_main_process() else Console(quiet=True)
+    dataset = load_datasets(data, wanted.recipe.join_classes)
+    console = main_console(console)
     for line in dataset.summary():
-        shown.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     dataset.require_objects("train")
-    # Every rank, and a resume before the first epoch's end, starts from the same weights.
-    torch.manual_seed(recipe.seed)
-    if recipe.qat:
-        network, trained = read_trained(weights, None if resume else model, backbone_weights, branches)
-        check_classes(trained, dataset)
-        channels = trained.in_channels
-        usual: int | None = trained.imgsz
-        adopted = None
+    if model is None and wanted.begun and not wanted.recipe.qat:
+        model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
+    asked = wanted.recipe if wanted.begun else _with_start(model, wanted.recipe, console)
+    prepared = prepare(model, asked, dataset)
+    if prepared.adopted is not None and not wanted.begun:
+        console.print(_begins(prepared), markup=False, highlight=False, soft_wrap=True)
+    network, settled = prepared.network, prepared.recipe
+    if settled.qat:
+        begin_rounding(network, dataset, settled)
     else:
-        if weights is None and backbone_weights is None and model is not None:
-            weights = _default_start(model, shown)
-        network, adopted = begin_network(
-            model,
-            len(dataset.class_names),
-            weights=weights,
-            class_names=dataset.class_names,
-            channels=channels,
-            branches=branches,
-            pointwise_branch=pointwise_branch,
-            console=None if resume else shown,
-        )
-        weights = None if weights == NO_WEIGHTS else weights
-        usual = network.config.imgsz
-    if not resume and "imgsz" not in given and usual is not None:
-        recipe = recipe.model_copy(update={"imgsz": usual})
-    if recipe.qat:
-        begin_rounding(network, dataset, recipe, channels)
-    else:
-        _settle_anchors(network, dataset, recipe, begun, shown)
-    if backbone_weights is not None:
-        from ghostyolo.models.backbones.pretrained import load_backbone
-
-        load_backbone(network, backbone_weights)
-    metadata = ModelMetadata(
-        version=__version__,
-        model=network.config.name,
-        class_names=dataset.class_names,
-        imgsz=recipe.imgsz,
-        pixel_range=dataset.pixel_range,
-        stride=network.stride,
-        resize=TRAINED_RESIZE,
-        deployed=recipe.qat,
-        in_channels=channels,
-        mean=_per_channel(network.config.mean, channels),
-        std=_per_channel(network.config.std, channels),
-        nms=network.needs_nms,
-        config=network.config.model_dump(mode="json"),
-        metrics={"data": printable(dataset.root.name), "split": "val"},
-    )
-    origin = {
-        name: None if source is None else str(source)
-        for name, source in (("weights", weights), ("backbone_weights", backbone_weights))
-    }
-    criterion = criterion_of(network) if recipe.qat else None
+        _settle_anchors(network, dataset, settled, wanted.begun, console)
     return fit(
         network,
-        metadata,
+        prepared.metadata(dataset),
         dataset,
-        recipe,
+        settled,
         out,
         resume=resume,
-        origin=origin,
-        learns_anew=adopted is not None and len(adopted.classes) < len(dataset.class_names),
-        criterion=criterion,
+        learns_anew=prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names),
+        criterion=criterion_of(network) if settled.qat else None,
         console=console,
     )
 
 
-def build_network(model: str | Path | DetectorConfig | None, num_classes: int, **options: Any) -> DetectionModel:
-    """A fresh or pretrained network for so many classes; see :func:`begin_network`."""
-    return begin_network(model, num_classes, **options)[0]
-
-
-def begin_network(
-    model: str | Path | DetectorConfig | None,
-    num_classes: int,
-    *,
-    weights: str | Path | None = None,
-    class_names: Sequence[str] = (),
-    channels: int = 3,
-    branches: int | None = None,
-    pointwise_branch: bool | None = None,
-    console: Console | None = None,
-) -> tuple[DetectionModel, Adopted | None]:
-    """A fresh or pretrained network for so many classes, and what it kept of weights.
-
-    Args:
-        weights: see :func:`train_detector`; None as "none".
-        class_names: of the classes; rows of weights are kept where names agree.
-        console: where what was kept is said.
+def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data: DetectionData) -> Prepared:
+    """Build the network that a recipe asks for, with its weights.
 
     Raises:
-        ConfigError: neither model nor weights, or folded weights (they cannot be trained well).
+        ConfigError: neither model nor weights, weights that nothing can be trained from, or other classes.
         WeightsError: weights that are missing, damaged or not ours.
     """
-    overrides = {"branches": branches, "pointwise_branch": pointwise_branch}
-    if weights in (None, NO_WEIGHTS, START_WEIGHTS):
+    # Every rank, and a resume before the first epoch's end, starts from the same weights.
+    torch.manual_seed(recipe.seed)
+    adopted = None
+    if recipe.qat:
+        network, trained = read_trained(recipe, model)
+        check_classes(trained, data)
+        usual: int | None = trained.imgsz
+    else:
+        network, adopted = _build(model, data.class_names, recipe)
+        usual = network.config.imgsz
+        if recipe.backbone_weights is not None:
+            from ghostyolo.models.backbones.pretrained import load_backbone
+
+            load_backbone(network, recipe.backbone_weights)
+    if "imgsz" not in recipe.model_fields_set and usual is not None:
+        recipe = recipe.model_copy(update={"imgsz": usual})
+    return Prepared(network, recipe, recipe.qat, adopted)
+
+
+def _with_start(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, console: Console) -> TrainRecipe:
+    """Add the network's start weights to a recipe that says nothing of weights; say where there are none."""
+    silent = "weights" not in recipe.model_fields_set and recipe.backbone_weights is None and not recipe.qat
+    if model is None or not silent:
+        return recipe
+    name = resolve_config(model).name
+    if start_weights(name) is not None:
+        return recipe.model_copy(update={"weights": START})
+    console.print(f"'{name}' has no start weights: it starts from zero", markup=False, highlight=False, soft_wrap=True)
+    return recipe
+
+
+def _begins(prepared: Prepared) -> str:
+    weights = prepared.recipe.weights
+    if weights != START:
+        return f"starts from {weights}: {prepared.adopted}"
+    name = prepared.network.config.name
+    return f"starts from the start weights of {name}: {prepared.adopted}; --weights none starts from zero"
+
+
+def _build(
+    model: str | Path | DetectorConfig | None, class_names: Sequence[str], recipe: TrainRecipe
+) -> tuple[DetectionModel, Adopted | None]:
+    """A fresh or pretrained network, and what it kept of weights."""
+    num_classes = len(class_names)
+    overrides = {"branches": recipe.branches, "pointwise_branch": recipe.pointwise_branch}
+    if recipe.weights is None:
         if model is None:
             raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
-        if weights != START_WEIGHTS:
-            return build_model(model, num_classes=num_classes, in_channels=channels, **overrides), None
-        name = resolve_config(model).name
-        path = start_weights(name)
-        if path is None:
-            raise ConfigError(f"'{name}' has no start weights; those with: {', '.join(start_names()) or 'none'}")
-    else:
-        path = resolve_weights(weights, suffixes=(".safetensors",))
+        return build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides), None
+    path = _start_of(model) if recipe.weights == START else resolve_weights(recipe.weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)
     if metadata.deployed:
         raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
     if model is None:
-        source, _ = load_checkpoint(path)
-        config = resolve_config(source.config, **overrides)
-        network = build_model(config, num_classes=num_classes, in_channels=channels)
-    else:
-        network = build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
+        model = load_checkpoint(path)[0].config
+    network = build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides)
     adopted = adopt_weights(network, class_names, tensors, metadata.class_names)
     if not adopted.kept:
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
-    if console is not None:
-        begins = f"start weights of {path.stem}" if weights == START_WEIGHTS else str(weights)
-        zero = "; --weights none starts from zero" if weights == START_WEIGHTS else ""
-        console.print(f"starts from {begins}: {adopted}{zero}", markup=False, highlight=False, soft_wrap=True)
     return network, adopted
 
 
-def _default_start(model: str | Path | DetectorConfig, console: Console) -> str:
-    """Start weights where the network has them, else none, which is said."""
+def _start_of(model: str | Path | DetectorConfig | None) -> Path:
+    if model is None:
+        raise ConfigError("start weights of which network? --model NAME (ghostyolo models lists them)")
     name = resolve_config(model).name
-    if start_weights(name) is not None:
-        return START_WEIGHTS
-    console.print(f"'{name}' has no start weights: it starts from zero", markup=False, highlight=False, soft_wrap=True)
-    return NO_WEIGHTS
+    path = start_weights(name)
+    if path is None:
+        raise ConfigError(f"'{name}' has no start weights; those with: {', '.join(start_names()) or 'none'}")
+    return path
 
 
 def _settle_anchors(
