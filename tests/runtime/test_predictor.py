@@ -134,10 +134,11 @@ def test_an_array_that_is_no_picture_is_refused(predictor, image):
         ({"imgsz": 650}, "imgsz 650 is not a multiple of 32: the nearest valid one is 640"),
         ({"imgsz": 0}, "nearest valid one is 32"),
         ({"imgsz": -64}, "nearest valid one is 32"),
-        ({"confidence": 1.5}, "confidence must be between 0 and 1, not 1.5"),
-        ({"confidence": float("nan")}, "confidence must be between 0 and 1"),
-        ({"iou": -0.1}, "iou must be between"),
-        ({"max_detections": 0}, "max_detections must be at least 1"),
+        ({"confidence": 1.5}, "'confidence' is 1.5: input should be less than or equal to 1"),
+        ({"confidence": float("nan")}, "'confidence' is nan: input should be a finite number"),
+        ({"iou": -0.1}, "'iou' is -0.1: input should be greater"),
+        ({"max_detections": 0}, "'max_detections' is 0: input should be greater"),
+        ({"conf": 0.5}, "unknown key 'conf': did you mean confidence"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
     ],
 )
@@ -253,13 +254,13 @@ def test_load_is_the_public_face_and_knows_its_classes():
         ),
         (
             lambda predictor: predictor.predict("a.png", confidence="0.5"),
-            "confidence must be between 0 and 1, not '0.5'",
+            "'confidence' is '0.5': input should be a valid number",
         ),
         (lambda predictor: predictor.predict("a.png", batch=2.5), "batch must be a whole number, not 2.5"),
         (lambda predictor: predictor.detect(picture(64, 64)), r"one of shape \(64, 64, 3\): detect\(\[image\]\)"),
         (lambda predictor: predictor.detect("a.png"), r"detect takes a list of \(H, W, C\) arrays, not str"),
         (lambda predictor: predictor.detect(["a.png"]), r"must be a uint8 array \(H, W, C\), not str"),
-        (lambda predictor: predictor.detect([picture(64, 64)], max_detections=None), "max_detections must be a whole"),
+        (lambda predictor: predictor.detect([picture(64, 64)], max_detections=2.5), "'max_detections' is 2.5"),
         (lambda predictor: load(None), "weights are a name, a path or an address, not NoneType"),
         (lambda predictor: load(MODEL_PATH, device=None), "device must be a text"),
         (lambda predictor: load(MODEL_PATH, threads="2"), "threads must be a whole number, not '2'"),
@@ -273,3 +274,31 @@ def test_python_calls_of_a_wrong_type_are_our_errors(predictor, call, message):
 def test_a_batch_of_pictures_may_be_one_array(predictor):
     images = np.stack([picture(64, 64, (0, 0, RED)), picture(64, 64)])
     assert [len(found) for found in predictor.detect(images)] == [4, 0]
+
+
+def test_a_mirrored_pass_finds_what_the_first_misses_at_its_place():
+    class RightHalf(ColourEngine):
+        """Blind on the left half of the canvas."""
+
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            scores = scores.copy()
+            scores[boxes[..., 0] < images.shape[3] / 2] = 0
+            return boxes, scores
+
+    image = picture(128, 128, (0, 1, RED), (3, 2, BLUE))
+    predictor = Predictor(RightHalf())
+    assert found(predictor.detect([image], confidence=0.5)[0]) == {("blue", 96, 64, 128, 96)}
+    both = {("red", 0, 32, 32, 64), ("blue", 96, 64, 128, 96)}
+    assert found(predictor.detect([image], confidence=0.5, tta=True, vote=True)[0]) == both
+    assert found(next(predictor.predict(image, confidence=0.5, tta=True)).detections) == both
+
+
+def test_a_network_of_not_a_number_is_an_error_and_no_empty_picture():
+    class Diverged(ColourEngine):
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            return boxes, scores * np.float32("nan")
+
+    with pytest.raises(GhostYoloError, match="not finite numbers"):
+        Predictor(Diverged()).detect([picture(64, 64)])
