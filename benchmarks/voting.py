@@ -2,8 +2,8 @@
 
     python benchmarks/voting.py
 
-bccd and neu-det on their val splits. Time is not measured here: the mirrored pass doubles the network's, voting is part of
-the suppression.
+bccd and neu-det on their val splits. Time is not measured here: the mirrored pass doubles the network's, and voting is
+part of the suppression.
 """
 
 from __future__ import annotations
