@@ -15,7 +15,7 @@ from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.models.weights import load_checkpoint, load_classifier, save_checkpoint
 from ghostyolo.nn.reparam import fold
-from tests.nn.trained import assert_same, randomise
+from tests.nn.reparam.trained import assert_same, randomise
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

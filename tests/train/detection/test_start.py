@@ -1,113 +1,97 @@
-"""What a training begins from: start weights where there are some, what is asked for else, and that it says so."""
+"""Training says what it reads, and refuses what it could not learn from, before anything is built or written."""
 
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
-import torch
-import yaml
 from rich.console import Console
 
-from ghostyolo.data.records import DetectionData
-from ghostyolo.errors import ConfigError
-from ghostyolo.models.weights import read_checkpoint, save_checkpoint
-from ghostyolo.runtime import weights as packaged
-from ghostyolo.train import schedule
-from ghostyolo.train.detection.start import prepare, train_detector
-from tests.train import tiny
+from ghostyolo.errors import DataError
+from ghostyolo.metadata import ModelMetadata
+from ghostyolo.train.detection import start
+from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.run_folder import begin
+from tests.data.builders import picture, text, yolo
 
-OPTIONS = {**tiny.RECIPE, "epochs": 1, "lr": 1e-9}  # nothing is learned, so that weights can be compared
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """A start of the tiny network, as if it was inside the package."""
-    model, metadata = tiny.model_and_metadata(seed=7)
-    metadata = metadata.model_copy(update={"class_names": ["a:GREEN", "b:dog"]})
-    path = tmp_path / "assets" / "start" / "tiny.safetensors"
-    path.parent.mkdir(parents=True)
-    save_checkpoint(model, metadata, path)
-    monkeypatch.setattr(packaged, "assets_folder", lambda: tmp_path / "assets")
-    return path
+ROW = "0 0.5 0.5 0.2 0.4\n"
 
 
-@pytest.fixture
-def data(tmp_path):
-    return tiny.write_yolo(tiny.squares(tmp_path / "data", train=4, val=2))
+class Built(Exception):
+    """The network was asked for: all that is looked at before is done."""
 
 
-def run(data, out, model=tiny.CONFIG, **options):
-    """Train one epoch; the weights and what was printed."""
-    page = io.StringIO()
-    resume = options.pop("resume", False)
-    console = Console(file=page, width=200)
-    result = train_detector(data, model, out=out, options={**OPTIONS, **options}, resume=resume, console=console)
-    return read_checkpoint(result.last)[0], page.getvalue()
+def said(monkeypatch, data, out) -> str:
+    """What is printed before the network is built."""
+
+    def build(*_, **__):
+        raise Built
+
+    monkeypatch.setattr(start, "prepare", build)
+    console = Console(file=io.StringIO(), width=200)
+    with pytest.raises(Built):
+        start.train_detector(data, "ghostyolo-p", out=out, console=console)
+    assert not out.exists()
+    return console.file.getvalue()
 
 
-def is_start(tensors, start) -> bool:
-    name = "backbone.fine.0.weight"
-    return torch.allclose(tensors[name], read_checkpoint(start)[0][name], atol=1e-6)
+def test_pictures_boxes_and_faults_of_each_split_are_printed_before_the_first_step(tmp_path, monkeypatch):
+    yolo(tmp_path / "data", {"train/a": ROW + "0 0 0.5 0.2 0.2", "train/b": None, "val/c": ROW}, "[cat]")
+    (tmp_path / "data/images/train/d.png").write_bytes(b"none")
+    lines = said(monkeypatch, tmp_path / "data", tmp_path / "out").splitlines()
+    assert lines[:2] == [
+        "train: 2 pictures, 2 boxes, 1 picture without labels",
+        "val: 1 picture, 1 box, 0 pictures without labels",
+    ]
+    assert any(line.startswith("train: 1 unreadable-image, left out: ") and "d.png" in line for line in lines)
+    assert any(line.startswith("train: 1 box-outside, clipped") and "a.txt: line 2" in line for line in lines)
 
 
-def test_start_weights_are_taken_and_said(data, tmp_path, start):
-    tensors, page = run(data, tmp_path / "run")
-    assert is_start(tensors, start)
-    (line,) = [line for line in page.splitlines() if line.startswith("starts from")]
-    assert "start weights of tiny" in line
-    assert "with the rows of green; --weights none starts from zero" in line
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["recipe"]["weights"] == "start"
+def test_a_missing_val_folder_is_named_as_such(tmp_path, monkeypatch):
+    yolo(tmp_path / "data", {"train/a": ROW}, "[cat]\nval: images/val")
+    printed = said(monkeypatch, tmp_path / "data", tmp_path / "out")
+    assert "val: 1 missing-split, not there: " in printed
+    assert "val: images/val does not exist" in printed
 
 
-def test_none_starts_from_zero_and_stays_so_on_resume(data, tmp_path, start):
-    tensors, page = run(data, tmp_path / "run", weights="none")
-    assert not is_start(tensors, start)
-    assert "starts from" not in page
-    (tmp_path / "run" / "resume.ckpt").unlink()  # as if it was cut in its first epoch
-    again, _ = run(data, tmp_path / "run", model=None, resume=True)
-    assert not is_start(again, start)
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"train/a": None, "train/b": ""}, "train has no box in 2 pictures: 1 have no label file"),
+        ({"train/a": "0 32.0 36.0 32 48"}, "is in pixels"),
+        ({"train/a": "0 1.7 0.5 0.1 0.1"}, "train has no box in 1 pictures"),
+    ],
+)
+def test_nothing_to_learn_is_refused_with_its_cause(tmp_path, monkeypatch, labels, message):
+    yolo(tmp_path / "data", labels)
+    monkeypatch.setattr(start, "build_network", None)
+    with pytest.raises(DataError, match=message):
+        start.train_detector(tmp_path / "data", "ghostyolo-p", out=tmp_path / "out", console=Console(quiet=True))
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_resume_of_a_start_goes_on_with_it(data, tmp_path, start):
-    run(data, tmp_path / "run")
-    (tmp_path / "run" / "resume.ckpt").unlink()
-    tensors, page = run(data, tmp_path / "run", model=None, resume=True)
-    assert is_start(tensors, start)
-    assert "starts from" not in page
+def test_crowds_alone_are_refused(tmp_path):
+    picture(tmp_path / "data/images/a.png")
+    crowd = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 9, 9], "iscrowd": 1}
+    images, categories = [{"id": 1, "file_name": "a.png"}], [{"id": 3, "name": "x"}]
+    content = {"images": images, "annotations": [crowd], "categories": categories}
+    text(tmp_path / "data/annotations/instances_train.json", json.dumps(content))
+    with pytest.raises(DataError, match="all 1 objects are crowd or difficult"):
+        start.train_detector(tmp_path / "data", "ghostyolo-p", out=tmp_path / "out", console=Console(quiet=True))
 
 
-def two_classes(tmp_path) -> DetectionData:
-    return DetectionData(tmp_path, "yolo", ["a", "b"], {})
+def test_the_same_data_at_another_place_may_be_resumed_and_other_data_not(tmp_path):
+    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.errors import ConfigError
+    from ghostyolo.train.run_folder import describe_run
 
-
-def test_a_network_without_a_start_is_refused_where_it_is_asked_for(tmp_path, start):
-    other = tiny.CONFIG.model_copy(update={"name": "other"})
-    assert prepare(other, tiny.recipe(), two_classes(tmp_path)).adopted is None
-    with pytest.raises(ConfigError, match="'other' has no start weights; those with: tiny"):
-        prepare(other, tiny.recipe(weights="start"), two_classes(tmp_path))
-    with pytest.raises(ConfigError, match="start weights of which network"):
-        prepare(None, tiny.recipe(weights="start"), two_classes(tmp_path))
-
-
-def test_a_network_without_a_start_says_so(data, tmp_path, start):
-    start.unlink()
-    _, page = run(data, tmp_path / "run")
-    assert "'tiny' has no start weights: it starts from zero" in page
-
-
-def test_grey_pictures_start_too(tmp_path, start):
-    prepared = prepare(tiny.CONFIG, tiny.recipe(weights="start", channels=1), two_classes(tmp_path))
-    assert prepared.adopted.colours
-
-
-def test_weights_of_other_classes_learn_at_the_rate_of_random_ones(data, tmp_path, start, monkeypatch):
-    asked = []
-    plan = schedule.plan_schedule
-    monkeypatch.setattr(
-        "ghostyolo.train.detection.fit.plan_schedule",
-        lambda *args, **options: asked.append(options["from_scratch"]) or plan(*args, **options),
-    )
-    run(data, tmp_path / "other")
-    run(data, tmp_path / "same", weights=tmp_path / "other" / "last.safetensors")
-    assert asked == [True, False]
+    metadata = ModelMetadata(model="m", class_names=["cat", "dog"], imgsz=64)
+    here = load_dataset(yolo(tmp_path / "here", {"train/a": ROW}))
+    begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, here), resume=False)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = load_dataset(tmp_path / "there")
+    begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, moved), resume=True)
+    other = load_dataset(yolo(tmp_path / "other", {"train/a": "1 0.5 0.5 0.2 0.4\n"}))
+    with pytest.raises(ConfigError, match="another 'labels_digest'"):
+        begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, other), resume=True)
