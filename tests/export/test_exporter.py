@@ -13,11 +13,15 @@ pytest.importorskip("torch", reason="exporting needs ghostyolo[train]")
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
 from ghostyolo.cli import main
+from ghostyolo.cli.benchmark import benchmark
+from ghostyolo.cli.export import export
+from ghostyolo.cli.fit import fit
 from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError
 from ghostyolo.export import exporter
 from ghostyolo.export.formats import export_formats
-from ghostyolo.export.options import ExportOptions, NmsOptions
+from ghostyolo.export.options import ExportOptions
+from ghostyolo.runtime.engines import engine_kinds
 from ghostyolo.runtime.weights import resolve_weights
 
 ASKED = {"imgsz": 64, "dynamic": False, "batch": 2, "precision": "fp16"}
@@ -48,7 +52,7 @@ def run_command(*arguments):
 def test_each_door_passes_the_same(arrived, tmp_path):
     out = tmp_path / "m.onnx"
     run_command("--out", out, "--imgsz", 64, "--static", "--batch", 2, "--precision", "fp16")
-    Detector("bccd").export("onnx", out, **ASKED, nms=NmsOptions())
+    Detector("bccd").export("onnx", out, **ASKED)
     place = str(resolve_weights("bccd", suffixes=(".safetensors",)))
     Builder(tmp_path, batch=2).path(Candidate("bccd", "checkpoint", place, "onnxruntime", 64, "fp16"))
     command, python, benchmark = arrived
@@ -72,8 +76,11 @@ def test_an_unknown_option_names_the_nearest(arrived):
     assert arrived == []
 
 
-def test_the_commands_help_names_every_format():
-    from ghostyolo.cli.export import export
-
-    text = inspect.signature(export).parameters["format"].default.help
-    assert all(kind.name in text for kind in export_formats())
+def test_help_names_every_format_and_engine():
+    for command, option, names in (
+        (export, "format", [kind.name for kind in export_formats()]),
+        (benchmark, "engine", [kind.name for kind in engine_kinds()]),
+        (fit, "engines", [kind.name for kind in engine_kinds()]),
+    ):
+        text = inspect.signature(command).parameters[option].default.help
+        assert [name for name in names if name not in text] == []

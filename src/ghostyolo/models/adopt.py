@@ -1,4 +1,7 @@
-"""Begin from weights of another task: all that fits is kept, a class's own rows where the names agree."""
+"""Begins a network from weights of another task: all that fits is kept.
+
+Of class scores, the rows of classes whose names agree are kept.
+"""
 
 from __future__ import annotations
 

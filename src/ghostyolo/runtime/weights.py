@@ -27,7 +27,7 @@ def start_names() -> list[str]:
 
 
 def start_weights(network: str) -> Path | None:
-    """The file that training of a network begins from, or None where it has none."""
+    """Return the file that training begins from; None: there is none."""
     return assets_folder() / "start" / f"{network}.safetensors" if network in start_names() else None
 
 
