@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from ghostyolo.data.sampler import EpochSampler
+from ghostyolo.data.sampler import EpochSampler, EvenBatches
 from ghostyolo.errors import ConfigError
 
 
@@ -65,3 +65,28 @@ def test_no_pictures_is_an_empty_order():
 def test_impossible_settings_are_refused(settings: dict):
     with pytest.raises(ConfigError):
         order(5, 0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch", "sizes"),
+    [(205, 16, {15, 16}), (33, 16, {11}), (17, 16, {8, 9}), (3, 2, {3}), (5, 2, {2, 3}), (2, 16, {2}), (1, 16, {1})],
+)
+def test_batches_are_of_one_size_and_none_of_a_single_picture(pictures, batch, sizes):
+    batches = EvenBatches(EpochSampler(pictures, seed=0), batch)
+    drawn = list(batches)
+    assert len(drawn) == len(batches)
+    assert {len(part) for part in drawn} == sizes
+    assert sorted(number for part in drawn for number in part) == list(range(pictures))
+
+
+def test_batches_of_one_are_kept_where_they_are_asked_for():
+    assert [len(part) for part in EvenBatches(EpochSampler(3, seed=0), 1)] == [1, 1, 1]
+
+
+def test_batches_follow_the_order_of_the_epoch():
+    sampler = EpochSampler(40, seed=1)
+    batches = EvenBatches(sampler, 16)
+    first = [number for part in batches for number in part]
+    sampler.set_epoch(1)
+    second = [number for part in batches for number in part]
+    assert second == list(sampler) != first

@@ -27,12 +27,14 @@ def train(
     epochs: int | None = typer.Option(None, help="Passes over the training split [100]."),
     imgsz: int | None = typer.Option(None, help="Side of the training pictures in pixels [640]."),
     batch: int | None = typer.Option(None, help="Pictures in one step of one device [16]."),
-    nominal_batch: int | None = typer.Option(None, help="Accumulate gradients to so many pictures [64]."),
+    nominal_batch: int | None = typer.Option(
+        None, help="Accumulate gradients to so many pictures [64; fewer in short runs]."
+    ),
     lr: float | None = typer.Option(None, help="Peak learning rate [by the optimizer]."),
     optimizer: str | None = typer.Option(None, help="auto, sgd or adamw [auto: adamw for short runs]."),
     weight_decay: float | None = typer.Option(None, help="Not on norms and biases [0.0005]."),
     warmup_epochs: float | None = typer.Option(None, help="Epochs of rising learning rate [3]."),
-    close_mosaic: int | None = typer.Option(None, help="Last epochs without mosaic [10]."),
+    close_mosaic: int | None = typer.Option(None, help="Last epochs without mosaic [a sixth of them, at most 10]."),
     patience: int | None = typer.Option(None, help="Stop after so many epochs without a better AP [100]."),
     val_every: int | None = typer.Option(None, help="Validate every so many epochs [1]."),
     seed: int | None = typer.Option(None, help="Same seed, same result on one machine [0]."),

@@ -6,6 +6,7 @@ Shuffled each epoch, the same after a resume.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -49,3 +50,26 @@ class EpochSampler(Sampler[int]):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         order = np.resize(order, len(self) * self.world_size)  # continues from the beginning
         return iter(order[self.rank :: self.world_size].tolist())
+
+
+class EvenBatches(Sampler[list[int]]):
+    """Batches of nearly one size, at most one picture apart.
+
+    A small last batch would weigh as much as the others, and one of a single picture ends a network whose batch norms
+    see maps of 1 x 1. So three pictures in batches of two are one batch of three.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch: int) -> None:
+        """Share out what ``sampler`` gives; ``batch``: pictures in a batch, as a rule at most."""
+        self.sampler = sampler  # Lightning calls its set_epoch
+        self.batch = batch
+
+    def __len__(self) -> int:
+        pictures = len(self.sampler)
+        batches = -(-pictures // self.batch)
+        return batches if self.batch == 1 else min(batches, max(1, pictures // 2))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, batches = list(self.sampler), len(self)
+        ends = [len(order) * number // batches for number in range(batches + 1)]
+        return iter([order[begin:end] for begin, end in pairwise(ends)])

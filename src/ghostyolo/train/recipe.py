@@ -40,7 +40,7 @@ class Recipe(BaseModel):
     epochs: int = Field(100, ge=1)
     batch: int = Field(16, ge=1)
     ema_decay: float = Field(0.9999, ge=0, lt=1)
-    ema_ramp: float = Field(2000.0, gt=0)
+    ema_ramp: float | None = Field(None, gt=0)
     gradient_clip: float = Field(10.0, ge=0)
     patience: int = Field(100, ge=0)
     val_every: int = Field(1, ge=1)
@@ -92,7 +92,8 @@ class TrainRecipe(Recipe):
         epochs: passes over the training split.
         imgsz: side of the square training pictures, in pixels; a multiple of the model's stride.
         batch: pictures in one step of one device.
-        nominal_batch: gradients are accumulated until all devices together saw about so many pictures.
+        nominal_batch: gradients are accumulated until all devices together saw about so many pictures; None: up to 64,
+            but no more than leaves the run 5000 optimiser steps.
         optimizer: "auto" is AdamW for runs of up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) from
             scratch and a third of it from trained weights, else SGD.
         lr: peak learning rate; None: "auto"'s rule, 0.01 for SGD, 0.001 for AdamW.
@@ -103,9 +104,10 @@ class TrainRecipe(Recipe):
         warmup_momentum: SGD's momentum at the first step.
         warmup_bias_lr: learning rate of biases at the first step; None: 0.1 for SGD, 0 for AdamW.
         ema_decay: of the averaged weights, which are the ones validated and saved; 0 switches averaging off.
-        ema_ramp: the decay grows as 1 - exp(-updates / ema_ramp).
+        ema_ramp: the decay grows as 1 - exp(-updates / ema_ramp); None: so that in the end the average covers about the
+            last tenth of the run's optimiser steps, at most 2000.
         gradient_clip: largest norm of all gradients together; 0 switches clipping off.
-        close_mosaic: no mosaic in the last so many epochs.
+        close_mosaic: no mosaic in the last so many epochs; None: a sixth of them, at most 10.
         patience: stop after so many epochs without a better AP; 0 switches it off.
         val_every: validate every so many epochs, and after the last.
         val_batch: pictures in one step of validation.
@@ -131,7 +133,7 @@ class TrainRecipe(Recipe):
     """
 
     imgsz: int = Field(640, ge=32)
-    nominal_batch: int = Field(64, ge=1)
+    nominal_batch: int | None = Field(None, ge=1)
     optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     lr: float | None = Field(None, gt=0)
     final_lr: float = Field(0.01, gt=0, le=1)
@@ -140,7 +142,7 @@ class TrainRecipe(Recipe):
     warmup_epochs: float = Field(3.0, ge=0)
     warmup_momentum: float = Field(0.8, ge=0, lt=1)
     warmup_bias_lr: float | None = Field(None, ge=0)
-    close_mosaic: int = Field(10, ge=0)
+    close_mosaic: int | None = Field(None, ge=0)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
     qat: bool = False
     teacher: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.records import DetectionData
-from ghostyolo.data.sampler import EpochSampler
+from ghostyolo.data.sampler import EpochSampler, EvenBatches
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion
@@ -112,6 +114,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
     check_run(metadata, data, recipe)
+    _check_batch_of_one(model, recipe, metadata.in_channels)
     main = is_main_process()
     console = (console or Console()) if main else Console(quiet=True)
     distiller, taught_by = build_distiller(model, metadata, recipe, console)
@@ -194,6 +197,22 @@ def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe)
     check_device(recipe)
 
 
+def _check_batch_of_one(model: nn.Module, recipe: TrainRecipe, channels: int) -> None:
+    """Refuse batches of one picture where a batch norm sees a map of one cell."""
+    if recipe.batch > 1:
+        return
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).cpu().train()(torch.zeros(1, channels, recipe.imgsz, recipe.imgsz))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"batch 1 at imgsz {recipe.imgsz}: a batch norm of this network would see one value of each channel; "
+            "give batch 2 or more, or a larger imgsz"
+        ) from error
+
+
 def check_device(recipe: Recipe) -> None:
     """Refuse CUDA devices that are not there.
 
@@ -251,8 +270,7 @@ def _make_loader(
             pass
     return DataLoader(
         dataset,
-        batch_size=recipe.batch,
-        sampler=sampler,
+        batch_sampler=EvenBatches(sampler, recipe.batch),
         collate_fn=collate,
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,
