@@ -160,6 +160,22 @@ def _ordered_bits(values: Tensor) -> Tensor:
     return values.float().view(torch.int32).long()
 
 
+def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logits: Tensor) -> Tensor | None:
+    """Weight of each class loss: 0 at cells of a region to ignore that learn no object, else 1.
+
+    Args:
+        targets: of the batch.
+        foreground: (B, A) bool, cells that learn an object.
+        centers: (A, 2) cell centres, pixels.
+        cls_logits: (B, A, C), for their dtype.
+
+    Returns:
+        (B, A, C), or None where all weights are 1.
+    """
+    background = targets.background(centers, cls_logits.shape[-1])
+    return None if background is None else (background | foreground.unsqueeze(-1)).to(cls_logits.dtype)
+
+
 def _wins_its_cell(cell: Tensor, overlap: Tensor, alignment: Tensor, cells: int) -> Tensor:
     """(K,) bool: of the pairs that want the same cell, one is True."""
     keys = (_ordered_bits(overlap) << 32) + _ordered_bits(alignment)

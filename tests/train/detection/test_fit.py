@@ -289,6 +289,14 @@ def test_batches_of_one_are_refused_where_a_norm_would_see_one_value(tmp_path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_pictures_that_do_not_fit_into_memory_are_said_and_read_anew(tmp_path, monkeypatch, capsys) -> None:
+    data = tiny.squares(tmp_path / "data", train=6)
+    monkeypatch.setattr("ghostyolo.train.detection.fit.free_memory", lambda: 5 * 64 * 48 * 3)
+    result = train(data, tmp_path / "run", epochs=1, console=Console(width=300))
+    assert "cache: 2 of 6 pictures are kept" in capsys.readouterr().out
+    assert np.isfinite(result.rows[0]["train/loss"])
+
+
 def test_only_broken_pictures_are_a_data_error(tmp_path) -> None:
     data = tiny.squares(tmp_path / "data", train=2)
     for record in data.splits["train"]:

@@ -122,7 +122,9 @@ def _place_objects(
     shown = layout.is_mosaic[:, None] | (torch.arange(4, device=move.device) == 0)
     present = objects.mask[layout.sources] & shown[:, :, None]
     placed, visible = warp_boxes(on_canvas.flatten(1, 2), affine, imgsz)
-    return placed, objects.labels[layout.sources].flatten(1), present.flatten(1) & visible
+    placed_labels = objects.labels[layout.sources].flatten(1)
+    # What is left of a region to ignore is still to be ignored, however small.
+    return placed, placed_labels, present.flatten(1) & (visible | (placed_labels < 0))
 
 
 def _mixup(

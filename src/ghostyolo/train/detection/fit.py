@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ghostyolo.data.dataset import DetectionDataset, collate
+from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
 from ghostyolo.data.sampler import EpochSampler, EvenBatches
 from ghostyolo.errors import ConfigError, DataError
@@ -126,6 +127,8 @@ def fit(
     keep_freed_memory()
     records = data.splits["train"]
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
+    if recipe.cache == "ram":
+        _limit_cache(dataset, recipe.devices, console)
     state = RunState()
     with quiet_lightning():
         trainer = make_trainer(recipe, folder)
@@ -260,6 +263,19 @@ def make_trainer(recipe: Recipe, folder: Path) -> Trainer:
         log_every_n_steps=1_000_000,
         use_distributed_sampler=False,
     )
+
+
+def _limit_cache(dataset: DetectionDataset, copies: int, console: Console) -> None:
+    """Let the pictures of all processes of this machine take half of the free memory, and say what that means."""
+    free, needed = free_memory(), dataset.cache_bytes
+    if free is None or needed * copies <= free // 2:
+        return
+    kept = dataset.limit_cache(free // 2 // copies)
+    line = (
+        f"cache: {kept} of {len(dataset)} pictures are kept: all would take {needed * copies / 2**30:.1f} GiB and "
+        f"{free / 2**30:.1f} GiB are free; the others are read in every epoch (--workers N reads several at a time)"
+    )
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _make_loader(
