@@ -22,10 +22,10 @@ from torch import nn
 
 from ghostyolo.benchmark.ultralytics_peer import export_peer
 from ghostyolo.export.formats import find_format
-from ghostyolo.export.rewrite.run import rewrite
+from ghostyolo.export.rewrite.rewriter import rewrite
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.blocks import DSC3k2
-from ghostyolo.nn.c2f import C2f
+from ghostyolo.nn.csp import C2f
 from ghostyolo.nn.ghost import GhostBottleneck, GhostModule
 from ghostyolo.nn.reparam import ConvNorm, fold
 from ghostyolo.nn.slim import DenseBottleneck, relu

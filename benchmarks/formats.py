@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.run import Settings, measure
+from ghostyolo.benchmark.compare import Settings, measure
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.errors import GhostYoloError
-from ghostyolo.export.formats import FORMATS, ExportFormat
+from ghostyolo.export.exporter import default_out, export_network
+from ghostyolo.export.formats import ExportFormat, export_formats
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.export.parity import LabelledPictures
-from ghostyolo.export.quantise.run import read_quantisation
-from ghostyolo.export.run import default_out, export_network
+from ghostyolo.export.quantise.quantiser import read_quantisation
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.runtime.weights import resolve_weights
 from report import REPOSITORY, RESULTS, data_root, markdown, read_rows, replace_row, write_between, write_results
@@ -37,7 +37,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["bccd", "neu-det"])
-    parser.add_argument("--formats", nargs="+", default=[kind.name for kind in FORMATS])
+    parser.add_argument("--formats", nargs="+", default=[kind.name for kind in export_formats()])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "int8"])
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--results", type=Path, default=RESULTS / "formats.json")
@@ -47,7 +47,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for row in measure_model(model, arguments, Path(folder)):
                 rows = replace_row(rows, row, ("model", "format", "precision"))
-    order = [kind.name for kind in FORMATS]
+    order = [kind.name for kind in export_formats()]
     rows.sort(key=lambda row: (row["model"], order.index(row["format"]), row["precision"]))
     write_results(
         arguments.results, rows, "onnxruntime", "openvino", "nncf", "MNN", "ncnn", "executorch", "ai-edge-litert",
@@ -62,7 +62,7 @@ def measure_model(model: str, arguments: argparse.Namespace, folder: Path) -> li
     """One row a file that could be written, the time of fp32 ONNX being 1."""
     checkpoint = resolve_weights(model, suffixes=(".safetensors",))
     rows, candidates = [], []
-    for kind in FORMATS:
+    for kind in export_formats():
         for precision in kind.written_as:
             wanted = kind.name in arguments.formats and precision in arguments.precisions
             reference = (kind.name, precision) == ("onnx", "fp32")

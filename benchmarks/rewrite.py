@@ -26,7 +26,7 @@ from ghostyolo.export.deployed import DeployedModel, fold_for_device
 from ghostyolo.export.formats import find_format
 from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.program import capture
-from ghostyolo.export.rewrite.run import PASSES, run_passes
+from ghostyolo.export.rewrite.rewriter import PASSES, run_passes
 from ghostyolo.models.detector import build_model
 from latency import median_ratio, noise, open_file, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from ghostyolo.benchmark.candidates import Candidate
-from ghostyolo.benchmark.run import Settings, measure
+from ghostyolo.benchmark.compare import Settings, measure
 from ghostyolo.errors import GhostYoloError
-from ghostyolo.export.formats import FORMATS, ExportFormat
+from ghostyolo.export.exporter import default_out, export_network
+from ghostyolo.export.formats import ExportFormat, export_formats
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import default_out, export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import build_model
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
@@ -33,14 +33,14 @@ COLUMNS = {"model": "", "format": "", "rewritten to as it is": ".2f", "as it is,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["yolov13n-ghostnetv3", "ghostyolo-n"])
-    parser.add_argument("--formats", nargs="+", default=[kind.name for kind in FORMATS])
+    parser.add_argument("--formats", nargs="+", default=[kind.name for kind in export_formats()])
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--results", type=Path, default=RESULTS / "rewrite_formats.json")
     arguments = parser.parse_args()
     rows = read_rows(arguments.results)
     for model in arguments.models:
-        for kind in FORMATS:
+        for kind in export_formats():
             if kind.name not in arguments.formats:
                 continue
             try:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 
 from ghostyolo.files import write_json
-from ghostyolo.models.costs import CLASSES, IMGSZ
-from ghostyolo.models.describe import describe_model
+from ghostyolo.models.costs import CLASSES, IMGSZ, describe_model
 from ghostyolo.models.names import list_models
 from report import REPOSITORY, markdown, write_between
 

@@ -67,7 +67,7 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
 def measure(models: list[str], num_classes: int, imgsz: int, rounds: int) -> dict[str, Row]:
     """Counts and latency ratio of each network, untrained: weights do not change the time."""
     from ghostyolo.models import build_model
-    from ghostyolo.models.describe import describe_model
+    from ghostyolo.models.costs import describe_model
     from ghostyolo.nn.reparam import fold
 
     names = list(dict.fromkeys([REFERENCE, *models]))

@@ -9,7 +9,27 @@ from pathlib import Path
 
 import pytest
 
+# The tests' networks are tiny: pools of threads get into each other's way, more so in several processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+try:
+    from hypothesis import settings
+except ImportError:  # the base install's tests need none
+    pass
+else:
+    # The same few examples each time, so that a red run is red again; HYPOTHESIS_PROFILE=default looks for more.
+    settings.register_profile("suite", derandomize=True, deadline=None, max_examples=50)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+MOST_PROCESSES = 4  # each holds torch and its engines, 1 to 2 GB
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Several processes for the whole suite, none of its own for named files: they would wait for torch twice."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, MOST_PROCESSES) if whole else 0
 
 
 def _real_data(name: str) -> Path:

@@ -100,6 +100,12 @@ def test_docstrings_begin_with_one_short_sentence(room: str):
     assert faults(room) == []
 
 
+def test_the_design_page_has_a_line_for_each_room():
+    page = (SOURCE.parents[1] / "docs" / "design" / "index.md").read_text(encoding="utf-8")
+    drawing = page.split("```")[1]
+    assert [room for room in ROOMS if f"{room}/" not in drawing and f"{room}.py" not in drawing] == []
+
+
 if __name__ == "__main__":
     for room in ROOMS:
         print(room, len(faults(room)))

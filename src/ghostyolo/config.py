@@ -6,7 +6,7 @@ A setting has one name as a flag, in YAML and in Python. Errors are one line: th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,6 +100,21 @@ def parse_assignment(text: str, flag: str, several: bool = False) -> tuple[str, 
         return key, parse_yaml(f"[{value}]" if several else value)
     except yaml.YAMLError as error:
         raise ConfigError(f"{flag} {text}: write {form}") from error
+
+
+def parse_assignments(texts: Iterable[str], flag: str) -> Options:
+    """Read several ``key=value`` texts of one flag.
+
+    Raises:
+        ConfigError: a text of another form, or a key that is given twice.
+    """
+    options: Options = {}
+    for text in texts:
+        key, value = parse_assignment(text, flag)
+        if key in options:
+            raise ConfigError(f"{flag} {text}: '{key}' is given twice")
+        options[key] = value
+    return options
 
 
 def merge_options(options: Mapping[str, Any], changes: Mapping[str, Any]) -> Options:

@@ -6,7 +6,7 @@ Imports nothing heavy until a method needs it; predicting with ONNX weights need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
-    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
+    from ghostyolo.runtime.timing import Timing
     from ghostyolo.train.detection.fit import TrainResult
 
 
@@ -30,6 +30,7 @@ class Detector:
             (``"bccd"``), a ``.safetensors`` or ``.onnx`` file, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, for evaluation and prediction.
         threads: CPU threads of one network call; None lets the engine choose.
+        engine_options: settings of the engine by its own names, see :func:`ghostyolo.load`.
 
     Attributes:
         model: the network's name or file, None where the weights say it.
@@ -40,11 +41,18 @@ class Detector:
         WeightsError: a weights file or address that leads nowhere.
     """
 
-    def __init__(self, source: str | Path, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        engine_options: Mapping[str, Any] | None = None,
+    ) -> None:
         from ghostyolo.models.names import is_model_name, list_models
         from ghostyolo.runtime.weights import builtin_names, resolve_weights
 
-        self.device, self.threads = device, threads
+        self.device, self.threads, self.engine_options = device, threads, engine_options
         self.model: str | None = None
         self.weights: str | Path | None = None
         self._predictor: Predictor | None = None
@@ -71,12 +79,14 @@ class Detector:
         if self._predictor is None:
             from ghostyolo.runtime.predictor import load
 
-            self._predictor = load(self.weights, device=self.device, threads=self.threads)
+            self._predictor = load(
+                self.weights, device=self.device, threads=self.threads, engine_options=self.engine_options
+            )
         return self._predictor
 
     def train(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Sequence[str | Path] | None = None,
         *,
         out: str | Path = "runs/train",
         resume: bool = False,
@@ -88,7 +98,8 @@ class Detector:
         """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON; may be left out on resume.
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
+                classes; may be left out on resume.
             out: folder of the run.
             resume: go on with the run in ``out`` after its last finished epoch.
             backbone_weights: pretrained backbone, by Hugging Face name or file.
@@ -154,32 +165,15 @@ class Detector:
         """
         return self.predictor.benchmark(images, **options)
 
-    def export(
-        self,
-        format: str = "onnx",
-        out: str | Path | None = None,
-        *,
-        data: str | Path | None = None,
-        calibration: str | Path | None = None,
-        calibration_images: int = 300,
-        max_drop: float = 1.0,
-        check: bool = True,
-        overwrite: bool = False,
-        **options: Any,
-    ) -> Path:
+    def export(self, format: str = "onnx", out: str | Path | None = None, **options: Any) -> Path:
         """Fold the branches and write the detector for another engine.
 
         Args:
             format: name of the format, such as "onnx" or "openvino".
             out: the file or folder; default: beside the weights, with the format's suffix.
-            data: data set whose val split AP is compared on; with ``precision="int8"`` its train split calibrates.
-            calibration: folder of pictures to calibrate on instead.
-            calibration_images: so many of them.
-            max_drop: points of AP that INT8 may cost.
-            check: compare the file with the network.
-            overwrite: replace what stands at ``out``.
-            **options: ``imgsz``, ``dynamic``, ``batch``, ``precision``, ``output`` ...: see
-                :class:`ghostyolo.export.options.ExportOptions`.
+            **options: those of :func:`ghostyolo.export.exporter.export_detector`, the command's by name: ``imgsz``,
+                ``dynamic``, ``batch``, ``precision``, ``output``, ``data``, ``split``, ``images``, ``calibration``,
+                ``max_drop``, ``check``, ``overwrite`` ...
 
         Raises:
             ConfigError: an unknown format or option, no weights yet, or nothing to calibrate on.
@@ -187,51 +181,11 @@ class Detector:
             ParityError: the file does not give the network's answers.
         """
         require("train", "exporting")
-        from ghostyolo.data.formats import load_dataset
-        from ghostyolo.export.formats import find_format
-        from ghostyolo.export.options import ExportOptions
-        from ghostyolo.export.parity import LabelledPictures
-        from ghostyolo.export.quantise.run import read_quantisation
-        from ghostyolo.export.run import default_out, export_network
-        from ghostyolo.models.weights import load_checkpoint
+        from ghostyolo.export.exporter import export_detector
 
-        kind = find_format(format)
-        unknown = [name for name in options if name not in ExportOptions.__dataclass_fields__]
-        if unknown:
-            raise ConfigError(
-                f"unknown export option '{unknown[0]}': {suggest(unknown[0], ExportOptions.__dataclass_fields__)}"
-            )
-        checkpoint = self._checkpoint()
-        target = Path(out) if out is not None else default_out(str(self.weights), kind)
-        model, metadata = load_checkpoint(checkpoint)
-        wanted = ExportOptions(**options)
-        wanted.info(kind, metadata)  # before pictures are read
-        labelled = quantisation = None
-        if wanted.precision == "int8":
-            quantisation = read_quantisation(
-                data,
-                calibration,
-                wanted.canvas(metadata),
-                metadata.in_channels,
-                calibration_images,
-                max_drop,
-                metadata.resize,
-            )
-        if data is not None:
-            dataset = load_dataset(data, splits=["val"])
-            labelled = LabelledPictures(dataset.splits["val"], dataset.class_names)
-        result = export_network(
-            model,
-            metadata,
-            target,
-            kind.name,
-            wanted,
-            labelled=labelled,
-            quantisation=quantisation,
-            check=check,
-            overwrite=overwrite,
-        )
-        return result.path
+        self._checkpoint()
+        assert self.weights is not None
+        return export_detector(self.weights, out, format, **options).path
 
     def save(self, path: str | Path) -> Path:
         """Write the checkpoint, with its metadata, to a ``.safetensors`` file.

@@ -6,40 +6,62 @@ and exports. Code that needs an extra calls :func:`require` before it imports fr
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
 
 from ghostyolo.errors import MissingExtraError
 
+
+@dataclass(frozen=True)
+class Extra:
+    """An install that can be added to the base.
+
+    Attributes:
+        name: as in ``pip install "ghostyolo[name]"``.
+        modules: what it makes importable.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+
+
+# Extras of formats and engines stand in the files of those.
 _PROBES = {
     "train": ("torch", "torchvision", "timm", "lightning"),
     "scenes": ("sklearn", "skimage"),
     "parquet": ("pyarrow",),
     "ultralytics": ("ultralytics",),
     "energy": ("zeus", "pynvml"),
-    "openvino": ("openvino",),
-    "mnn": ("MNN",),
-    "ncnn": ("ncnn",),
-    "executorch": ("executorch",),
-    "litert": ("ai_edge_litert",),
-    "tensorrt": ("tensorrt", "cuda"),
-    "pnnx": ("pnnx",),
-    "litert-export": ("litert_torch",),
-    "nncf": ("nncf",),
     "ray": ("ray", "tensorboardX"),
 }
 
 
-def available(extra: str) -> bool:
+def available(extra: str | Extra) -> bool:
     """Whether every package of an extra can be imported; imports nothing."""
-    return all(importlib.util.find_spec(module) is not None for module in _PROBES[extra])
+    modules = extra.modules if isinstance(extra, Extra) else _PROBES[extra]
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
-def require(extra: str, what: str) -> None:
+def require(extra: str | Extra, what: str) -> None:
     """Raise :class:`MissingExtraError` with the exact command to type unless the extra is installed.
 
     Args:
-        extra: name of the extra, such as ``"train"``.
+        extra: the extra, or the name of one that no format brings, such as ``"train"``.
         what: the thing the user asked for, to begin the message with: ``"training"``.
     """
     if not available(extra):
-        raise MissingExtraError(f'{what} needs the "{extra}" extra: pip install "ghostyolo[{extra}]"')
+        name = extra.name if isinstance(extra, Extra) else extra
+        raise MissingExtraError(f'{what} needs the "{name}" extra: pip install "ghostyolo[{name}]"')
+
+
+def declared(package: str, name: str) -> list[Any]:
+    """Return what the modules of a package call ``name``, in the order of their file names.
+
+    So a file is all that it takes to add a format or an engine. The modules are imported: keep them light at the top.
+    """
+    folder = importlib.import_module(package).__path__
+    modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(folder)]
+    return [getattr(module, name) for module in modules if hasattr(module, name)]

@@ -7,7 +7,7 @@ import pytest
 from ghostyolo import extras
 from ghostyolo.benchmark import ultralytics_peer
 from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
-from ghostyolo.benchmark.run import find_reference
+from ghostyolo.benchmark.compare import find_reference
 from ghostyolo.benchmark.ultralytics_peer import peer_candidates
 from ghostyolo.errors import ConfigError, MissingExtraError, WeightsError
 from tests.runtime.colour_model import MODEL_PATH

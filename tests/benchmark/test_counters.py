@@ -9,12 +9,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from ghostyolo.benchmark import energy
+from ghostyolo.benchmark import counters
 from ghostyolo.benchmark.machine import describe_machine, machine_line, usable_cores
 
 _HELD = """
 import numpy as np
-from ghostyolo.benchmark.memory import PeakMemory
+from ghostyolo.benchmark.counters import PeakMemory
 
 before = np.ones(20_000_000)  # 160 MB that are gone again
 del before
@@ -44,21 +44,21 @@ def test_the_cpu_s_energy_is_summed_over_packages_in_joules(monkeypatch, tmp_pat
 
     module = ModuleType("zeus.device.cpu")
     module.get_cpus = Packages
-    monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy, "available", lambda extra: True)
-    monkeypatch.setattr(energy.importlib, "import_module", lambda name: module)
-    joules, source = energy.energy_counter("cpu")
+    monkeypatch.setattr(counters, "_RAPL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(counters, "available", lambda extra: True)
+    monkeypatch.setattr(counters.importlib, "import_module", lambda name: module)
+    joules, source = counters.energy_counter("cpu")
     assert joules() == 4.5
     assert source == "CPU package (RAPL)"
 
 
 def test_without_a_counter_there_is_a_reason(monkeypatch, tmp_path):
-    monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path / "absent",))
-    assert energy.energy_counter("cpu") == (None, "this machine shows no RAPL counters")
-    monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy, "available", lambda extra: False)
+    monkeypatch.setattr(counters, "_RAPL_FOLDERS", (tmp_path / "absent",))
+    assert counters.energy_counter("cpu") == (None, "this machine shows no RAPL counters")
+    monkeypatch.setattr(counters, "_RAPL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(counters, "available", lambda extra: False)
     for device in ("cpu", "cuda:1"):
-        counter, reason = energy.energy_counter(device)
+        counter, reason = counters.energy_counter(device)
         assert counter is None
         assert 'pip install "ghostyolo[energy]"' in reason
 
@@ -67,10 +67,10 @@ def test_a_counter_that_fails_is_a_reason_and_not_an_error(monkeypatch, tmp_path
     def refuse():
         raise PermissionError("energy_uj: permission denied\nmore")
 
-    monkeypatch.setattr(energy, "_RAPL_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(energy, "available", lambda extra: True)
-    monkeypatch.setattr(energy.importlib, "import_module", lambda name: SimpleNamespace(get_cpus=refuse))
-    counter, reason = energy.energy_counter("cpu")
+    monkeypatch.setattr(counters, "_RAPL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(counters, "available", lambda extra: True)
+    monkeypatch.setattr(counters.importlib, "import_module", lambda name: SimpleNamespace(get_cpus=refuse))
+    counter, reason = counters.energy_counter("cpu")
     assert counter is None
     assert "permission denied)" in reason
 
@@ -81,9 +81,9 @@ def test_the_gpu_s_energy_is_in_joules(monkeypatch):
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: 2500 if handle == 1 else 0,
     )
-    monkeypatch.setattr(energy, "available", lambda extra: True)
-    monkeypatch.setattr(energy.importlib, "import_module", lambda name: nvml)
-    joules, source = energy.energy_counter("cuda:1")
+    monkeypatch.setattr(counters, "available", lambda extra: True)
+    monkeypatch.setattr(counters.importlib, "import_module", lambda name: nvml)
+    joules, source = counters.energy_counter("cuda:1")
     assert joules() == 2.5
     assert source == "GPU (NVML)"
 

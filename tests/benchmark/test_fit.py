@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from ghostyolo.benchmark import fit as module
+from ghostyolo.benchmark.budget import Budget
 from ghostyolo.benchmark.candidates import Candidate
+from ghostyolo.benchmark.compare import Labelled, Settings
 from ghostyolo.benchmark.fit import fit
-from ghostyolo.benchmark.run import Labelled, Settings
-from ghostyolo.benchmark.search import Budget
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ExportInfo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ghostyolo.benchmark.interleave import interleave
-from ghostyolo.benchmark.timing import BURST, Call, burst_sizes, paired_ratio, summarise, turns
+from ghostyolo.benchmark.interleave import BURST, burst_sizes, interleave, paired_ratio, turns
+from ghostyolo.runtime.timing import Call, summarise
 
 
 def test_median_and_p95_are_of_the_network_and_of_all_three_steps():

@@ -12,7 +12,7 @@ from ghostyolo.models import build_model  # noqa: E402
 from ghostyolo.models.config import DetectorConfig  # noqa: E402
 from ghostyolo.models.weights import save_checkpoint  # noqa: E402
 from ghostyolo.nn.reparam import fold  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 
 
 def test_export_writes_onnx_that_answers_as_the_network(run_cli, tmp_path):

@@ -12,7 +12,7 @@ import typer.main
 
 from ghostyolo.errors import ConfigError, DataError, ParityError, SourceError
 from ghostyolo.models.weights import save_checkpoint
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.train import tiny
 
 
@@ -50,7 +50,7 @@ def test_a_file_that_loses_too_much_is_kept_aside_with_its_report(export, tmp_pa
     def average_precision(path, labelled):
         return 0.5 if "float" in path.parts[-2] else 0.4
 
-    monkeypatch.setattr("ghostyolo.export.quantise.run._average_precision", average_precision)
+    monkeypatch.setattr("ghostyolo.export.quantise.quantiser._average_precision", average_precision)
     with pytest.raises(ParityError, match=r"loses 10\.00 points of AP in INT8 \(allowed 1\).*--qat") as failure:
         export("--data", tmp_path / "data", "--static")
     assert failure.value.exit_status == 3

@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the train extra")
 
-from ghostyolo.models.costs import counted_row
-from ghostyolo.models.describe import describe_model
+from ghostyolo.models.costs import counted_row, describe_model
 from ghostyolo.models.names import list_models
 
 KEYS = {"name", "backbone", "neck", "head", "params_m", "params_deployed_m", "macs_g", "flops_g", "imgsz"}

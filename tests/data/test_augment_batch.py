@@ -248,3 +248,28 @@ def test_a_cuda_device_gives_the_same_batch():
     assert on_gpu.device.type == "cuda"
     assert (on_gpu.cpu() - on_cpu).abs().mean() < 1e-3
     torch.testing.assert_close(gpu_targets.boxes_xyxy.cpu(), cpu_targets.boxes_xyxy, rtol=0, atol=1e-2)
+
+
+def test_pictures_whose_labels_know_other_classes_are_not_mixed():
+    images, boxes, labels = four_pictures()
+    known = torch.tensor([[True, True, False, False]] * 2 + [[False, False, True, True]] * 2)
+    for seed in range(8):
+        augment = BatchAugment(plain(mosaic=1.0, mixup=1.0), 128)
+        out, targets = augment(images, boxes, labels, generator=generator(seed), mosaic=True, known=known)
+        assert targets.known is known
+        others = ~known[:, :, None, None].expand(-1, -1, 128, 128)
+        grey = (out == 114 / 255).all(1, keepdim=True)
+        assert (out[others & ~grey] < 0.5).all()  # white is in the channel of the picture's class
+        for picture in range(4):
+            assert known[picture, targets.labels[picture, targets.mask[picture]]].all()
+
+
+def test_a_batch_of_one_kind_is_mixed_as_one_whose_labels_know_all():
+    images, boxes, labels = four_pictures()
+    plainly = BatchAugment(plain(mosaic=1.0, mixup=0.5), 128)(images, boxes, labels, generator=generator(), mosaic=True)
+    known = torch.tensor([[True, True, True, True, False]] * 4)
+    alike = BatchAugment(plain(mosaic=1.0, mixup=0.5), 128)(
+        images, boxes, labels, generator=generator(), mosaic=True, known=known
+    )
+    assert torch.equal(plainly[0], alike[0])
+    assert torch.equal(plainly[1].boxes_xyxy, alike[1].boxes_xyxy)

@@ -170,3 +170,12 @@ def test_a_missing_file_is_named(tmp_path):
     for read in (read_image, read_image_size):
         with pytest.raises(DataError, match=r"none\.jpg cannot be read: No such file"):
             read(tmp_path / "none.jpg")
+
+
+def test_an_array_whose_header_is_damaged_is_refused_in_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 4, 3), np.uint8))
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"'fortran_order'", b"'fortran_orde{("))
+    with pytest.raises(DataError, match="cannot be decoded") as error:
+        read_image(tmp_path / "a.npy")
+    assert "\n" not in str(error.value)

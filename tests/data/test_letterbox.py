@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ghostyolo.data.letterbox import (
     Letterbox,
@@ -86,18 +88,58 @@ def test_no_boxes_stay_no_boxes():
     assert plan.boxes_to_image(np.zeros((0, 4)), 10, 10).shape == (0, 4)
 
 
-def test_round_trip_of_random_boxes_on_random_pictures():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        width, height = rng.integers(1, 3000, 2).tolist()
-        corners = np.sort(rng.uniform(0, 1, (20, 2, 2)), axis=1) * [width, height]
-        boxes = corners.reshape(20, 4).astype(np.float32)
-        plan = plan_letterbox(width, height, int(rng.integers(1, 20)) * 32, rect=bool(rng.integers(2)))
-        assert plan.width % 32 == plan.height % 32 == 0
-        on_canvas = plan.boxes_to_canvas(boxes, width, height)
-        assert on_canvas.min() >= 0
-        assert (on_canvas <= np.array([plan.width, plan.height] * 2) + 1e-3).all()
-        np.testing.assert_allclose(plan.boxes_to_image(on_canvas, width, height), boxes, atol=max(width, height) * 1e-5)
+@given(
+    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
+    imgsz=st.one_of(st.integers(1, 1600), st.tuples(st.integers(1, 1600), st.integers(1, 1600))),
+    stride=st.sampled_from([1, 8, 32, 64]),
+    rect=st.booleans(),
+    corners=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5),
+)
+def test_any_box_of_any_picture_goes_to_the_canvas_and_comes_back(size, imgsz, stride, rect, corners):
+    width, height = size
+    plan = plan_letterbox(width, height, imgsz, stride, rect)
+    fit_height, fit_width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    resized_width, resized_height = resized_size(width, height, plan.scale)
+    if rect:
+        assert plan.width % stride == plan.height % stride == 0
+        assert plan.width - stride < resized_width <= plan.width
+        assert plan.height - stride < resized_height <= plan.height
+    else:
+        assert (plan.width, plan.height) == (fit_width, fit_height)
+    assert (resized_width, resized_height) <= (plan.width, plan.height)
+    # As large as fits: one side fills what it was to fit.
+    assert resized_width == fit_width or resized_height == fit_height
+    # In the middle, to a pixel.
+    for before, inner, whole in ((plan.left, resized_width, plan.width), (plan.top, resized_height, plan.height)):
+        assert whole - inner - before - before in (0, 1)
+    boxes = (np.sort(np.array(corners).reshape(-1, 2, 2), axis=1) * [width, height]).reshape(-1, 4)
+    on_canvas = plan.boxes_to_canvas(boxes, width, height)
+    assert on_canvas.shape == boxes.shape
+    first, last = [plan.left, plan.top] * 2, [plan.left + resized_width, plan.top + resized_height] * 2
+    assert (on_canvas >= np.array(first) - 1e-3).all()
+    assert (on_canvas <= np.array(last) + 1e-3).all()
+    # Float32 keeps seven digits of a place on the canvas; going back multiplies what is lost.
+    back = plan.boxes_to_image(on_canvas, width, height)
+    enlarged = np.array([width / resized_width, height / resized_height] * 2)
+    assert (np.abs(back - boxes) <= max(plan.width, plan.height) * 2e-7 * enlarged + 1e-3).all()
+
+
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    imgsz=st.integers(1, 96),
+    rect=st.booleans(),
+    channels=st.sampled_from([1, 3, 4]),
+    resize=st.sampled_from(["area", "bilinear"]),
+)
+def test_a_flat_picture_lies_on_the_canvas_where_the_plan_says(size, imgsz, rect, channels, resize):
+    width, height = size
+    plan = plan_letterbox(width, height, imgsz, 8, rect, resize)
+    canvas = apply_letterbox(np.full((height, width, channels), 7, np.uint8), plan)
+    assert canvas.shape == (plan.height, plan.width, channels)
+    resized_width, resized_height = resized_size(width, height, plan.scale)
+    expected = np.full_like(canvas, 114)
+    expected[plan.top : plan.top + resized_height, plan.left : plan.left + resized_width] = 7
+    np.testing.assert_array_equal(canvas, expected)
 
 
 def test_another_canvas_keeps_the_scale_and_centres_again():

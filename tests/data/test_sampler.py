@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import chain
 
+import numpy as np
 import pytest
 
-from ghostyolo.data.sampler import EpochSampler, EvenBatches
+from ghostyolo.data.sampler import EpochSampler, EvenBatches, SetSampler, make_sampler
 from ghostyolo.errors import ConfigError
 
 
@@ -83,6 +84,15 @@ def test_batches_of_one_are_kept_where_they_are_asked_for():
     assert [len(part) for part in EvenBatches(EpochSampler(3, seed=0), 1)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("batch", "whole"), [(16, True), (4, True), (6, False), (2, False)])
+def test_batches_hold_whole_blocks_where_some_of_them_make_a_batch(batch, whole):
+    sampler = SetSampler([0] * 64 + [1] * 13, 1, seed=0)
+    sizes = [len(part) for part in EvenBatches(sampler, batch)]
+    assert sum(sizes) == len(sampler)
+    assert 2 <= min(sizes) <= max(sizes) <= batch
+    assert all(size % 4 == 0 for size in sizes) is whole
+
+
 def test_batches_follow_the_order_of_the_epoch():
     sampler = EpochSampler(40, seed=1)
     batches = EvenBatches(sampler, 16)
@@ -90,3 +100,43 @@ def test_batches_follow_the_order_of_the_epoch():
     sampler.set_epoch(1)
     second = [number for part in batches for number in part]
     assert second == list(sampler) != first
+
+
+def set_order(sizes: list[int], temperature: float, epoch: int, **settings: int) -> list[int]:
+    sources = [source for source, size in enumerate(sizes) for _ in range(size)]
+    sampler = SetSampler(sources, temperature, **{"seed": 1, **settings})
+    sampler.set_epoch(epoch)
+    positions = list(sampler)
+    assert len(sampler) == len(positions)
+    return positions
+
+
+def test_sets_are_shown_by_the_root_of_their_size():
+    for temperature, shares in ((1, (64, 16)), (2, (52, 28)), (1e9, (40, 40))):
+        positions = np.array(set_order([64, 16], temperature, 0))
+        assert ((positions < 64).sum(), (positions >= 64).sum()) == shares
+
+
+def test_blocks_of_four_are_of_one_set():
+    blocks = np.array(set_order([64, 13, 7], 2, 3)).reshape(-1, 4)
+    sets = np.digitize(blocks, [64, 77])
+    assert (sets == sets[:, :1]).all()
+    assert len(np.unique(sets)) == 3
+
+
+def test_a_set_is_shown_whole_before_any_of_it_comes_again():
+    seen = [position for epoch in range(20) for position in set_order([90, 10], 3, epoch) if position >= 90]
+    counts = np.bincount(np.array(seen) - 90)
+    assert len(seen) > 100
+    assert counts.max() - counts.min() <= 1
+
+
+def test_ranks_share_the_blocks_of_the_sets():
+    whole = np.array(set_order([40, 8], 1, 2)).reshape(-1, 4)
+    shards = [np.array(set_order([40, 8], 1, 2, rank=rank, world_size=2)).reshape(-1, 4) for rank in range(2)]
+    np.testing.assert_array_equal(np.stack(shards, 1).reshape(-1, 4), whole)
+
+
+def test_one_set_keeps_the_plain_order():
+    assert list(make_sampler([0] * 9, 2.0, seed=3)) == list(EpochSampler(9, seed=3))
+    assert isinstance(make_sampler([0, 1], 1.0, seed=3), SetSampler)

@@ -153,8 +153,8 @@ def test_export_commands_run(page, command_line, workplace):
 
 def export_target(arguments: list[str]) -> Path:
     """The file or folder that an export command of the pages writes."""
+    from ghostyolo.export.exporter import default_out
     from ghostyolo.export.formats import find_format
-    from ghostyolo.export.run import default_out
 
     options = dict(itertools.pairwise(arguments))
     if "--out" in options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import cv2
@@ -142,3 +143,11 @@ def test_evaluation_needs_neither_torch_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_classes_that_a_picture_s_labels_do_not_know_are_not_scored():
+    partly = dataclasses.replace(record([BOX], [0], image_id=1), known=np.array([True, False, True, True]))
+    found = ImageDetections(np.array([BOX, BOX], np.float32), np.array([0.9, 0.8], np.float32), np.array([0, 1]))
+    result = run(FakePredictor(NAMES, {1: found}), [partly])
+    assert result.detections[0].labels.tolist() == [0]
+    assert result.metrics.AP == 1.0

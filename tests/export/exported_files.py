@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.registry import register_neck
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 from tests.train import tiny  # noqa: F401  registers the parts of bare networks
 

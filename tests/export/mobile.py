@@ -14,13 +14,14 @@ from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import apply_letterbox
 from ghostyolo.evaluate import evaluate
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
+from ghostyolo.export.exporter import ExportResult, export_network
 from ghostyolo.export.formats import find_format
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import ExportResult, export_network, size_in_megabytes, write_format
+from ghostyolo.files import size_in_megabytes
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.predictor import Predictor, plan_batch
 from ghostyolo.runtime.weights import resolve_weights
 from tests.models.test_ghostnet import scramble_norms
@@ -94,7 +95,7 @@ def builtin_int8(path: Path, format: str, quantise: Quantiser, bccd: Path) -> tu
         job = ExportJob(DeployedModel(fold_for_device(model), "decoded"), described, ExportOptions())
         files.append(path.with_name(f"{precision}{path.name}"))
         if precision == "fp32":
-            write_format(find_format(format), job, files[0])
+            find_format(format).write_file(job, files[0])
     canvases = []
     for record in data.splits["train"][:16]:
         picture = read_image(record.path, channels=3)

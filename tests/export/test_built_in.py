@@ -9,7 +9,7 @@ import pytest
 from ghostyolo.export.formats import find_format
 from ghostyolo.export.parity import built_in_pictures
 from ghostyolo.extras import available
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
 
 

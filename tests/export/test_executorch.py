@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ghostyolo.errors import ConfigError, ExportError, WeightsError
-from ghostyolo.export.run import export_network
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.export.exporter import export_network
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 pytest.importorskip("executorch", reason="needs ghostyolo[executorch]")

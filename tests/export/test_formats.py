@@ -8,9 +8,9 @@ import torch
 
 from ghostyolo.errors import ConfigError, OutputError, WeightsError
 from ghostyolo.export.deployed import fold_for_device
+from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions, NmsOptions
-from ghostyolo.export.run import export_network
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import load
 from tests.train.tiny import make_confident, model_and_metadata
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ghostyolo.errors import GhostYoloError
-from ghostyolo.export.half_storage import store_half
+from ghostyolo.export.half_precision import store_half
 
 
 def product_model(weight: np.ndarray) -> onnx.ModelProto:

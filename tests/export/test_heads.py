@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ghostyolo.export.run import export_network
+from ghostyolo.export.exporter import export_network
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.models.test_ghostnet import scramble_norms
 from tests.train import tiny  # noqa: F401  registers the parts of bare networks
 

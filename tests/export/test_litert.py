@@ -11,11 +11,11 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError, ExportError, WeightsError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.litert import write
+from ghostyolo.export.exporter import export_network
+from ghostyolo.export.formats.litert import write
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import export_network
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 pytest.importorskip("litert_torch", reason="needs ghostyolo[litert-export]")

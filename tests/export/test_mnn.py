@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import ConfigError, ExportError, WeightsError  # noqa: E402
-from ghostyolo.export.mnn import convert_proto  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.export.formats.mnn import convert_proto  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from ghostyolo.runtime.weights import assets_folder  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
@@ -144,7 +144,7 @@ def test_converting_and_running_start_no_pip_and_open_no_connection(tmp_path):
 from pathlib import Path
 import onnx
 from onnx import helper
-from ghostyolo.export.mnn import convert_proto
+from ghostyolo.export.formats.mnn import convert_proto
 kind = onnx.TensorProto.FLOAT
 ends = [helper.make_tensor_value_info(name, kind, [1, 3, 8, 8]) for name in ("images", "boxes")]
 graph = helper.make_graph([helper.make_node("Relu", ["images"], ["boxes"])], "g", ends[:1], ends[1:])

@@ -10,11 +10,14 @@ pytest.importorskip("MNN", reason="needs the mnn extra")
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from ghostyolo.errors import ExportError  # noqa: E402
-from ghostyolo.export.mnn import write  # noqa: E402
-from ghostyolo.export.mnn_tools import convert  # noqa: E402
-from ghostyolo.export.quantise.mnn import quantise  # noqa: E402
-from ghostyolo.export.quantise.mnn_parameters import LayerParameters, encode  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
+from ghostyolo.export.formats.mnn import (  # noqa: E402
+    LayerParameters,
+    encode,
+    quantise,
+    run_converter,
+    write,
+)
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
 
@@ -27,7 +30,7 @@ def int8_file(tmp_path_factory):
 
 def convolutions(path):
     """Name -> whether its weights are int8, from MNN's own dump."""
-    convert("-f", "MNN", "--modelFile", str(path), "--JsonFile", "m.json", folder=path.parent)
+    run_converter("-f", "MNN", "--modelFile", str(path), "--JsonFile", "m.json", folder=path.parent)
     operators = json.loads((path.parent / "m.json").read_text())["oplists"]
     layers = [one for one in operators if one["type"] in ("Convolution", "ConvolutionDepthwise")]
     return {one["name"]: one["main"].get("symmetricQuan") is not None for one in layers}

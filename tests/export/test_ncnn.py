@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import ConfigError, ExportError, WeightsError  # noqa: E402
 from ghostyolo.export.deployed import ExportJob  # noqa: E402
-from ghostyolo.export.ncnn import write  # noqa: E402
+from ghostyolo.export.formats.ncnn import write  # noqa: E402
 from ghostyolo.export.options import ExportOptions  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
-from ghostyolo.runtime.ncnn_folder import BIN, DESCRIPTION, PARAM  # noqa: E402
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
+from ghostyolo.runtime.engines.ncnn import BIN, DESCRIPTION, PARAM  # noqa: E402
 from ghostyolo.runtime.weights import assets_folder  # noqa: E402
 from tests.export import mobile  # noqa: E402
 

@@ -11,11 +11,17 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from ghostyolo.errors import ExportError  # noqa: E402
 from ghostyolo.export.deployed import ExportJob  # noqa: E402
-from ghostyolo.export.ncnn import convert  # noqa: E402
-from ghostyolo.export.quantise.ncnn import quantise, quantise_layer  # noqa: E402
-from ghostyolo.export.quantise.ncnn_model import Array, Layer, read_model, write_model  # noqa: E402
-from ghostyolo.runtime.engine import open_engine  # noqa: E402
-from ghostyolo.runtime.ncnn_folder import BIN, PARAM  # noqa: E402
+from ghostyolo.export.formats.ncnn import (  # noqa: E402  # noqa: E402
+    Array,
+    Layer,
+    convert,
+    quantise,
+    quantise_layer,
+    read_model,
+    write_model,
+)
+from ghostyolo.runtime.engines import open_engine  # noqa: E402
+from ghostyolo.runtime.engines.ncnn import BIN, PARAM  # noqa: E402
 from tests.export import mobile  # noqa: E402
 
 

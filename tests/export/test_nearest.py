@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ghostyolo.export.nearest import nearest_by_index, source_indices
+from ghostyolo.export.formats.litert import nearest_by_index, source_indices
 
 
 def test_the_rows_are_torchs():

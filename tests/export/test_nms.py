@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from ghostyolo.export.onnx_nms import append_nms
+from ghostyolo.export.onnx_graph import append_nms
 from ghostyolo.export.options import NmsOptions
-from ghostyolo.runtime.exported import spread_detections
+from ghostyolo.runtime.engines.exported import spread_detections
 from ghostyolo.runtime.postprocess import select_detections
 
 

@@ -10,7 +10,7 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.nn.reparam import fold
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_one_shape(model, tmp_path):
 
 
 def test_any_shape(model, tmp_path):
-    from ghostyolo.export.run import export_network
+    from ghostyolo.export.exporter import export_network
 
     metadata = ModelMetadata(model="test", class_names=["a", "b", "c"], imgsz=64)
     result = export_network(model, metadata, tmp_path / "m.onnx")

@@ -13,7 +13,7 @@ from ghostyolo.export import parity as parity_module
 from ghostyolo.export.deployed import fold_for_device
 from ghostyolo.export.parity import TOLERANCES, ParityReport, _failures, _Pairs, check_parity
 from ghostyolo.metadata import ExportInfo
-from ghostyolo.runtime.torch_engine import TorchEngine
+from ghostyolo.runtime.engines.torch import TorchEngine
 from tests.train.tiny import make_confident, model_and_metadata
 
 
@@ -118,7 +118,7 @@ def test_average_precision_may_fall_by_what_the_precision_allows():
 
 
 def test_a_file_that_differs_is_kept_aside_with_its_report(tmp_path, monkeypatch):
-    from ghostyolo.export.run import export_network
+    from ghostyolo.export.exporter import export_network
 
     model, metadata = model_and_metadata()
     tight = {**TOLERANCES, "fp32": dataclasses.replace(TOLERANCES["fp32"], pixels=-1.0)}

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from ghostyolo.errors import ExportError, MissingExtraError, OutputError, WeightsError
-from ghostyolo.export import tensorrt as writer
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
 from ghostyolo.export.formats import find_format
-from ghostyolo.export.half_arithmetic import after_the_last_weights, compute_half
-from ghostyolo.export.onnx import to_onnx
+from ghostyolo.export.formats import tensorrt as writer
+from ghostyolo.export.half_precision import after_the_last_weights, compute_half
+from ghostyolo.export.onnx_graph import to_onnx
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import open_engine
-from ghostyolo.runtime.tensorrt_plan import join_plan, metadata_beside, split_plan
+from ghostyolo.runtime.engines import open_engine
+from ghostyolo.runtime.engines.tensorrt import join_plan, metadata_beside, split_plan
 from tests.export import exported_files as files
 
 
@@ -88,8 +88,8 @@ def test_without_the_library_the_onnx_is_left_with_the_command(tmp_path, without
 
 
 def test_int8_without_the_library_leaves_a_graph_that_says_where_to_quantise(tmp_path, without_tensorrt):
-    from ghostyolo.export.quantise.run import Quantisation
-    from ghostyolo.export.run import export_network
+    from ghostyolo.export.exporter import export_network
+    from ghostyolo.export.quantise.quantiser import Quantisation
 
     canvases = [np.random.default_rng(seed).random((1, 3, 64, 64), np.float32) for seed in range(4)]
     options = ExportOptions(imgsz=64, dynamic=False, precision="int8")
@@ -128,7 +128,7 @@ def test_an_onnx_in_the_way_is_kept(tmp_path, without_tensorrt):
 
 def test_an_engine_without_the_library_names_the_install(tmp_path):
     pytest.importorskip("torch")
-    if writer.available("tensorrt"):
+    if writer.available(writer.EXTRA):
         pytest.skip("tensorrt is installed")
     (tmp_path / "m.engine").write_bytes(b"plan")
     with pytest.raises(MissingExtraError, match=r'pip install "ghostyolo\[tensorrt\]"'):

@@ -11,12 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ghostyolo.errors import ConfigError, ExportError, WeightsError
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
-from ghostyolo.export.opset11 import to_opset_11
+from ghostyolo.export.exporter import export_network
+from ghostyolo.export.formats.tnn.operators import OPERATORS, check_operators
+from ghostyolo.export.formats.tnn.opset11 import to_opset_11
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.run import export_network
-from ghostyolo.export.tnn_operators import OPERATORS, check_operators
 from ghostyolo.models import build_model
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 
@@ -172,7 +172,7 @@ def test_what_tnn_lacks_is_named_with_its_layer(node, constants, message):
 
 
 def test_nodes_carry_the_path_of_their_module():
-    from ghostyolo.export.onnx import to_onnx
+    from ghostyolo.export.onnx_graph import to_onnx
 
     model = fold_for_device(files.network())
     job = ExportJob(DeployedModel(model, "raw"), files.METADATA, ExportOptions(imgsz=64))

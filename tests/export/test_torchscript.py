@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ghostyolo.errors import ConfigError, WeightsError
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export import exported_files as files
 
 

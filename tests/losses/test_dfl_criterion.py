@@ -218,3 +218,24 @@ def test_a_head_that_does_not_fit_is_named():
 def test_the_criterion_holds_no_state():
     assert not DflCriterion(3).state_dict()
     assert not list(DflCriterion(3).parameters())
+
+
+def test_classes_that_the_labels_do_not_know_are_no_background():
+    output, targets = random_output(2, 64, 3), random_targets([6, 9], 64, 3)
+    targets.labels.clamp_(max=1)
+    whole = DflCriterion(3)(output, targets)
+    targets.known = torch.tensor([[True, True, False], [True, True, True]])
+    partial = DflCriterion(3)(output, targets)
+    assert partial["box"] == whole["box"]
+    assert partial["dfl"] == whole["dfl"]
+    gradients = torch.autograd.grad(partial["loss"], output.cls_logits)[0]
+    assert (gradients[0, :, 2] == 0).all()
+    assert (gradients[1, :, 2] != 0).all()
+    assert (gradients[:, :, :2] != 0).all()
+
+
+def test_all_classes_known_is_the_usual_loss():
+    output, targets = random_output(2, 64, 3), random_targets([6, 9], 64, 3)
+    whole = DflCriterion(3)(output, targets)["loss"]
+    targets.known = torch.ones(2, 3, dtype=torch.bool)
+    assert DflCriterion(3)(output, targets)["loss"] == whole

@@ -72,6 +72,16 @@ def test_a_region_is_ignored_for_its_own_class_alone():
     assert gradient[..., 0].abs().min() > 0
 
 
+def test_regions_and_unknown_classes_are_ignored_together():
+    output, criterion, (scores,) = dfl()
+    both = targets((REGION, ~0))
+    both.known = torch.tensor([[True, False]])
+    criterion(output, both)["loss"].backward()
+    assert scores.grad[..., 1].abs().sum() == 0
+    assert in_region(output, scores.grad, 0).abs().sum() == 0
+    assert scores.grad[..., 0].abs().sum() > 0
+
+
 def test_an_object_in_a_region_is_learned_as_without_it():
     output, criterion, (scores,) = dfl()
     inside = [40.0, 40.0, 60.0, 60.0]

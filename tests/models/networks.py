@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo.models import build_model
-from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
+from ghostyolo.models.backbones.ghostnet import GhostNetClassifier
 from tests.models.filled import fill
 
 _GHOSTNETS = {"ghostnet": ("none", None), "ghostnetv2": ("dfc", None), "ghostnetv3": ("dfc", 3)}
@@ -16,7 +16,7 @@ def ghostnet(name: str) -> GhostNetClassifier:
     """The classifier that timm calls NAME, such as ``ghostnetv3_100``."""
     version, width = name.rsplit("_", 1)
     attention, branches = _GHOSTNETS[version]
-    return GhostNetClassifier(GhostNet(int(width) / 100, attention, branches))
+    return GhostNetClassifier(int(width) / 100, attention, branches)
 
 
 def filled_network(name: str) -> nn.Module:

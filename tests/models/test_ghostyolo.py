@@ -11,8 +11,8 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.registry import build_criterion
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.costs import describe_model
 from ghostyolo.models.count import count_parameters
-from ghostyolo.models.describe import describe_model
 from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import list_models, zoo_config
 from ghostyolo.models.scales import LETTERS

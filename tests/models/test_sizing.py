@@ -7,7 +7,7 @@ import pytest
 from ghostyolo.errors import ConfigError
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
-from ghostyolo.models.describe import describe_model
+from ghostyolo.models.costs import describe_model
 from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import zoo_config
 from ghostyolo.models.registry import register_backbone

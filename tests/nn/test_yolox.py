@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.c2f import C2f
-from ghostyolo.nn.csp import C3, Sppf
+from ghostyolo.nn.csp import C3, C2f, Sppf
 
 
 def test_the_stem_is_focus_and_a_3x3_with_as_many_weights():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghostyolo.errors import ConfigError, GhostYoloError, MissingExtraError, WeightsError
-from ghostyolo.runtime.engine import open_engine, parse_device
+from ghostyolo.runtime.engines import open_engine, parse_device
 from tests.runtime.colour_model import MODEL_PATH, RED, WHITE, ColourEngine, metadata, picture, write_model
 
 
@@ -147,7 +147,7 @@ def test_damaged_safetensors_is_one_line(tmp_path):
 
 def test_live_torch_model_runs_in_evaluation_mode_and_goes_on_training():
     torch = pytest.importorskip("torch", reason="a live torch model is the subject")
-    from ghostyolo.runtime.torch_engine import TorchEngine
+    from ghostyolo.runtime.engines.torch import TorchEngine
 
     class Model(torch.nn.Module):
         def __init__(self):

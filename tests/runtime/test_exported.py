@@ -9,7 +9,7 @@ import pytest
 
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.runtime.exported import ExportedEngine, spread_detections
+from ghostyolo.runtime.engines.exported import ExportedEngine, spread_detections
 from ghostyolo.runtime.predictor import Predictor
 
 
@@ -91,3 +91,18 @@ def test_the_predictor_fits_pictures_to_a_fixed_canvas():
     assert len(predictor.detect([wide], imgsz=96)) == 1
     with pytest.raises(ConfigError, match="imgsz is 64, but these weights take 96 x 32 pixels only"):
         predictor.detect([wide], imgsz=64)
+
+
+def test_an_engine_that_fails_or_answers_in_other_shapes_is_one_line():
+    class Broken(Recorder):
+        def run(self, images):
+            raise RuntimeError("Reshape\nfailed")
+
+    class Thin(Recorder):
+        def run(self, images):
+            return [np.zeros((1, 5, 4)), np.zeros((1, 5))]
+
+    with pytest.raises(WeightsError, match=r"model.x cannot be run: .*Reshape failed"):
+        Broken()(pictures(1))
+    with pytest.raises(WeightsError, match=r"gives boxes \(1, 5, 4\) and scores \(1, 5\), which do not belong to"):
+        Thin()(pictures(1))

@@ -209,6 +209,24 @@ def test_a_stride_may_be_a_number_or_those_of_all_levels(tmp_path, stride):
     assert ghostyolo.load(path).metadata.stride == 32
 
 
+def test_only_rows_with_a_score_are_detections():
+    def answer(images):
+        output = end_to_end(count=3)
+        output[0, 1:, 4] *= float(images[0, 0, 5, 5] > 0.5)  # a bright picture has another object
+        return {"output0": output}
+
+    foreign, _ = see({"images": Port([1, 3, 64, 64])}, answer, names=NAMES["names"])
+    counts = [len(foreign.interpret(answer(np.full((1, 3, 8, 8), value)), 1, (64, 64))[0][0]) for value in (0, 1)]
+    assert counts == [1, 2]
+
+
+def test_metadata_that_is_no_text_is_one_line(tmp_path):
+    path = write(tmp_path / "a.onnx", NAMES, output0=channels_first())
+    path.write_bytes(path.read_bytes().replace(b"'cat'", b"'c\xfft'"))
+    with pytest.raises(WeightsError, match="cannot be opened: truncated, damaged or not an ONNX file"):
+        ghostyolo.load(path)
+
+
 def test_a_class_beyond_the_names_is_one_line(tmp_path):
     predictor = ghostyolo.load(write(tmp_path / "a.onnx", NAMES, output0=end_to_end(label=7)), layout="end-to-end")
     with pytest.raises(WeightsError, match="found class 7, but its metadata names 3 classes"):
@@ -224,14 +242,14 @@ def test_a_layout_that_is_named_is_taken_without_looking(tmp_path):
         ghostyolo.load(path, layout="yolo8")
 
 
-def see(inputs, answer, **options):
+def see(inputs, answer, names="", **options):
     fed = []
 
     def run(images):
         fed.append(images)
         return answer(images)
 
-    return recognise("x.onnx", inputs, run, {}, **options), fed
+    return recognise("x.onnx", inputs, run, {"names": names} if names else {}, **options), fed
 
 
 def test_an_input_that_is_no_picture_is_refused():

@@ -16,7 +16,7 @@ from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.detection.fit import check_run
@@ -118,11 +118,10 @@ class Detection(TaskKind):
                 network = build_network(model, len(data.class_names), channels=channels, **asked)
             folded = fold(network.eval())
             side = recipe.imgsz if "imgsz" in recipe.model_fields_set else network.config.imgsz or recipe.imgsz
-            costs: dict[str, int | None] = {"params_deployed": count_parameters(folded)}
-            try:
-                costs["macs_deployed"] = count_macs(folded, side, channels)
-            except Exception:  # an operation of somebody else's network that has no shape rule
-                costs["macs_deployed"] = None
+            costs: dict[str, int | None] = {
+                "params_deployed": count_parameters(folded),
+                "macs_deployed": try_count_macs(folded, side, channels),
+            }
             self._built[key] = (network, costs)
         return self._built[key]
 

@@ -6,18 +6,17 @@ Only to be timed, so the comparison with the network is left out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX, CLASSES, Candidate, check_precision
 from ghostyolo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ghostyolo.export.options import ExportOptions
-    from ghostyolo.export.quantise.run import Quantisation
     from ghostyolo.metadata import ModelMetadata
     from ghostyolo.models.detector import DetectionModel
 
 DEFAULT_IMGSZ = 640
+IN_CHANNELS = 3  # of untrained networks
 
 
 class Builder:
@@ -48,55 +47,54 @@ class Builder:
         return self._export(candidate)
 
     def _export(self, candidate: Candidate) -> Path:
-        from ghostyolo.export.formats import FORMATS
-        from ghostyolo.export.options import ExportOptions
-        from ghostyolo.export.run import export_network
+        from ghostyolo.export.exporter import export_detector
+        from ghostyolo.export.formats import format_of_engine
 
         stem = "-".join([Path(candidate.place).stem.replace("/", "_"), candidate.precision, *_size(candidate.imgsz)])
         if candidate.engine == CHECKPOINT_ENGINE:
             target = self._folder / f"{stem}{CHECKPOINT_SUFFIX}"
             if not target.exists():
-                from ghostyolo.models.weights import save_checkpoint
+                from ghostyolo.models.weights import load_checkpoint, save_checkpoint
 
-                save_checkpoint(*self._load(candidate), target)
+                trained = candidate.kind == "checkpoint"
+                save_checkpoint(*(load_checkpoint(candidate.place) if trained else self._untrained(candidate)), target)
             return target
         check_precision(candidate.engine, candidate.precision)
-        kind = next(kind for kind in FORMATS if kind.engine == candidate.engine)
+        kind = format_of_engine(candidate.engine)
+        assert kind is not None  # or check_precision would have refused
         target = self._folder / f"{stem}{kind.suffix}"
         if not target.exists():
-            model, metadata = self._load(candidate)
-            options = ExportOptions(
-                imgsz=candidate.imgsz, dynamic=False, batch=self._batch, precision=candidate.precision
+            export_detector(
+                candidate.place if candidate.kind == "checkpoint" else self._untrained(candidate),
+                target,
+                kind.name,
+                **(self._calibration(candidate) if candidate.precision == "int8" else {}),
+                check=False,
+                imgsz=candidate.imgsz,
+                dynamic=False,
+                batch=self._batch,
+                precision=candidate.precision,
             )
-            quantisation = self._quantisation(candidate, metadata, options) if candidate.precision == "int8" else None
-            export_network(model, metadata, target, kind.name, options, quantisation=quantisation, check=False)
         return target
 
-    def _quantisation(self, candidate: Candidate, metadata: ModelMetadata, options: ExportOptions) -> Quantisation:
-        from ghostyolo.export.parity import built_in_pictures
-        from ghostyolo.export.quantise.calibration import canvas_of
-        from ghostyolo.export.quantise.run import Quantisation, read_quantisation
+    def _calibration(self, candidate: Candidate) -> dict[str, Any]:
+        if candidate.kind == "network":  # ranges change nothing about how long an untrained network takes
+            from ghostyolo.export.parity import built_in_pictures
 
-        size = options.canvas(metadata)
-        if self._data is not None and candidate.kind == "checkpoint":
-            return read_quantisation(self._data, None, size, metadata.in_channels, resize=metadata.resize)
-        if candidate.kind == "checkpoint":
+            return {"calibration": built_in_pictures(IN_CHANNELS)}
+        if self._data is None:
             raise ConfigError(
                 f"{candidate.model} in int8 is calibrated on pictures: give --data, or a file that is int8 already"
             )
-        # Ranges change nothing about how long an untrained network takes.
-        return Quantisation([canvas_of(picture, size) for picture in built_in_pictures(metadata.in_channels)])
+        return {"data": self._data, "split": None}
 
-    def _load(self, candidate: Candidate) -> tuple[DetectionModel, ModelMetadata]:
+    def _untrained(self, candidate: Candidate) -> tuple[DetectionModel, ModelMetadata]:
         import torch
 
         from ghostyolo._version import __version__
         from ghostyolo.metadata import ModelMetadata
         from ghostyolo.models import build_model
-        from ghostyolo.models.weights import load_checkpoint
 
-        if candidate.kind == "checkpoint":
-            return load_checkpoint(candidate.place)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = build_model(candidate.place, num_classes=self._classes)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.extras import require
 from ghostyolo.metadata import Precision
-from ghostyolo.runtime.engine import ENGINE_KINDS, EngineKind, find_kind
+from ghostyolo.runtime.engines import EngineKind, engine_kinds, find_kind
 from ghostyolo.runtime.weights import resolve_weights
 
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -54,12 +54,12 @@ def find_engine(name: str) -> EngineKind:
         ConfigError: an unknown name, with the nearest.
         MissingExtraError: its packages are not installed.
     """
-    for kind in ENGINE_KINDS:
+    for kind in engine_kinds():
         if kind.name == name:
             if kind.extra is not None:
                 require(kind.extra, f"--engine {name}")
             return kind
-    raise ConfigError(f"unknown engine '{name}': {suggest(name, [kind.name for kind in ENGINE_KINDS])}")
+    raise ConfigError(f"unknown engine '{name}': {suggest(name, [kind.name for kind in engine_kinds()])}")
 
 
 def check_precision(engine: str, precision: str) -> None:
@@ -68,14 +68,15 @@ def check_precision(engine: str, precision: str) -> None:
     Raises:
         ConfigError: nothing can be exported for the engine here, or not as that.
     """
-    from ghostyolo.export.formats import FORMATS
+    from ghostyolo.export.formats import format_of_engine
 
     if precision not in get_args(Precision):
         raise ConfigError(f"unknown precision '{precision}': {suggest(precision, get_args(Precision))}")
     if engine == CHECKPOINT_ENGINE:
         can: tuple[str, ...] = ("fp32",)
     else:
-        can = next((kind.written_as for kind in FORMATS if kind.engine == engine), ())
+        kind = format_of_engine(engine)
+        can = kind.written_as if kind is not None else ()
     if not can:
         raise ConfigError(f"nothing can be exported for {engine}: give a file for it with --weights")
     if precision not in can:
@@ -98,7 +99,7 @@ def weights_candidates(
     path = resolve_weights(weights)
     kind = find_kind(path)
     if kind is None:  # the runtime's own message
-        from ghostyolo.runtime.engine import open_engine
+        from ghostyolo.runtime.engines import open_engine
 
         open_engine(path)
         raise ConfigError(f"{weights} cannot be run")

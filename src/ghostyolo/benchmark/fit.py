@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ghostyolo.benchmark.budget import Budget, Cost, Option, best_fit, nearest_miss, search
 from ghostyolo.benchmark.build import DEFAULT_IMGSZ, Builder
 from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX, CLASSES, Candidate
-from ghostyolo.benchmark.costs import count_costs
+from ghostyolo.benchmark.compare import Labelled, Progress, Settings, measure, score
 from ghostyolo.benchmark.rows import Row
-from ghostyolo.benchmark.run import Labelled, Progress, Settings, measure, score
-from ghostyolo.benchmark.search import Budget, Cost, Option, best_fit, nearest_miss, search
 from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate.run import match_class_names
 from ghostyolo.metadata import ExportInfo, ModelMetadata
-from ghostyolo.models.costs import counted_row
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.models.costs import count_costs, counted_row
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.weights import builtin_names
 
 # One family at its scales: within a family more work is known to be more accurate, between families it is not.
@@ -109,7 +108,7 @@ def fit(
 
     Raises:
         ConfigError: no candidate, an impossible budget, data with other classes, or a cost that cannot be counted.
-        GhostYoloError: see :func:`ghostyolo.benchmark.run.measure`.
+        GhostYoloError: see :func:`ghostyolo.benchmark.compare.measure`.
     """
     if budget.milliseconds <= 0 or (budget.memory_mb is not None and budget.memory_mb <= 0):
         raise ConfigError("a budget is above 0: --target-ms in milliseconds, --memory-mb in megabytes")
@@ -206,7 +205,7 @@ class _Facts:
 
     def commands(self, candidate: Candidate, row: Row, data: str) -> tuple[str, str]:
         """The train command to run next, and the export command after it."""
-        from ghostyolo.export.formats import FORMATS
+        from ghostyolo.export.formats import format_of_engine
 
         start = ["--model", candidate.place]
         if candidate.has_weights:
@@ -220,8 +219,8 @@ class _Facts:
         train = ["ghostyolo", "train", "--data", data, *start, *size, "--out", RUN]
         export = ["ghostyolo", "export", "--weights", f"{RUN}/best{CHECKPOINT_SUFFIX}"]
         if row.engine != CHECKPOINT_ENGINE:
-            format = next((kind.name for kind in FORMATS if kind.engine == row.engine), row.engine)
-            export += ["--format", format, *size, "--static"]
+            kind = format_of_engine(row.engine)
+            export += ["--format", kind.name if kind is not None else row.engine, *size, "--static"]
             export += ["--precision", row.precision] * (row.precision != "fp32")
             export += ["--data", data] * (row.precision == "int8")
         return shlex.join(train), shlex.join(export)
@@ -239,7 +238,7 @@ class _Facts:
             return float(counted["macs_g"])
         row = counted_row(candidate.place, DEFAULT_IMGSZ, self._classes)
         if row is None:
-            from ghostyolo.models.describe import describe_model
+            from ghostyolo.models.costs import describe_model
 
             row = describe_model(candidate.place, DEFAULT_IMGSZ, self._classes)
         return float(row["macs_g"])

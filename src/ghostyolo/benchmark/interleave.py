@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ghostyolo.benchmark.timing import Call, burst_sizes, turns
+from ghostyolo.runtime.timing import Call
+
+BURST = 3  # timed calls of one model before the next one's turn: few, so that a round is short
 
 
 class Runner(Protocol):
@@ -66,3 +69,24 @@ def interleave(
             if progress is not None:
                 progress(done)
     return measured
+
+
+def paired_ratio(bursts: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> float:
+    """How many times as long as the reference: median over the rounds of the two bursts' medians in the same round.
+
+    What else the machine does slows both of a round, so that their ratio is steadier than the times.
+    """
+    return statistics.median(
+        statistics.median(mine) / statistics.median(theirs) for mine, theirs in zip(bursts, reference, strict=True)
+    )
+
+
+def burst_sizes(runs: int) -> list[int]:
+    """Timed calls of each round: as few rounds of at most BURST calls as give ``runs``, even in size."""
+    rounds = -(-runs // BURST)
+    return [runs // rounds + (number < runs % rounds) for number in range(rounds)]
+
+
+def turns(count: int, number: int) -> list[int]:
+    """The order of ``count`` models in round ``number``: each goes first, second, ... equally often."""
+    return [(number + position) % count for position in range(count)]

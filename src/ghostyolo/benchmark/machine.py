@@ -8,18 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-# Engine -> the package whose version counts.
-ENGINE_PACKAGES = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "openvino": ("openvino",),
-    "mnn": ("MNN",),
-    "ncnn": ("ncnn",),
-    "torch": ("torch",),
-    "torchscript": ("torch",),
-    "executorch": ("executorch",),
-    "litert": ("ai-edge-litert",),
-    "tensorrt": ("tensorrt",),
-}
+from ghostyolo.runtime.engines import engine_kinds
 
 
 def describe_machine(*packages: str) -> dict[str, Any]:
@@ -44,7 +33,7 @@ def version(package: str) -> str | None:
 
 def engine_packages(engines: set[str]) -> list[str]:
     """The installed packages behind engines, by name."""
-    names = {name for engine in engines for name in ENGINE_PACKAGES.get(engine, ()) if version(name)}
+    names = {name for kind in engine_kinds() if kind.name in engines for name in kind.packages if version(name)}
     return sorted(names)
 
 

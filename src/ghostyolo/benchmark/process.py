@@ -14,10 +14,10 @@ from typing import Any
 
 import ghostyolo
 from ghostyolo import errors
-from ghostyolo.benchmark.timing import Call
 from ghostyolo.benchmark.worker import Task
 from ghostyolo.errors import GhostYoloError
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.runtime.timing import Call
 
 
 class BenchmarkError(GhostYoloError):

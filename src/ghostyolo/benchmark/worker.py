@@ -10,17 +10,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ghostyolo.benchmark.energy import Counter, energy_counter
-from ghostyolo.benchmark.memory import PeakMemory
-from ghostyolo.benchmark.steps import Picture, batches, read_pictures, time_call
+from ghostyolo.benchmark.counters import Counter, PeakMemory, energy_counter
 from ghostyolo.errors import ConfigError, GhostYoloError
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.runtime.timing import Picture, batches, read_pictures, time_call
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Task:
         imgsz: side of the square canvas; None: the weights' own, and any canvas of a file that takes only one.
         batch: pictures in a call.
         images: pictures to run on; None: built-in ones.
+        engine_options: settings of the engine by its own names.
         imports: Python files that register parts of the user's own.
     """
 
@@ -42,6 +42,7 @@ class Task:
     imgsz: int | None = None
     batch: int = 1
     images: str | None = None
+    engine_options: dict[str, Any] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
 
 
@@ -59,7 +60,7 @@ class Worker:
         pictures = read_pictures(task.images)
         self._joules, self.energy_source = energy_counter(task.device)
         self._memory = PeakMemory()
-        engine = open_engine(task.path, device=task.device, threads=task.threads)
+        engine = open_engine(task.path, task.device, task.threads, task.engine_options)
         self._predictor = Predictor(engine)
         check_canvas(engine.metadata, task.imgsz, task.batch, Path(task.path).name)
         self._imgsz = task.imgsz or max(self._predictor.canvas or [engine.metadata.imgsz])

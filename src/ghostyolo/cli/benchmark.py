@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ghostyolo.benchmark.candidates import Candidate
-    from ghostyolo.benchmark.run import Labelled
+    from ghostyolo.benchmark.compare import Labelled
     from ghostyolo.metadata import Precision
 
 
@@ -36,6 +36,11 @@ def benchmark(
     precision: str = typer.Option("fp32", help="fp32, fp16, int8, comma between: of what is exported to be measured."),
     threads: int | None = typer.Option(
         None, help="CPU threads of one call; default: the cores that this process may use.", show_default=False
+    ),
+    engine_option: list[str] = typer.Option(
+        [],
+        help="KEY=VALUE, a setting of the engines by its own name; may be repeated.",
+        show_default=False,
     ),
     imgsz: int | None = typer.Option(
         None,
@@ -67,12 +72,14 @@ def benchmark(
 
     from ghostyolo.benchmark.build import Builder
     from ghostyolo.benchmark.candidates import network_candidates, weights_candidates
-    from ghostyolo.benchmark.run import Settings, find_reference, measure
+    from ghostyolo.benchmark.compare import Settings, find_reference, measure
     from ghostyolo.benchmark.ultralytics_peer import peer_candidates
+    from ghostyolo.config import parse_assignments
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json, write_text
 
-    settings = Settings(device, threads, batch, runs, warmup, images)
+    options = parse_assignments(engine_option, "--engine-option")
+    settings = Settings(device, threads, batch, runs, warmup, images, options)
     engines = comma_list(engine)
     precisions = cast("list[Precision]", comma_list(precision))  # checked where the format is known
     candidates: list[Candidate] = []
@@ -133,7 +140,7 @@ def read_labelled(data: Path, split: str, candidates: Sequence[Candidate]) -> La
         ConfigError: there are no weights to score.
         DataError: no such data or split.
     """
-    from ghostyolo.benchmark.run import Labelled
+    from ghostyolo.benchmark.compare import Labelled
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import ConfigError
 

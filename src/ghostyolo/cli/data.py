@@ -1,4 +1,4 @@
-"""``ghostyolo data``: check a data set, fit anchors to it, or make one of digit scenes."""
+"""``ghostyolo data``: check a data set, fit anchors to it, or make one of scenes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ghostyolo.data.check import CheckReport
+    from ghostyolo.data.records import DetectionData
 
-app = typer.Typer(help="Check data sets, fit anchors to them, or make one of digit scenes.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets, fit anchors to them, or make one of scenes.", no_args_is_help=True)
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
@@ -67,8 +68,6 @@ def digits(
     seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
 ) -> None:
     """Make labelled scenes: real handwritten digits on photographs and textures."""
-    from rich.console import Console
-
     from ghostyolo.extras import require
 
     require("scenes", "data digits")
@@ -76,11 +75,36 @@ def digits(
 
     with _progress("drawing") as advance:
         data = generate_digit_scenes(out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, progress=advance)
-    counts = ", ".join(
-        f"{split} {len(records)} images with {sum(len(record.labels) for record in records)} digits"
-        for split, records in data.splits.items()
-    )
-    Console().print(f"{out} ({layout}): {counts}", highlight=False, soft_wrap=True)
+    _print_scenes(data, "digits")
+
+
+@app.command()
+def scenes(
+    out: Path = typer.Option(..., "--out", help="New folder for the data set."),
+    train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
+    val: int = typer.Option(200, "--val", min=0, help="Scenes to validate on, of drawings not in train."),
+    imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
+    layout: str = typer.Option("yolo", "--layout", help="yolo, coco or voc."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
+    without: str = typer.Option(
+        "",
+        "--without",
+        help="Leave out, comma between: glyphs, handwriting, shapes, blobs, solids, fractals, photographs.",
+        show_default=False,
+    ),
+) -> None:
+    """Make labelled scenes of hundreds of kinds of objects, to pretrain on: their classes are the kinds."""
+    from ghostyolo.extras import require
+
+    require("scenes", "data scenes")
+    from ghostyolo.data.scenes import generate_scenes
+
+    left_out = [name.strip() for name in without.split(",") if name.strip()]
+    with _progress("drawing") as advance:
+        data = generate_scenes(
+            out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, without=left_out, progress=advance
+        )
+    _print_scenes(data, f"objects of {len(data.class_names)} kinds")
 
 
 @app.command()
@@ -118,6 +142,16 @@ def anchors(
     recalls = f"recall {default:.3f} with the default anchors, {recall:.3f} with these"
     levels = "".join(f"    - {dumps(level)}\n" for level in fitted)
     sys.stdout.write(f"# {len(sizes)} boxes at {imgsz} pixels: {recalls}\nhead:\n  type: anchor\n  anchors:\n{levels}")
+
+
+def _print_scenes(data: DetectionData, what: str) -> None:
+    from rich.console import Console
+
+    counts = ", ".join(
+        f"{split} {len(records)} images with {sum(len(record.labels) for record in records)} {what}"
+        for split, records in data.splits.items()
+    )
+    Console().print(f"{data.root} ({data.layout}): {counts}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from ghostyolo.export.parity import LabelledPictures
+    pass
 
 
 def export(
@@ -61,49 +61,28 @@ def export(
     require("train", "export")
     from rich.console import Console
 
-    from ghostyolo.export.formats import find_format
-    from ghostyolo.export.options import ExportOptions, NmsOptions
-    from ghostyolo.export.quantise.run import read_quantisation
-    from ghostyolo.export.run import default_out, export_network
-    from ghostyolo.models.weights import load_checkpoint
-    from ghostyolo.runtime.weights import resolve_weights
+    from ghostyolo.export.exporter import export_detector
+    from ghostyolo.export.options import NmsOptions
 
-    kind = find_format(format)
-    options = ExportOptions(
+    result = export_detector(
+        weights,
+        out,
+        format,
+        images=images,
+        data=data,
+        split=split,
+        calibration=calibration,
+        calibration_images=calibration_images,
+        max_drop=max_drop,
+        overwrite=overwrite,
         imgsz=parse_size(imgsz) if imgsz else None,
         dynamic=dynamic,
         batch=batch,
-        precision=precision,  # type: ignore[arg-type]  # checked with the other options, by name
-        output=output,  # type: ignore[arg-type]
+        precision=precision,
+        output=output,
         nms=NmsOptions(conf, iou, max_detections),
         opset=opset,
         rewrite=rewrite,
-    )
-    source = resolve_weights(weights, suffixes=(".safetensors",))
-    model, metadata = load_checkpoint(source)
-    options.info(kind, metadata)
-    quantisation = None
-    if precision == "int8":
-        quantisation = read_quantisation(
-            data,
-            calibration,
-            options.canvas(metadata),
-            metadata.in_channels,
-            calibration_images,
-            max_drop,
-            metadata.resize,
-        )
-    target = out or default_out(weights if weights == source.stem else source, kind)
-    result = export_network(
-        model,
-        metadata,
-        target,
-        kind.name,
-        options,
-        images=_pictures(images, metadata.in_channels) if images else None,
-        labelled=_labelled(data, split) if data else None,
-        quantisation=quantisation,
-        overwrite=overwrite,
     )
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{result.path}: {result.megabytes:.2f} MB in {result.seconds:.0f} s", markup=False)
@@ -128,17 +107,3 @@ def parse_size(text: str) -> int | tuple[int, int]:
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise ConfigError(f"imgsz '{text}' is neither a side in pixels (320) nor HEIGHTxWIDTH (192x320)")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
-
-
-def _pictures(source: Path, channels: int) -> list[Any]:
-    from ghostyolo.runtime.sources import Sources
-
-    return [frame.image for frame in Sources(str(source), max(3, channels))]
-
-
-def _labelled(data: Path, split: str) -> LabelledPictures:
-    from ghostyolo.data.formats import load_dataset
-    from ghostyolo.export.parity import LabelledPictures
-
-    dataset = load_dataset(data, splits=[split])
-    return LabelledPictures(dataset.splits[split], dataset.class_names)

@@ -56,11 +56,11 @@ def fit(
     """Measure candidates here, name the most capable within the budget, and the commands to make it."""
     from rich.console import Console
 
+    from ghostyolo.benchmark.budget import Budget
     from ghostyolo.benchmark.build import Builder
     from ghostyolo.benchmark.candidates import CLASSES
+    from ghostyolo.benchmark.compare import Labelled, Settings
     from ghostyolo.benchmark.fit import fit as find
-    from ghostyolo.benchmark.run import Labelled, Settings
-    from ghostyolo.benchmark.search import Budget
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json

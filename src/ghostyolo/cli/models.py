@@ -45,7 +45,7 @@ def _model_rows(names: list[str], imgsz: int, classes: int) -> list[dict[str, An
         from rich.console import Console
         from rich.progress import track
 
-        from ghostyolo.models.describe import describe_model
+        from ghostyolo.models.costs import describe_model
 
         console = Console(stderr=True)
         shown = track(missing, "counting", console=console, transient=True, disable=not console.is_terminal)

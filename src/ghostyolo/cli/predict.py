@@ -34,6 +34,9 @@ def predict(
     ),
     batch: int = typer.Option(1, help="Pictures in one call of the network."),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
+    engine_option: list[str] = typer.Option(
+        [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
+    ),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
     layout: str | None = typer.Option(
         None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
@@ -46,11 +49,18 @@ def predict(
     """Detect objects on pictures and videos. The exit status is 1 where not all of them could be read."""
     from rich.console import Console
 
+    from ghostyolo.config import parse_assignments
     from ghostyolo.runtime.predictor import load
     from ghostyolo.runtime.writers import ResultWriter
 
     console = Console()
-    predictor = load(weights, device=device, threads=threads, layout=layout)
+    predictor = load(
+        weights,
+        device=device,
+        threads=threads,
+        layout=layout,
+        engine_options=parse_assignments(engine_option, "--engine-option"),
+    )
     stream = predictor.open_sources(list(sources))
     predictions = predictor.predict(stream, confidence=conf, iou=iou, imgsz=imgsz, batch=batch)
     tally = Tally()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ghostyolo.benchmark.run import Progress
+    from ghostyolo.benchmark.compare import Progress
 
 Cells = list[list[str]]
 _WORDS = ("model", "engine", "precision")

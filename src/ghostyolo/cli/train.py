@@ -9,8 +9,20 @@ import typer
 
 
 def train(
-    data: Path | None = typer.Option(
-        None, help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON.", show_default=False
+    data: list[Path] = typer.Option(
+        [],
+        help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON. May be repeated: each set labels "
+        "only its own classes, and what it does not label is no background.",
+        show_default=False,
+    ),
+    join_classes: bool | None = typer.Option(
+        None,
+        "--join-classes/--part-classes",
+        help="Of several data sets, classes of one name are one class [each set has its own].",
+        show_default=False,
+    ),
+    set_temperature: float | None = typer.Option(
+        None, help="Of several data sets, each is shown by its size^(1/T) [1: by its size]."
     ),
     model: str | None = typer.Option(
         None, help="Name of a network (ghostyolo models) or a YAML file; not needed with --weights."
@@ -89,7 +101,7 @@ def train(
         options = {**read_recipe_file(recipe), **options}
     console = Console(quiet=not is_main_process())
     result = train_detector(
-        data,
+        data or None,
         model,
         out=out,
         weights=weights,

@@ -31,6 +31,9 @@ def val(
         None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
     ),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
+    engine_option: list[str] = typer.Option(
+        [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
+    ),
     conf: float = typer.Option(0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."),
     iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
@@ -42,6 +45,7 @@ def val(
     from rich.console import Console
     from rich.progress import Progress
 
+    from ghostyolo.config import parse_assignments
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.evaluate import evaluate
     from ghostyolo.extras import require
@@ -53,7 +57,13 @@ def val(
     for folder in (plots, json.parent if json is not None else None):
         if folder is not None:
             make_output_folder(folder)
-    predictor = load(weights, device=device, threads=threads, layout=layout)
+    predictor = load(
+        weights,
+        device=device,
+        threads=threads,
+        layout=layout,
+        engine_options=parse_assignments(engine_option, "--engine-option"),
+    )
     console = Console()
     dataset = load_dataset(data, splits=[split])
     for line in dataset.summary():

@@ -38,12 +38,14 @@ class Sample:
         boxes: (M, 4) float32 xyxy in pixels of ``image``.
         labels: (M,) int64.
         index: position in the data set.
+        known: (C,) bool, classes that the picture's labels know; None: all.
     """
 
     image: Tensor
     boxes: Tensor
     labels: Tensor
     index: int
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Batch:
         labels: B tensors (M_i,) int64.
         indices: B positions in the data set.
         missing: pictures left out, for ``DetectionDataset.report``.
+        known: (B, C) bool, classes that each picture's labels know; None: all of them in every picture.
     """
 
     images: list[Tensor]
@@ -74,6 +77,7 @@ class Batch:
     labels: list[Tensor]
     indices: list[int]
     missing: list[Missing] = field(default_factory=list)
+    known: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,7 +88,8 @@ class Batch:
         def move(tensors: list[Tensor]) -> list[Tensor]:
             return [tensor.to(device, non_blocking=non_blocking) for tensor in tensors]
 
-        return Batch(move(self.images), move(self.boxes), move(self.labels), self.indices, self.missing)
+        known = None if self.known is None else self.known.to(device, non_blocking=non_blocking)
+        return Batch(move(self.images), move(self.boxes), move(self.labels), self.indices, self.missing, known)
 
     def pin_memory(self) -> Batch:
         """A copy in page-locked memory; a ``DataLoader`` with ``pin_memory=True`` calls this."""
@@ -92,7 +97,8 @@ class Batch:
         def pin(tensors: list[Tensor]) -> list[Tensor]:
             return [tensor.pin_memory() for tensor in tensors]
 
-        return Batch(pin(self.images), pin(self.boxes), pin(self.labels), self.indices, self.missing)
+        known = None if self.known is None else self.known.pin_memory()
+        return Batch(pin(self.images), pin(self.boxes), pin(self.labels), self.indices, self.missing, known)
 
 
 def collate(samples: Sequence[Sample | Missing]) -> Batch:
@@ -104,7 +110,15 @@ def collate(samples: Sequence[Sample | Missing]) -> Batch:
         labels=[sample.labels for sample in found],
         indices=[sample.index for sample in found],
         missing=[sample for sample in samples if isinstance(sample, Missing)],
+        known=_stack_known([sample.known for sample in found]),
     )
+
+
+def _stack_known(each: Sequence[Tensor | None]) -> Tensor | None:
+    partial = next((known for known in each if known is not None), None)
+    if partial is None:
+        return None
+    return torch.stack([torch.ones_like(partial) if known is None else known for known in each])
 
 
 class DetectionDataset(Dataset[Sample | Missing]):
@@ -160,7 +174,8 @@ class DetectionDataset(Dataset[Sample | Missing]):
         boxes = torch.from_numpy(np.array(record.boxes_xyxy, dtype=np.float32).reshape(-1, 4))
         boxes *= torch.tensor([scale_x, scale_y, scale_x, scale_y])
         labels = torch.from_numpy(np.where(record.ignore, ~record.labels, record.labels).astype(np.int64))
-        return Sample(image, boxes, labels, index)
+        known = None if record.known is None else torch.from_numpy(record.known)
+        return Sample(image, boxes, labels, index, known)
 
     @property
     def cache_bytes(self) -> int:

@@ -263,8 +263,8 @@ def _with_end(data: bytes, header: Header, where: str) -> bytes:
 def _decode_npy(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{where} cannot be decoded: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # its header is read as Python code, so nearly any kind
+        raise _undecodable(where, error) from error
     if array.ndim not in (2, 3) or 0 in array.shape or array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{where}: expected an array (H, W, C) of uint8 or uint16, got {array.shape} {array.dtype}")
     return array

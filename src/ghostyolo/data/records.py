@@ -32,6 +32,8 @@ class ImageRecord:
         pixel_range: of a picture of more than 8 bits, the values that are black and white in its data set.
         area: (M,) float64, square pixels of each object where the annotations state it (COCO: the mask's); None: they
             do not, and the boxes' areas stand for it.
+        source: which of the data sets that are trained on together it is from.
+        known: (C,) bool, classes that its set labels; an unlabelled object of another is no background. None: all.
     """
 
     path: Path
@@ -44,6 +46,8 @@ class ImageRecord:
     difficult: npt.NDArray[np.bool_] | None = None
     area: npt.NDArray[np.float64] | None = None
     pixel_range: tuple[float, float] | None = None
+    source: int = 0
+    known: npt.NDArray[np.bool_] | None = None
 
     @property
     def crowd(self) -> npt.NDArray[np.bool_]:
@@ -93,6 +97,7 @@ class DetectionData:
         splits: records by split name, such as ``"train"`` and ``"val"``.
         faults: what is wrong with it, and what was left out or mended.
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: there are none.
+        sources: roots of the data sets that were joined to this one; empty for one alone.
     """
 
     root: Path
@@ -101,6 +106,7 @@ class DetectionData:
     splits: dict[str, list[ImageRecord]]
     faults: FaultList = field(default_factory=FaultList)
     pixel_range: tuple[float, float] | None = None
+    sources: list[Path] = field(default_factory=list)
 
     @property
     def skipped(self) -> list[tuple[Path, str]]:

@@ -5,7 +5,7 @@ Shuffled each epoch, the same after a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,8 @@ class EpochSampler(Sampler[int]):
     Lightning calls ``set_epoch`` at the start of every epoch. Build its Trainer with
     ``use_distributed_sampler=False``, since this sampler already gives each rank its share.
     """
+
+    BLOCK = 1
 
     def __init__(self, length: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         """Order ``length`` positions; rank r takes every ``world_size``-th one from the r-th on.
@@ -52,6 +54,63 @@ class EpochSampler(Sampler[int]):
         return iter(order[self.rank :: self.world_size].tolist())
 
 
+class SetSampler(EpochSampler):
+    """An order of training over several data sets.
+
+    How often each is shown goes by its size^(1 / temperature).
+
+    Pictures of one set come in blocks of four, so that a batch holds partners for their mosaics. A set is shown whole
+    before any of it is shown again, over the bounds of epochs too. An epoch has about as many pictures as there are.
+    """
+
+    BLOCK = 4
+
+    def __init__(
+        self, sources: Sequence[int], temperature: float, *, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Order the positions of ``sources``, which say the set of each; for ranks see :class:`EpochSampler`."""
+        super().__init__(len(sources), seed=seed, rank=rank, world_size=world_size)
+        each = np.asarray(sources)
+        self._members = [np.flatnonzero(each == source) for source in np.unique(each)]
+        weights = np.array([len(members) for members in self._members]) ** (1 / temperature)
+        blocks = np.rint(len(sources) * weights / weights.sum() / self.BLOCK)
+        self._blocks = np.maximum(blocks, 1).astype(np.int64)
+
+    def __len__(self) -> int:
+        return -(-int(self._blocks.sum()) // self.world_size) * self.BLOCK
+
+    def __iter__(self) -> Iterator[int]:
+        blocks = np.concatenate([self._of_set(number).reshape(-1, self.BLOCK) for number in range(len(self._members))])
+        blocks = blocks[np.random.default_rng([self.seed, self.epoch]).permutation(len(blocks))]
+        share = np.resize(
+            blocks, (len(self) // self.BLOCK * self.world_size, self.BLOCK)
+        )  # continues from the beginning
+        return iter(share[self.rank :: self.world_size].ravel().tolist())
+
+    def _of_set(self, number: int) -> np.ndarray:
+        """This epoch's part of the endless row of a set's shuffles."""
+        members, count = self._members[number], int(self._blocks[number]) * self.BLOCK
+        begin = self.epoch * count
+        shuffles = range(begin // len(members), -(-(begin + count) // len(members)))
+        row = np.concatenate(
+            [
+                members[np.random.default_rng([self.seed, number, shuffle]).permutation(len(members))]
+                for shuffle in shuffles
+            ]
+        )
+        first = begin - shuffles.start * len(members)
+        return row[first : first + count]
+
+
+def make_sampler(
+    sources: Sequence[int], temperature: float, *, seed: int, rank: int = 0, world_size: int = 1
+) -> EpochSampler:
+    """The sampler of pictures of these sets: :class:`SetSampler` where there are several."""
+    if len(set(sources)) > 1:
+        return SetSampler(sources, temperature, seed=seed, rank=rank, world_size=world_size)
+    return EpochSampler(len(sources), seed=seed, rank=rank, world_size=world_size)
+
+
 class EvenBatches(Sampler[list[int]]):
     """Batches of nearly one size, at most one picture apart.
 
@@ -71,5 +130,7 @@ class EvenBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order, batches = list(self.sampler), len(self)
-        ends = [len(order) * number // batches for number in range(batches + 1)]
+        # A sampler's blocks stay whole where a batch is some of them.
+        block = self.sampler.BLOCK if self.batch % self.sampler.BLOCK == 0 else 1
+        ends = [len(order) // block * number // batches * block for number in range(batches + 1)]
         return iter([order[begin:end] for begin, end in pairwise(ends)])

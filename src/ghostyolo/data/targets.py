@@ -23,11 +23,14 @@ class Targets:
         labels: (B, M) int64; of a region to ignore ``~label``, which is below 0: what lies there is neither an object
             to learn nor background of that class (COCO crowd, VOC difficult).
         mask: (B, M) bool, True where the row is an object and not padding.
+        known: (B, C) bool, classes that each picture's labels know: of the others nothing is said, neither that they
+            are there nor that they are not. None: all.
     """
 
     boxes_xyxy: Tensor
     labels: Tensor
     mask: Tensor
+    known: Tensor | None = None
 
     @classmethod
     def from_lists(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:

@@ -95,7 +95,7 @@ def evaluate(
 
     Args:
         predictor: the detector.
-        records: the labelled pictures.
+        records: the labelled pictures; of one whose labels know some classes only, those alone are scored.
         class_names: the data set's names. The model must have the same ones; where it has them in another
             order, its labels are translated.
         imgsz: side in pixels to letterbox to; the model's own where None.
@@ -157,7 +157,9 @@ def evaluate(
             seconds += time.perf_counter() - start
             for (position, _), result in zip(readable, results, strict=True):
                 one = ImageDetections.from_supervision(result)
-                found[position] = ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels])
+                found[position] = _of_known_classes(
+                    ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels]), records[position]
+                )
         done += len(positions)
         if progress is not None:
             progress(done, len(records))
@@ -175,6 +177,14 @@ def evaluate(
         skipped=skipped,
         detect_seconds=seconds,
     )
+
+
+def _of_known_classes(found: ImageDetections, record: ImageRecord) -> ImageDetections:
+    """The detections that the picture's labels can judge."""
+    if record.known is None:
+        return found
+    kept = record.known[found.labels]
+    return ImageDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
 
 
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ghostyolo.errors import ConfigError
 from ghostyolo.export.formats import find_format
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.rewrite.report import PassReport
-from ghostyolo.export.rewrite.run import Rewritten, rewrite
+from ghostyolo.export.rewrite.graph import PassReport
+from ghostyolo.export.rewrite.rewriter import Rewritten, rewrite
 from ghostyolo.metadata import ModelMetadata, Output
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.nn.reparam import fold

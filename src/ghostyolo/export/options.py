@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.export.formats import ExportFormat
@@ -56,6 +57,19 @@ class ExportOptions:
     nms: NmsOptions = NmsOptions()
     opset: int | None = None
     rewrite: bool | None = None
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ExportOptions:
+        """Make them from keywords.
+
+        Raises:
+            ConfigError: an unknown name, with the nearest.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in names:
+                raise ConfigError(f"unknown export option '{name}': {suggest(name, names)}")
+        return cls(**options)
 
     def info(self, kind: ExportFormat, metadata: ModelMetadata) -> ExportInfo:
         """The file's own description, outputs not yet named.

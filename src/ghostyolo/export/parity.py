@@ -16,15 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
 from ghostyolo.models.detector import DetectionModel
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
+from ghostyolo.runtime.engines.torch import TorchEngine
 from ghostyolo.runtime.predictor import Predictor, plan_batch
-from ghostyolo.runtime.torch_engine import TorchEngine
 from ghostyolo.runtime.weights import assets_folder
 
 Image = npt.NDArray[np.uint8]
@@ -39,6 +40,16 @@ class LabelledPictures:
 
     records: Sequence[ImageRecord]
     class_names: Sequence[str]
+
+
+def read_labelled(data: str | Path, split: str) -> LabelledPictures:
+    """Read a split of a data set.
+
+    Raises:
+        DataError: no such data or split.
+    """
+    dataset = load_dataset(data, splits=[split])
+    return LabelledPictures(dataset.splits[split], dataset.class_names)
 
 
 @dataclass(frozen=True)

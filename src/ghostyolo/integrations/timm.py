@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.models.backbones.classifier_head import Classifier, stage_states
-from ghostyolo.models.backbones.ghostnet import GhostNet, GhostNetClassifier
+from ghostyolo.models.backbones.ghostnet import GhostNetClassifier
 from ghostyolo.models.backbones.mobileformer import VARIANTS, MobileFormerClassifier
 from ghostyolo.models.backbones.mobilenext import MobileNeXtClassifier
 from ghostyolo.models.backbones.shufflenetv1 import ShuffleNetV1Classifier
@@ -37,14 +37,27 @@ SHUFFLENETV1_WIDTHS = (50, 100, 150, 200)
 
 
 class TimmInterface(Classifier):
-    """What timm asks of a model, on top of any of our classifiers."""
+    """What timm asks of a model, on top of any of our classifiers.
 
-    def offer(self, in_chans: int, drop_rate: float, global_pool: str) -> None:
-        """Publish what timm reads. Called once, at the end of the constructor.
+    Args:
+        global_pool: ``"avg"``, or ``""`` for maps in place of logits.
+        shape: what the classifier takes beside classes, channels and dropout.
+    """
 
-        Args:
-            global_pool: ``"avg"``, or ``""`` for maps in place of logits.
-        """
+    usual_drop_rate = 0.2
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float | None = None,
+        global_pool: str = "avg",
+        **shape: Any,
+    ) -> None:
+        drop_rate = self.usual_drop_rate if drop_rate is None else drop_rate
+        build: Any = super().__init__
+        build(**shape, num_classes=num_classes, in_channels=in_chans, dropout=drop_rate)
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
@@ -164,64 +177,24 @@ class TimmInterface(Classifier):
 class TimmGhostNet(TimmInterface, GhostNetClassifier):
     """A GhostNet as timm's model."""
 
-    def __init__(
-        self,
-        width: float,
-        attention: str,
-        branches: int | None,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_rate: float = 0.2,
-        global_pool: str = "avg",
-    ) -> None:
-        super().__init__(GhostNet(width, attention, branches, in_chans), num_classes, drop_rate)
-        self.offer(in_chans, drop_rate, global_pool)
-
 
 class TimmMobileNeXt(TimmInterface, MobileNeXtClassifier):
     """A MobileNeXt as timm's model."""
-
-    def __init__(
-        self,
-        width: float,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_rate: float = 0.2,
-        global_pool: str = "avg",
-    ) -> None:
-        super().__init__(width, num_classes, in_chans, drop_rate)
-        self.offer(in_chans, drop_rate, global_pool)
 
 
 class TimmShuffleNetV1(TimmInterface, ShuffleNetV1Classifier):
     """A ShuffleNet as timm's model."""
 
-    def __init__(
-        self,
-        width: float,
-        groups: int = 3,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
-        super().__init__(width, groups, num_classes, in_chans, drop_rate)
-        self.offer(in_chans, drop_rate, global_pool)
+    usual_drop_rate = 0.0
 
 
 class TimmMobileFormer(TimmInterface, MobileFormerClassifier):
     """A Mobile-Former as timm's model."""
 
-    def __init__(
-        self,
-        size: str,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
-        super().__init__(size, num_classes, in_chans, drop_rate)
-        self.offer(in_chans, drop_rate, global_pool)
+    usual_drop_rate = 0.0
+
+    def __init__(self, *, size: str, **options: Any) -> None:
+        super().__init__(variant=size, **options)  # timm's own builder has an argument "variant"
 
 
 MODELS: dict[str, tuple[type[TimmInterface], dict[str, Any]]] = {

@@ -68,6 +68,7 @@ class DflCriterion(nn.Module):
     """
 
     parts = ("box", "cls", "dfl")
+    takes_known = True
 
     def __init__(
         self,

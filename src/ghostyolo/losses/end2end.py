@@ -35,6 +35,7 @@ class EndToEndCriterion(nn.Module):
     """
 
     parts = ("many_box", "many_cls", "many_dfl", "one_box", "one_cls", "one_dfl")
+    takes_known = True
 
     def __init__(self, num_classes: int, bins: int = 16, topk: int = 10) -> None:
         super().__init__()

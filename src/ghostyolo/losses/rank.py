@@ -1,4 +1,7 @@
-"""The rank of values within groups: which pairs of an assignment are the best of their object or anchor."""
+"""The rank of values within groups.
+
+It says which pairs of an assignment are the best of their object or anchor.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from torch import Tensor
 
 
 def rank_in_group(group: Tensor, values: Tensor) -> Tensor:
-    """Rank each value among those of its group, from 0; smallest first, of equals the earlier.
+    """Rank each value among those of its group, from 0.
+
+    Smallest first, of equals the earlier.
 
     Args:
         group: (P,) int64.

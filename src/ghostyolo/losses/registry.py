@@ -35,6 +35,16 @@ class Criterion(Protocol):
     def __call__(self, output: Any, targets: Targets) -> dict[str, Tensor]: ...
 
 
+def takes_known(criterion: Criterion) -> bool:
+    """Whether a criterion leaves out classes that labels do not know.
+
+    See ``Targets.known``.
+
+    It says so itself. One with objectness cannot: what its picture's labels do not know is background to it.
+    """
+    return bool(getattr(criterion, "takes_known", False))
+
+
 @runtime_checkable
 class FollowsEpochs(Protocol):
     """What a criterion may have that changes in the course of training."""

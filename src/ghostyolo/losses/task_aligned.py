@@ -161,7 +161,9 @@ def _ordered_bits(values: Tensor) -> Tensor:
 
 
 def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logits: Tensor) -> Tensor | None:
-    """Weight of each class loss: 0 at cells of a region to ignore that learn no object, else 1.
+    """Weight of each class loss: 0 where the labels do not say what is there, else 1.
+
+    They do not of classes that a picture's labels do not know, and of cells that learn no object in a region to ignore.
 
     Args:
         targets: of the batch.
@@ -170,10 +172,14 @@ def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logi
         cls_logits: (B, A, C), for their dtype.
 
     Returns:
-        (B, A, C), or None where all weights are 1.
+        (B, A, C), or (B, 1, C), or None where all weights are 1.
     """
     background = targets.background(centers, cls_logits.shape[-1])
-    return None if background is None else (background | foreground.unsqueeze(-1)).to(cls_logits.dtype)
+    said = None if background is None else background | foreground.unsqueeze(-1)
+    if targets.known is not None:
+        known = targets.known.unsqueeze(1)
+        said = known if said is None else said & known
+    return None if said is None else said.to(cls_logits.dtype)
 
 
 def _wins_its_cell(cell: Tensor, overlap: Tensor, alignment: Tensor, cells: int) -> Tensor:

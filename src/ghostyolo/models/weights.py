@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ghostyolo.errors import WeightsError
+from ghostyolo.errors import GhostYoloError, WeightsError
 from ghostyolo.files import atomic_path
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.models.config import DetectorConfig
@@ -76,11 +78,12 @@ def load_checkpoint(path: str | Path) -> tuple[DetectionModel, ModelMetadata]:
     tensors, metadata = read_checkpoint(path)
     if is_classifier(metadata):
         raise WeightsError(f"{path} is a classifier, not a detector: give it to `train` as --backbone-weights")
-    config = DetectorConfig.from_dict(metadata.config, where=str(path))
-    model = DetectionModel(config, len(metadata.class_names), metadata.in_channels)
-    if metadata.deployed:
-        model = fold(model)  # type: ignore[assignment]
-    _load_exactly(model, tensors, path)
+    with _declared_by(path):
+        config = DetectorConfig.from_dict(metadata.config, where=str(path))
+        model = DetectionModel(config, len(metadata.class_names), metadata.in_channels)
+        if metadata.deployed:
+            model = fold(model)  # type: ignore[assignment]
+        _load_exactly(model, tensors, path)
     return model.eval(), metadata
 
 
@@ -93,15 +96,30 @@ def load_classifier(path: str | Path) -> tuple[ImageClassifier, ModelMetadata]:
     tensors, metadata = read_checkpoint(path)
     if not is_classifier(metadata):
         raise WeightsError(f"{path} is a detector, not a classifier: `pretrain` writes classifiers")
-    config = ClassifierConfig.from_dict(metadata.config, where=str(path))
-    model = build_classifier(config, len(metadata.class_names), metadata.in_channels)
-    _load_exactly(model, tensors, path)
+    with _declared_by(path):
+        config = ClassifierConfig.from_dict(metadata.config, where=str(path))
+        model = build_classifier(config, len(metadata.class_names), metadata.in_channels)
+        _load_exactly(model, tensors, path)
     return model.eval(), metadata
 
 
 def is_classifier(metadata: ModelMetadata) -> bool:
     """Whether a checkpoint's declaration is that of a classifier."""
     return metadata.config.get("task") == "classification"
+
+
+@contextlib.contextmanager
+def _declared_by(path: str | Path) -> Iterator[None]:
+    """Whatever building and loading raise is a fault of the file, whose declaration can say anything."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, GhostYoloError) else f"{type(error).__name__}: {error}"
+        raise WeightsError(
+            f"{path} declares a network that cannot be had, damaged or of another version: {' '.join(reason.split())}"
+        ) from error
 
 
 def _load_exactly(model: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:

@@ -162,7 +162,9 @@ def cell_centers(features: Sequence[Tensor], strides: Sequence[int]) -> tuple[Te
 
 
 def cells_between(low: Tensor, high: Tensor, centers: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of a box and a cell whose centre lies in the box or on its border.
+    """Return the pairs of a box and a cell inside it.
+
+    The cell's centre lies in the box or on its border.
 
     The cells of a map are a grid, so a box holds a block of rows and columns: nothing of size N x A is made.
 

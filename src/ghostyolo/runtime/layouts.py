@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.data.letterbox import Place
-from ghostyolo.runtime.exported import spread_detections
+from ghostyolo.runtime.engines.exported import spread_detections
 
 Array = npt.NDArray[np.float32]
 Read = tuple[Array, Array]

@@ -11,10 +11,10 @@ import logging
 import numbers
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Place, Resize, network_input, plan_letterbox
 from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.runtime.engine import Engine, open_engine
+from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
@@ -31,8 +31,8 @@ from ghostyolo.runtime.weights import resolve_weights
 if TYPE_CHECKING:
     import supervision
 
-    from ghostyolo.benchmark.timing import Timing
     from ghostyolo.evaluate import Metrics
+    from ghostyolo.runtime.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Predictor:
     """Runs a detector on pictures.
 
     Args:
-        engine: anything that answers to :class:`ghostyolo.runtime.engine.Engine`.
+        engine: anything that answers to :class:`ghostyolo.runtime.engines.Engine`.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -317,7 +317,7 @@ class Predictor:
             ConfigError: an impossible option.
             SourceError: pictures that cannot be read.
         """
-        from ghostyolo.benchmark.steps import time_predictor
+        from ghostyolo.runtime.timing import time_predictor
 
         return time_predictor(self, images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
 
@@ -346,7 +346,12 @@ class Predictor:
 
 
 def load(
-    weights: str | Path, *, device: str = "cpu", threads: int | None = None, layout: str | None = None
+    weights: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    layout: str | None = None,
+    engine_options: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """Open a detector for prediction.
 
@@ -355,11 +360,12 @@ def load(
             weights, or ``hf://owner/repo/file``.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads for one network call; None lets the engine choose.
+        engine_options: settings of the engine by its own names (docs/export.md, "Options of an engine").
         layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
     Raises:
         WeightsError: no such weights, or a damaged, foreign or pickled file.
-        ConfigError: an unknown or absent device.
+        ConfigError: an unknown or absent device, or an option that the engine does not know.
         MissingExtraError: ``.safetensors`` in an install without torch.
     """
     if not isinstance(weights, str | Path):
@@ -368,7 +374,7 @@ def load(
         raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
     if threads is not None:
         _check_whole("threads", threads)
-    return Predictor(open_engine(resolve_weights(weights), device=device, threads=threads, layout=layout))
+    return Predictor(open_engine(resolve_weights(weights), device, threads, engine_options, layout))
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -6,10 +6,9 @@ from importlib import resources
 from pathlib import Path
 
 from ghostyolo.errors import WeightsError, suggest
-from ghostyolo.runtime.engine import ENGINE_SUFFIXES, check_not_pickle, find_kind
+from ghostyolo.runtime.engines import check_not_pickle, engine_suffixes, find_kind
 
 HUB_PREFIX = "hf://"
-PROGRAMS = ("torchscript", "tensorrt")
 
 
 def assets_folder() -> Path:
@@ -19,10 +18,10 @@ def assets_folder() -> Path:
 
 def builtin_names() -> list[str]:
     """Names of the weights inside the package, sorted."""
-    return sorted({path.stem for path in assets_folder().glob("*") if path.suffix in ENGINE_SUFFIXES})
+    return sorted({path.stem for path in assets_folder().glob("*") if path.suffix in engine_suffixes()})
 
 
-def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFFIXES) -> Path:
+def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None) -> Path:
     """Find the file that a name, a path or a Hugging Face address stands for.
 
     Args:
@@ -37,7 +36,7 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] = ENGINE_SUFF
     if text.startswith(HUB_PREFIX):
         return _from_hub(text)
     check_not_pickle(text)
-    for suffix in suffixes:
+    for suffix in engine_suffixes() if suffixes is None else suffixes:
         asset = assets_folder() / f"{text}{suffix}"
         if text in builtin_names() and asset.is_file():
             return asset
@@ -64,7 +63,7 @@ def _from_hub(address: str) -> Path:
     check_not_pickle(address)
     repository, filename = "/".join(parts[:2]), "/".join(parts[2:])
     kind = find_kind(filename)
-    if kind is not None and kind.name in PROGRAMS:
+    if kind is not None and kind.program:
         raise WeightsError(
             f"{address} is a program for {kind.name}, which can do anything when it is opened: if you trust its maker, "
             "download it yourself and give its path"

@@ -128,6 +128,9 @@ class TrainRecipe(Recipe):
             ``hf://owner/repo/file``; None: labels alone.
         distil: what is learned from the teacher, and how strongly, see :class:`DistilConfig`; text such as
             ``"logits,boxes"`` or ``"logits=1,features=0.5,tau=4"`` is read as well.
+        join_classes: of several data sets, classes of one name are one class; else each set has its own.
+        set_temperature: T of the sampling between several data sets: each takes part by size^(1/T), so 1 shows every
+            picture once an epoch, and the more the small sets as often as the large.
         plots: draw result pictures at the end.
         tensorboard: write TensorBoard logs.
     """
@@ -147,6 +150,8 @@ class TrainRecipe(Recipe):
     qat: bool = False
     teacher: str | None = None
     distil: DistilConfig = Field(default_factory=lambda: DistilConfig.model_validate({}))
+    join_classes: bool = False
+    set_temperature: float = Field(1.0, ge=1)
     plots: bool = True
 
     @model_validator(mode="after")

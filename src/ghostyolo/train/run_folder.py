@@ -39,7 +39,7 @@ def describe_run(
         **{kind: (origin or {}).get(kind) for kind in ("weights", "backbone_weights")},
         "in_channels": metadata.in_channels,
         "class_names": metadata.class_names,
-        _PLACE: os.path.abspath(data.root),
+        _PLACE: [os.path.abspath(root) for root in data.sources] or os.path.abspath(data.root),
         "pictures": {split: len(records) for split, records in data.splits.items()},
         "labels_digest": records_digest(data.splits.get("train", [])),
         "teacher": teacher,

@@ -11,14 +11,14 @@ import torch
 
 from ghostyolo.errors import ConfigError, ExportError
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
-from ghostyolo.export.formats import FORMATS
+from ghostyolo.export.exporter import export_network
+from ghostyolo.export.formats import export_formats, find_format
+from ghostyolo.export.formats.onnx import quantise
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.quantise.onnx import quantise
-from ghostyolo.export.quantise.run import Quantisation
-from ghostyolo.export.run import export_network
+from ghostyolo.export.quantise.quantiser import Quantisation
 from ghostyolo.extras import available
 from ghostyolo.metadata import ExportInfo
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export.quantise.builders import canvases, detector
 
 QUANTISED = [
@@ -29,8 +29,8 @@ QUANTISED = [
             not all(available(extra) for extra in (*kind.needs, *kind.int8_needs)), reason=f"needs {kind.name}"
         ),
     )
-    for kind in FORMATS
-    if kind.quantiser and kind.name != "tensorrt"  # which has a test of its own, without the library
+    for kind in export_formats()
+    if kind.quantise and kind.name != "tensorrt"  # which has a test of its own, without the library
 ]
 
 
@@ -155,11 +155,13 @@ def test_int8_without_pictures_to_calibrate_on_is_refused(tmp_path):
         Quantisation(canvases(1), max_drop=-1.0)
 
 
-@pytest.mark.skipif(not (available("openvino") and available("nncf")), reason="needs nncf")
+@pytest.mark.skipif(
+    not all(map(available, (*find_format("openvino").needs, *find_format("openvino").int8_needs))), reason="needs nncf"
+)
 def test_layers_that_are_kept_in_openvino_have_float16_weights(tmp_path, job):
     import openvino
 
-    from ghostyolo.export.quantise.openvino import quantise
+    from ghostyolo.export.formats.openvino import quantise
 
     kept = ["backbone.fine.0", "head.box.0.2", "head.cls.2.1.0"]
     quantise(job, tmp_path / "m_openvino", canvases(), frozenset(kept))

@@ -12,10 +12,10 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError, DataError, SourceError
 from ghostyolo.export.deployed import fold_for_device
+from ghostyolo.export.formats.onnx import compact
 from ghostyolo.export.quantise.calibration import canvases_of_data, canvases_of_folder, choose
-from ghostyolo.export.quantise.compact import compact
-from ghostyolo.export.quantise.report import QuantisationReport
-from ghostyolo.export.quantise.sensitivity import rank_layers, well_known
+from ghostyolo.export.quantise.float_layers import rank_layers, well_known
+from ghostyolo.export.quantise.int8_report import QuantisationReport
 from ghostyolo.nn.fake_quant import observe, round_activation, round_weight, with_fake_quant
 from tests.export.quantise.builders import canvases, detector
 from tests.train import tiny

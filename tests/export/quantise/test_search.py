@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostyolo.export.quantise.search import Trial, choose, search
+from ghostyolo.export.quantise.float_layers import Trial, choose, search
 
 LAYERS = [f"layer{number}" for number in range(40)]
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ghostyolo.export.rewrite.parts import in_parts
+from ghostyolo.export.rewrite.concatenations import in_parts
 from ghostyolo.nn.attention import DfcGate, SqueezeExcite
 from ghostyolo.nn.blocks import DSC3k2
 from ghostyolo.nn.csp import Sppf

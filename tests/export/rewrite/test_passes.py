@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from ghostyolo.export.rewrite.anchors_last import anchors_last
+from ghostyolo.export.rewrite.ghost_modules import with_twins
 from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.plain import plain
 from ghostyolo.export.rewrite.program import as_module, capture
-from ghostyolo.export.rewrite.run import rewrite
-from ghostyolo.export.rewrite.twins import with_twins
+from ghostyolo.export.rewrite.rewriter import rewrite
 from ghostyolo.export.rewrite.upsampling import upsample_late
 from ghostyolo.nn.ghost import GhostModule
 from ghostyolo.nn.hypergraph import HypergraphConv

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from ghostyolo.export.deployed import DeployedModel, ExportJob, fold_for_device
+from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.rewrite.run import PASSES, rewrite
-from ghostyolo.export.run import export_network
+from ghostyolo.export.rewrite.rewriter import PASSES, rewrite
 from ghostyolo.metadata import ExportInfo
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import build_model
-from ghostyolo.runtime.engine import open_engine
+from ghostyolo.runtime.engines import open_engine
 from tests.export.mobile import confident_model
 from tests.models.test_ghostnet import scramble_norms
 from tests.train import tiny

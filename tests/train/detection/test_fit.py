@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import signal
@@ -16,9 +17,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from ghostyolo.data.join import join_datasets
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, DataError, OutputError, TrainingError
 from ghostyolo.losses.dfl import DflCriterion
+from ghostyolo.losses.yolox import YoloXCriterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
@@ -51,7 +54,7 @@ def train(
 class StopAt:
     """The usual criterion, until a call at which it raises, or returns NaN."""
 
-    parts = DflCriterion.parts
+    parts, takes_known = DflCriterion.parts, DflCriterion.takes_known
 
     def __init__(self, call: int, error: type[BaseException] | None = None) -> None:
         self.inner = DflCriterion(len(tiny.CLASS_NAMES), bins=4)
@@ -123,6 +126,40 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path) -> None:
     assert not (tmp_path / "cut" / "results.json").exists()
     resumed = train(data, tmp_path / "cut", resume=True)
     assert_same_run(straight, resumed)
+
+
+def halves(data):
+    """The squares as two sets: one labels the red ones only, the other the green ones."""
+    parts = []
+    for label, name in enumerate(tiny.CLASS_NAMES):
+        splits = {
+            split: [
+                dataclasses.replace(record, labels=np.zeros_like(record.labels))
+                for record in records
+                if record.labels.tolist() == [label]
+            ]
+            for split, records in data.splits.items()
+        }
+        parts.append(dataclasses.replace(data, class_names=[name], splits=splits))
+    return join_datasets(parts, ["a", "b"])
+
+
+def test_a_resumed_run_on_two_sets_equals_an_uninterrupted_one(tmp_path) -> None:
+    data = halves(tiny.squares(tmp_path / "data", train=10, val=4))
+    assert data.class_names == tiny.CLASS_NAMES
+    changes = {"set_temperature": 2.0, "epochs": 3}
+    straight = train(data, tmp_path / "straight", **changes)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "cut", criterion=StopAt(7, KeyboardInterrupt), **changes)
+    resumed = train(data, tmp_path / "cut", resume=True, **changes)
+    assert_same_run(straight, resumed)
+
+
+def test_a_head_with_objectness_is_refused_where_sets_label_different_classes(tmp_path) -> None:
+    data = halves(tiny.squares(tmp_path / "data"))
+    with pytest.raises(ConfigError, match="learns objectness"):
+        train(data, tmp_path / "run", criterion=YoloXCriterion(2))
+    assert not (tmp_path / "run").exists()
 
 
 def assert_same_run(straight: TrainResult, resumed: TrainResult) -> None:

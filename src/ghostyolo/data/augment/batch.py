@@ -14,7 +14,7 @@ from torch import Tensor
 from ghostyolo.data.augment.color import jitter_hsv
 from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.data.augment.geometry import Affine, random_affine, warp_boxes
-from ghostyolo.data.augment.mosaic import Layout, random_layout, sample_outputs, stack_pictures
+from ghostyolo.data.augment.mosaic import Layout, partners, random_layout, sample_outputs, stack_pictures
 from ghostyolo.data.letterbox import resized_size
 from ghostyolo.data.targets import Targets
 
@@ -43,6 +43,7 @@ class BatchAugment:
         *,
         generator: torch.Generator,
         mosaic: bool,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Targets]:
         """Augment B pictures of any sizes (1, 3 or more channels, the same for all).
 
@@ -53,6 +54,8 @@ class BatchAugment:
             labels: B tensors (M_i,).
             generator: a CPU generator.
             mosaic: False in the last epochs: each output then shows its own picture only, letterboxed.
+            known: (B, C) bool, classes that each picture's labels know. Only pictures whose labels know the same are
+                mixed, so that it holds for every part of an output.
 
         Returns:
             float32 (B, C, imgsz, imgsz) in 0..1 and the targets in its pixels; for B = 0 empty, with C = 3.
@@ -63,7 +66,8 @@ class BatchAugment:
         images, boxes = _fit(images, boxes, self.imgsz)
         sizes = torch.tensor([[image.shape[2], image.shape[1]] for image in images])
 
-        layout = random_layout(sizes, self.imgsz, config.mosaic if mosaic else 0.0, generator).to(device)
+        groups = None if known is None else known.unique(dim=0, return_inverse=True)[1].cpu()
+        layout = random_layout(sizes, self.imgsz, config.mosaic if mosaic else 0.0, generator, groups).to(device)
         affine = random_affine(count, config, self.imgsz, generator).to(device)
         gains = torch.rand(3, count, generator=generator) * 2 - 1
         hue = (gains[0] * config.hsv_h).to(device)
@@ -86,8 +90,8 @@ class BatchAugment:
 
         objects = _place_objects(boxes, labels, layout, affine, self.imgsz)
         if config.mixup > 0:
-            objects = _mixup(out, *objects, config.mixup, generator)
-        return out, _pack(*objects)
+            objects = _mixup(out, *objects, config.mixup, generator, groups)
+        return out, _pack(*objects, known)
 
 
 def _no_targets() -> Targets:
@@ -134,6 +138,7 @@ def _mixup(
     kept: Tensor,
     probability: float,
     generator: torch.Generator,
+    groups: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Blend some outputs, in place, with another of the batch by a Beta(32, 32) share.
 
@@ -141,8 +146,10 @@ def _mixup(
         boxes (B, 8M, 4), labels (B, 8M) and kept (B, 8M) with the partner's objects behind the own.
     """
     count, device = len(images), images.device
-    partner = (torch.arange(count) + torch.randint(1, max(count, 2), (count,), generator=generator)) % count
+    partner = partners(torch.randint(1, max(count, 2), (count, 1), generator=generator), groups)[:, 0]
     chosen = torch.rand(count, generator=generator) < probability
+    if groups is not None:
+        chosen &= partner != torch.arange(count)  # alone in its group
     # The middle one of 63 uniform numbers follows Beta(32, 32), and needs no sampler but the generator's own.
     share = torch.rand(count, 63, generator=generator).median(dim=1).values
     if count == 1 or not chosen.any():
@@ -159,7 +166,7 @@ def _mixup(
     )
 
 
-def _pack(boxes: Tensor, labels: Tensor, kept: Tensor) -> Targets:
+def _pack(boxes: Tensor, labels: Tensor, kept: Tensor, known: Tensor | None) -> Targets:
     """Move the kept rows to the front, in order, and cut the rest off."""
     longest = int(kept.sum(1).max()) if kept.shape[1] else 0
     order = torch.argsort(~kept, dim=1, stable=True)[:, :longest]
@@ -167,4 +174,4 @@ def _pack(boxes: Tensor, labels: Tensor, kept: Tensor) -> Targets:
     labels = labels.gather(1, order) * mask
     boxes = boxes.gather(1, order[:, :, None].expand(-1, -1, 4))
     # where, not a product: a dropped box may hold NaN.
-    return Targets(torch.where(mask[:, :, None], boxes, 0.0), labels, mask)
+    return Targets(torch.where(mask[:, :, None], boxes, 0.0), labels, mask, known)

@@ -41,17 +41,47 @@ class Layout:
         return Layout(*(part.to(device) for part in (self.sources, self.meet, self.offset, self.is_mosaic)))
 
 
-def random_layout(sizes: Tensor, imgsz: int, mosaic_probability: float, generator: torch.Generator) -> Layout:
+def partners(steps: Tensor, groups: Tensor | None) -> Tensor:
+    """Return which picture each of B pictures meets.
+
+    So many steps on in the batch, among those of its group.
+
+    Args:
+        steps: (B, K) int64 from 1.
+        groups: (B,) of the pictures; None: all are one group.
+
+    Returns:
+        (B, K) int64; a picture that is alone in its group meets itself.
+    """
+    count = len(steps)
+    own = torch.arange(count)[:, None]
+    if groups is None:
+        return (own + steps) % count
+    found = torch.empty_like(steps)
+    for index in range(count):
+        ahead = (index + torch.arange(1, count)) % count
+        same = ahead[groups[ahead] == groups[index]]
+        found[index] = same[(steps[index] - 1) % len(same)] if len(same) else index
+    return found
+
+
+def random_layout(
+    sizes: Tensor,
+    imgsz: int,
+    mosaic_probability: float,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
+) -> Layout:
     """Choose partners and meeting points for B pictures.
 
     ``sizes`` (B, 2) are width and height; all on the CPU.
 
-    The other three come from the rest of the batch; a picture that is alone in its batch meets itself.
+    The other three come from the rest of the batch, see :func:`partners`.
     """
     count = len(sizes)
     steps = torch.randint(1, max(count, 2), (count, 3), generator=generator)
     own = torch.arange(count)[:, None]
-    sources = torch.cat([own, (own + steps) % count], dim=1)
+    sources = torch.cat([own, partners(steps, groups)], dim=1)
     meet = (torch.rand(count, 2, generator=generator) + 0.5) * imgsz
     is_mosaic = torch.rand(count, generator=generator) < mosaic_probability
     # Left tiles end at the meeting point and upper tiles too; the others begin there.

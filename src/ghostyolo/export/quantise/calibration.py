@@ -17,10 +17,10 @@ from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize, network_input, plan
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError, SourceError
 from ghostyolo.export.deployed import ExportJob
+from ghostyolo.export.quantise import Canvas
 from ghostyolo.runtime.sources import Sources
 
 IMAGES = 300
-Canvas = npt.NDArray[np.float32]
 
 
 def canvases_of_data(

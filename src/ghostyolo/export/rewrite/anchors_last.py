@@ -10,8 +10,7 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, is_map, shape_of, with_graph
-from ghostyolo.export.rewrite.report import PassReport
+from ghostyolo.export.rewrite.graph import ATEN, PassReport, Writer, argument, is_map, shape_of, with_graph
 
 
 def anchors_last(module: GraphModule) -> tuple[GraphModule, PassReport]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -163,3 +165,32 @@ def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
 def is_pick(node: Node) -> bool:
     """One of several outputs of the node before it."""
     return node.op == "call_function" and node.target is operator.getitem
+
+
+@dataclass
+class PassReport:
+    """What one pass did.
+
+    Attributes:
+        name: of the pass.
+        done: how often it did what: (one, several) in words -> times.
+        kept: why it left something as it was -> the layers.
+    """
+
+    name: str
+    done: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kept: dict[str, list[str]] = field(default_factory=dict)
+
+    def did(self, one: str, several: str, times: int = 1) -> None:
+        if times:
+            self.done[one, several] += times
+
+    def left(self, why: str, node: Node) -> None:
+        self.kept.setdefault(why, []).append(layer_of(node))
+
+    def line(self) -> str:
+        """``parts: 37 concatenations removed; left as they were: 2 (they ...: layer, layer)``."""
+        told = [f"{times} {one if times == 1 else several}" for (one, several), times in self.done.items()]
+        for why, layers in self.kept.items():
+            told.append(f"left as it was: {len(layers)} ({why}: {', '.join(layers[:3])}{' ...' if layers[3:] else ''})")
+        return f"{self.name}: {'; '.join(told) or 'nothing to do'}"

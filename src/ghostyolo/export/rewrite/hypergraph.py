@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ghostyolo.export.rewrite.report import PassReport
+from ghostyolo.export.rewrite.graph import PassReport
 from ghostyolo.nn.hypergraph import HypergraphConv
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
-from ghostyolo.export.rewrite.graph import ATEN, Writer, argument, is_pick, shape_of, with_graph
-from ghostyolo.export.rewrite.report import PassReport
+from ghostyolo.export.rewrite.graph import ATEN, PassReport, Writer, argument, is_pick, shape_of, with_graph
 
 _IN_PLACE = {
     ATEN.relu_.default: ATEN.relu.default,

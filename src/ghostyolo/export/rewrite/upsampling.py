@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ghostyolo.export.rewrite.graph import (
     ATEN,
+    PassReport,
     Writer,
     argument,
     channels_of,
@@ -21,7 +22,6 @@ from ghostyolo.export.rewrite.graph import (
     with_graph,
 )
 from ghostyolo.export.rewrite.operators import BINARY, UNARY, UPSAMPLE, is_pointwise
-from ghostyolo.export.rewrite.report import PassReport
 
 
 def upsample_late(module: GraphModule) -> tuple[GraphModule, PassReport]:

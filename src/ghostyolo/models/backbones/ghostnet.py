@@ -113,7 +113,16 @@ class GhostNet(nn.Module):
 class GhostNetClassifier(Classifier):
     """A GhostNet with the published head: widened, mean, 1280, linear."""
 
-    def __init__(self, backbone: GhostNet, num_classes: int = 1000, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        width: float = 1.0,
+        attention: str = "dfc",
+        branches: int | None = 3,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.2,
+    ) -> None:
+        backbone = GhostNet(width, attention, branches, in_channels)
         super().__init__(backbone, **backbone.classifier_layers, num_classes=num_classes, dropout=dropout)
 
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.blocks import Conv
-from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.channels import scale_channels, scale_repeats
-from ghostyolo.nn.csp import Sppf
+from ghostyolo.nn.csp import C2f, Sppf
 
 # n, s, m, l, x as published; p is ours.
 SCALES: dict[str, dict[str, Any]] = {

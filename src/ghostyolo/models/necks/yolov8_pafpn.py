@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ghostyolo.models.backbones.yolov8 import SCALES
 from ghostyolo.models.registry import register_neck
 from ghostyolo.nn.blocks import Conv, fit_channels
-from ghostyolo.nn.c2f import C2f
 from ghostyolo.nn.channels import scale_channels, scale_repeats
+from ghostyolo.nn.csp import C2f
 
 
 @register_neck("yolov8_pafpn", scales=SCALES)

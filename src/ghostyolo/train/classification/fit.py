@@ -19,7 +19,7 @@ from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.nn.reparam import fold
@@ -239,7 +239,7 @@ def _measure(
         "branches": recipe.branches,
         "params": count_parameters(best),
         "params_deployed": count_parameters(deployed),
-        "macs_deployed": _macs(deployed, recipe.imgsz, metadata.in_channels),
+        "macs_deployed": try_count_macs(deployed, recipe.imgsz, metadata.in_channels),
         "imgsz": recipe.imgsz,
         "teacher": recipe.teacher,
         "seed": recipe.seed,
@@ -248,11 +248,3 @@ def _measure(
         "pictures": {split: len(images) for split, images in data.splits.items()},
         "pictures_skipped": skipped,
     }
-
-
-def _macs(network: torch.nn.Module, imgsz: int, channels: int) -> int | None:
-    try:
-        return count_macs(network, imgsz, channels)
-    except Exception as error:  # an operation of somebody else's network that has no shape rule
-        log.warning("multiply-accumulates could not be counted: %s", error)
-        return None

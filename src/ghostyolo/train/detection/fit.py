@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
-from ghostyolo.data.sampler import EpochSampler, EvenBatches
+from ghostyolo.data.sampler import EpochSampler, EvenBatches, make_sampler
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
-from ghostyolo.losses.registry import Criterion, build_criterion
+from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
 from ghostyolo.metadata import ModelMetadata, check_imgsz
-from ghostyolo.runtime.engine import parse_device
+from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.detection.module import DetectionModule
 from ghostyolo.train.detection.results import all_skipped, score_best
 from ghostyolo.train.detection.validation import Validator
@@ -115,6 +115,12 @@ def fit(
         KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
     check_run(metadata, data, recipe)
+    criterion = criterion or build_criterion(model.config.head.type, model.head)
+    if not takes_known(criterion) and any(record.known is not None for record in data.splits["train"]):
+        raise ConfigError(
+            f"'{metadata.model}' learns objectness, so it would take for background what a data set does not label: "
+            "take a network whose head has none (dfl, light, end2end), or data sets of the same classes, joined"
+        )
     _check_batch_of_one(model, recipe, metadata.in_channels)
     main = is_main_process()
     console = (console or Console()) if main else Console(quiet=True)
@@ -132,7 +138,13 @@ def fit(
     state = RunState()
     with quiet_lightning():
         trainer = make_trainer(recipe, folder)
-        sampler = EpochSampler(len(records), seed=recipe.seed, rank=trainer.global_rank, world_size=trainer.world_size)
+        sampler = make_sampler(
+            [record.source for record in records],
+            recipe.set_temperature,
+            seed=recipe.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
         loader = _make_loader(dataset, sampler, recipe, on_cuda=trainer.strategy.root_device.type == "cuda")
         schedule = plan_schedule(
             recipe,
@@ -153,7 +165,6 @@ def fit(
         elif main:
             log.warning("%s has no val split: nothing is validated, the last weights count as the best", data.root)
         guard = NanGuard(records, folder, trainer.global_rank, trainer.world_size)
-        criterion = criterion or build_criterion(model.config.head.type, model.head)
         module = DetectionModule(model, criterion, recipe, schedule, guard, distiller)
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
         epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)

@@ -147,6 +147,7 @@ class DetectionModule(TrainingModule):
             batch.labels * times,
             generator=torch.Generator().manual_seed(seed),
             mosaic=self.current_epoch < self.recipe.epochs - self.schedule.close_mosaic,
+            known=None if batch.known is None else batch.known.repeat(times, 1),
         )
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)

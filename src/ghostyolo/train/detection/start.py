@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from ghostyolo._version import __version__
-from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
@@ -27,9 +27,11 @@ from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import read_begun
 
+NO_WEIGHTS = "none"  # as --weights: start from zero
+
 
 def train_detector(
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
@@ -42,14 +44,15 @@ def train_detector(
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train on a data set of any layout.
+    """Train on a data set of any layout, or on several together.
 
     Args:
-        data: its folder, data.yaml or COCO JSON; on resume None means that of the run.
+        data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
+            None means that of the run.
         model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
         out: folder of the run.
-        weights: fine-tune these: a built-in name, a ``.safetensors`` file or ``hf://owner/repo/file``. Layers
-            that do not fit, such as those of other classes, start anew.
+        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or
+            ``hf://owner/repo/file``. Layers that do not fit, such as those of other classes, start anew.
         backbone_weights: pretrained backbone, as the model's own loader takes them.
         channels: of the pictures: 3, 1 (grey) or more.
         branches: re-parameterized branches of each convolution, instead of the model's own number.
@@ -61,6 +64,7 @@ def train_detector(
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
+    weights = None if weights == NO_WEIGHTS else weights
     if "teacher" in given:
         given["teacher"] = str(given["teacher"])
     begun: dict[str, Any] = {}
@@ -79,7 +83,7 @@ def train_detector(
         recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_dataset(data)
+    dataset = load_datasets(data, recipe.join_classes)
     shown = (console or Console()) if is_main_process() else Console(quiet=True)
     for line in dataset.summary():
         shown.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -16,8 +16,8 @@ from ghostyolo.errors import TrainingError, WeightsError
 from ghostyolo.evaluate import EvaluationResult, evaluate
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.nn.reparam import fold
+from ghostyolo.runtime.engines.torch import TorchEngine
 from ghostyolo.runtime.predictor import Predictor
-from ghostyolo.runtime.torch_engine import TorchEngine
 
 _CACHE_BYTES = 1 << 30
 SCORES = ("AP", "AP50", "AP75", "AR100")

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from torch import nn
 
-from ghostyolo.models.count import count_macs, count_parameters
+from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.train.distil.teacher import DetectionTeacher
 
 STEPS = 6  # the first, which warms up, does not count where there are others
@@ -64,9 +64,8 @@ def describe_cost(name: str, net: nn.Module, imgsz: int, channels: int) -> str:
         imgsz: side of the pictures that it sees, pixels.
     """
     cost = f"teacher {name}: {count_parameters(net) / 1e6:.2f} M parameters"
-    try:
-        macs = count_macs(net, imgsz, channels)
-    except Exception:  # operations without a shape rule on the meta device
+    macs = try_count_macs(net, imgsz, channels)
+    if macs is None:
         return cost
     figure = f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
     return f"{cost}, {figure} MACs a picture of {imgsz} x {imgsz}"

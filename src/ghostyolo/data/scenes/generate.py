@@ -1,0 +1,87 @@
+"""Writes scenes as a data set.
+
+Each scene has random numbers of its own, from (seed, split, number).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from ghostyolo.data.formats.write import check_layout, image_folder, make_empty_folder, write_annotations
+from ghostyolo.data.records import DetectionData, ImageRecord
+from ghostyolo.data.scenes.draw import draw_scene
+from ghostyolo.data.scenes.kinds import kinds_without
+from ghostyolo.errors import ConfigError, OutputError
+from ghostyolo.extras import require
+from ghostyolo.files import atomic_path
+
+_MIN_SIDE, _MAX_SIDE = 64, 4096
+
+
+def generate_scenes(
+    out: str | os.PathLike[str],
+    *,
+    train: int = 1000,
+    val: int = 200,
+    imgsz: int = 320,
+    layout: str = "yolo",
+    seed: int = 0,
+    without: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> DetectionData:
+    """Write a data set of scenes.
+
+    Args:
+        out: a new or empty folder.
+        train, val: number of scenes in each split; a split of 0 is not written.
+        imgsz: side of the square scenes in pixels.
+        layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
+        seed: same seed, same bytes.
+        without: ingredients that are left out, of ``INGREDIENTS``.
+        progress: called with (scenes done, scenes in all).
+
+    Returns:
+        The data set as written.
+
+    Raises:
+        MissingExtraError: scikit-learn, scikit-image or matplotlib is not installed.
+        ConfigError: an impossible number, an unknown layout or ingredient.
+        OutputError: the folder is not empty or cannot be written.
+    """
+    require("scenes", "data scenes")
+    check_layout(layout)
+    if train < 0 or val < 0 or train + val == 0:
+        raise ConfigError(f"train and val need at least 1 scene together, none negative: got {train} and {val}")
+    if not _MIN_SIDE <= imgsz <= _MAX_SIDE:
+        raise ConfigError(f"imgsz must be {_MIN_SIDE} to {_MAX_SIDE} pixels, got {imgsz}")
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more, got {seed}")
+    kinds = kinds_without(without)
+    out = make_empty_folder(out)
+    splits: dict[str, list[ImageRecord]] = {}
+    done = 0
+    for split, count in (("train", train), ("val", val)):
+        if count == 0:
+            continue
+        splits[split] = []
+        folder = image_folder(out, layout, split)
+        for number in range(count):
+            scene = draw_scene(kinds, split, number, imgsz, seed)
+            path = folder / f"{split}_{number:06d}.jpg"
+            quality = int(np.random.default_rng([seed, 6, number]).integers(55, 96))
+            with atomic_path(path) as temporary:
+                bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+                if not cv2.imwrite(str(temporary), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+                    raise OutputError(f"cannot write {path}; free some space or choose another place")
+            ignore = np.zeros(len(scene.labels), np.bool_)
+            splits[split].append(ImageRecord(path, imgsz, imgsz, scene.boxes_xyxy, scene.labels, ignore, number))
+            done += 1
+            if progress is not None:
+                progress(done, train + val)
+    names = [kind.name for kind in kinds]
+    write_annotations(out, layout, names, splits)
+    return DetectionData(out, layout, names, splits)
