@@ -9,6 +9,7 @@ from ghostyolo.data.targets import Targets
 from ghostyolo.losses.anchor import AnchorCriterion
 from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.yolox import YoloXCriterion
+from ghostyolo.nn.boxes import decode_distances, expected_distance
 from tests.losses import anchor_scenes
 from tests.losses.scenes import random_output
 from tests.losses.simota_scenes import random_yolox_output
@@ -93,5 +94,6 @@ def test_an_object_in_a_region_is_learned_as_without_it():
 
 
 def assigner_input(output):
-    boxes = torch.cat((output.centers - 8, output.centers + 8), 1)[None]
+    distances = expected_distance(output.box_logits.detach(), 16)
+    boxes = decode_distances(output.centers, distances, output.strides)
     return output.cls_logits.detach(), boxes, output.centers, output.strides
