@@ -2,7 +2,7 @@
 
     python benchmarks/small_sets.py --data bccd --seeds 0 1 2
 
-Each way of training is a few keys of the recipe over the same short run; "defaults" gives none. Finished cells are kept.
+Each way of training is a few keys of the recipe over the same short run; "defaults" gives none. Cells are kept.
 Scores are the AP of the best epoch on the val split, which flatters all ways alike.
 """
 
