@@ -22,7 +22,6 @@ UNWRITTEN = {
     "cli",
     "detector",
     "export",
-    "models",
     "pseudo",
     "runtime",
     "train",

@@ -58,7 +58,7 @@ def require(extra: str | Extra, what: str) -> None:
 
 
 def declared(package: str, name: str) -> list[Any]:
-    """Return what the modules of a package call ``name``, in the order of their file names.
+    """Return what a package's modules call ``name``, in order of their files.
 
     So a file is all that it takes to add a format or an engine. The modules are imported: keep them light at the top.
     """

@@ -31,8 +31,9 @@ def test_a_model_is_described_timed_and_weighed():
         (Task(str(MODEL_PATH), imgsz=100), ConfigError, "multiple of 32"),
         (Task(str(MODEL_PATH), device="tpu"), ConfigError, "unknown device"),
         (Task(str(MODEL_PATH), images="absent.jpg"), SourceError, "absent.jpg"),
+        (Task(str(MODEL_PATH), layout="yolox"), ConfigError, "leave out the layout"),
     ],
-    ids=["weights", "size", "device", "pictures"],
+    ids=["weights", "size", "device", "pictures", "layout"],
 )
 def test_its_errors_come_out_as_they_are(task, kind, words):
     with pytest.raises(kind, match=words), Process(task) as process:

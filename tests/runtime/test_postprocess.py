@@ -186,3 +186,20 @@ def test_equals_torchvision(iou, max_detections):
     np.testing.assert_array_equal(found[0], boxes[anchors][keep])
     np.testing.assert_array_equal(found[1], confidences[keep])
     np.testing.assert_array_equal(found[2], labels[keep])
+
+
+def test_a_vote_is_the_mean_by_score_of_the_boxes_that_overlap_enough():
+    boxes = [[2, 0, 12, 10], [0, 0, 10, 10], [50, 50, 60, 60], [2, 0, 12, 10]]
+    scores = [[0.9, 0], [0.6, 0], [0.3, 0], [0, 0.8]]
+    found = select(boxes, scores, vote=True)
+    # IoU of the first two is 0.667; the last is of another class.
+    np.testing.assert_allclose(found[0][0], [(2 * 0.9) / 1.5, 0, (12 * 0.9 + 10 * 0.6) / 1.5, 10], rtol=1e-6)
+    assert found[0][1:].tolist() == [[2, 0, 12, 10], [50, 50, 60, 60]]
+    assert found[1].tolist() == pytest.approx([0.9, 0.8, 0.3])
+
+
+@pytest.mark.parametrize("iou", [0.7, 1.0])
+def test_a_vote_of_boxes_that_agree_changes_nothing(iou):
+    boxes = np.repeat([[0, 0, 10, 10], [20, 20, 40, 40]], 3, axis=0)
+    found = select(boxes, np.full((6, 1), 0.5), vote=True, iou=iou)
+    np.testing.assert_allclose(np.unique(found[0], axis=0), [[0, 0, 10, 10], [20, 20, 40, 40]], rtol=1e-6)

@@ -46,6 +46,7 @@ class Settings:
         runs, warmup: timed calls of each model, and untimed ones before them.
         images: pictures to run on; None: built-in ones.
         engine_options: settings of the engine by its own names.
+        layout: how another program's ONNX file answers; None: find out.
     """
 
     device: str = "cpu"
@@ -55,6 +56,7 @@ class Settings:
     warmup: int = 5
     images: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -232,6 +234,7 @@ def _task(candidate: Candidate, path: Path, settings: Settings) -> Task:
         batch=settings.batch,
         images=settings.images,
         engine_options=dict(settings.engine_options),
+        layout=settings.layout,
         imports=tuple(str(file) for file in imported_files()),
     )
 
@@ -261,7 +264,7 @@ def score(path: Path, settings: Settings, labelled: Labelled, imgsz: int) -> Met
         ConfigError: the data has other classes.
         DataError: nothing to score on.
     """
-    engine = open_engine(path, settings.device, settings.used_threads, settings.engine_options)
+    engine = open_engine(path, settings.device, settings.used_threads, settings.engine_options, settings.layout)
     records = labelled.data.splits[labelled.split]
     batch = engine.metadata.export.batch if engine.metadata.export else None
     predictor = _Square(engine)

@@ -33,6 +33,7 @@ class Task:
         batch: pictures in a call.
         images: pictures to run on; None: built-in ones.
         engine_options: settings of the engine by its own names.
+        layout: how another program's ONNX file answers; None: find out.
         imports: Python files that register parts of the user's own.
     """
 
@@ -43,6 +44,7 @@ class Task:
     batch: int = 1
     images: str | None = None
     engine_options: dict[str, Any] = field(default_factory=dict)
+    layout: str | None = None
     imports: tuple[str, ...] = ()
 
 
@@ -60,7 +62,7 @@ class Worker:
         pictures = read_pictures(task.images)
         self._joules, self.energy_source = energy_counter(task.device)
         self._memory = PeakMemory()
-        engine = open_engine(task.path, task.device, task.threads, task.engine_options)
+        engine = open_engine(task.path, task.device, task.threads, task.engine_options, task.layout)
         self._predictor = Predictor(engine)
         check_canvas(engine.metadata, task.imgsz, task.batch, Path(task.path).name)
         self._imgsz = task.imgsz or max(self._predictor.canvas or [engine.metadata.imgsz])

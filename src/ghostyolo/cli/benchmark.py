@@ -42,6 +42,9 @@ def benchmark(
         help="KEY=VALUE, a setting of the engines by its own name; may be repeated.",
         show_default=False,
     ),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     imgsz: int | None = typer.Option(
         None,
         help="Side of the square canvas in pixels; default: the weights' own, 640 for networks.",
@@ -79,7 +82,7 @@ def benchmark(
     from ghostyolo.files import make_output_folder, write_json, write_text
 
     options = parse_assignments(engine_option, "--engine-option")
-    settings = Settings(device, threads, batch, runs, warmup, images, options)
+    settings = Settings(device, threads, batch, runs, warmup, images, options, layout)
     engines = comma_list(engine)
     precisions = cast("list[Precision]", comma_list(precision))  # checked where the format is known
     candidates: list[Candidate] = []

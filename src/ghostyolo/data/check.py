@@ -161,7 +161,7 @@ def look_at_pictures(paths: Sequence[Path]) -> Iterable[tuple[tuple[int, int] | 
             else:
                 pixels = read_image(path)
         except (DataError, ValueError, OSError) as error:
-            if not path.exists():
+            if not os.path.exists(path):
                 return None, b"", "no such picture"
             return None, b"", without_path(str(error), path)
         return (pixels.shape[1], pixels.shape[0]), pixel_digest(pixels), ""

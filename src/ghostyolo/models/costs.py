@@ -27,7 +27,10 @@ def _counted() -> dict[str, dict[str, Any]]:
 
 
 def counted_row(name: str, imgsz: int, num_classes: int) -> dict[str, Any] | None:
-    """The row of a model of the zoo, or None where it was not counted, or not at this size."""
+    """Return the counted row of a model of the zoo.
+
+    It is None where the model was not counted, or not at this size.
+    """
     if (imgsz, num_classes) != (IMGSZ, CLASSES):
         return None
     row = _counted().get(name)
@@ -35,7 +38,9 @@ def counted_row(name: str, imgsz: int, num_classes: int) -> dict[str, Any] | Non
 
 
 def describe_model(name: str, imgsz: int = 640, num_classes: int = 80) -> dict[str, Any]:
-    """Count a detector, by any name or YAML file: its parts, and what :func:`ghostyolo.models.count.count_model` says.
+    """Count a detector, by any name or YAML file.
+
+    Its parts, and what :func:`ghostyolo.models.count.count_model` says.
 
     Raises:
         ConfigError: an unknown name, or a size the network cannot take.
@@ -52,7 +57,9 @@ def describe_model(name: str, imgsz: int = 640, num_classes: int = 80) -> dict[s
 
 
 def count_costs(metadata: ModelMetadata, imgsz: int) -> dict[str, float]:
-    """Of the folded network: ``params_m`` (millions), ``macs_g`` and ``flops_g`` (billions, FLOPs = 2 x MACs).
+    """Return the costs of the folded network.
+
+    ``params_m`` (millions), ``macs_g`` and ``flops_g`` (billions, FLOPs = 2 x MACs).
 
     One picture on a square of ``imgsz`` pixels. Empty where it is not known, or cannot be counted without torch.
     """

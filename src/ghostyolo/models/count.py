@@ -54,7 +54,9 @@ def try_count_macs(model: nn.Module, imgsz: int | tuple[int, int], in_channels: 
 
 
 def count_model(model: DetectionModel, imgsz: int) -> dict[str, float]:
-    """Parameters in training and folded (millions), MACs and FLOPs = 2 x MACs (billions) of one folded picture.
+    """Count parameters, MACs and FLOPs of a detector.
+
+    Parameters in training and folded (millions), MACs and FLOPs = 2 x MACs (billions) of one folded picture.
 
     Raises:
         ConfigError: a size the network cannot take.

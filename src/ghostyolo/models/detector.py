@@ -75,7 +75,10 @@ class DetectionModel(nn.Module):
         return getattr(self.head, "needs_nms", True)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Return the head's input, (B, C_i, H / s_i, W / s_i) for each stride."""
+        """Return the head's input, one map for each stride.
+
+        They are (B, C_i, H / s_i, W / s_i).
+        """
         if self.normalise:
             images = (images - self.mean) / self.std
         return self.neck(self.backbone(images))

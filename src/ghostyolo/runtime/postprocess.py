@@ -33,6 +33,7 @@ def select_detections(
     iou: float | None,
     max_detections: int,
     multi_label: bool = False,
+    vote: bool = False,
 ) -> Selection:
     """Choose the detections of one picture.
 
@@ -46,6 +47,7 @@ def select_detections(
         max_detections: at most so many are returned, the best by score.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
+        vote: a box becomes the mean, by score, of those of its class that it suppresses, and itself.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
@@ -78,11 +80,13 @@ def select_detections(
         # Greedy NMS of the best k gives the beginning of the NMS of all: stop as soon as that is enough.
         count = 4 * max_detections
         while True:
-            keep = _best(confidences, count)
-            keep = keep[suppress(boxes[keep], labels[keep], iou, max_detections)]
+            candidates = _best(confidences, count)
+            keep = candidates[suppress(boxes[candidates], labels[candidates], iou, max_detections)]
             if len(keep) >= max_detections or count >= len(confidences):
                 break
             count *= 4
+        if vote and len(keep):
+            boxes[keep] = _voted(boxes, confidences, labels, keep, candidates, iou)
     return (
         boxes[keep].astype(np.float32, copy=False),
         confidences[keep].astype(np.float32, copy=False),
@@ -120,6 +124,23 @@ def suppress(
             waiting = waiting[~gone]
         size = min(2 * size, _LARGEST_BLOCK)
     return np.asarray(keep[:most], dtype=np.int64)
+
+
+def _voted(
+    boxes_xyxy: npt.NDArray[Any],
+    confidences: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    keep: Indices,
+    candidates: Indices,
+    iou: float,
+) -> npt.NDArray[np.float64]:
+    """Means of the boxes around each kept one (Gidaris and Komodakis, arXiv 1505.01749, section 5.2)."""
+    kept, voter = _Field(boxes_xyxy.astype(np.float64), labels, iou).overlapping(keep, candidates)
+    weights = confidences[candidates[voter]].astype(np.float64)
+    total = np.bincount(kept, weights, len(keep))
+    sums = [np.bincount(kept, weights * side, len(keep)) for side in boxes_xyxy[candidates[voter]].T]
+    # At an IoU of 1 not even the box itself is above the threshold.
+    return np.where(total[:, None] > 0, np.stack(sums, 1) / np.maximum(total, 1e-12)[:, None], boxes_xyxy[keep])
 
 
 class _Field:

@@ -58,9 +58,12 @@ def read_raw(path: Path, splits: Sequence[str] | None, faults: FaultList) -> Raw
         raw = _read_any(path, splits, faults)
     except TextError as error:
         raise DataError(str(error)) from error
-    for name in raw.class_names:
-        if not name.strip() or printable(name) != name:
+    raw.class_names = [name.strip() for name in raw.class_names]
+    for index, name in enumerate(raw.class_names):
+        if not name or printable(name) != name:
             raise DataError(f"{path}: '{printable(name)}' is no name of a class: give it letters that can be shown")
+        if raw.class_names.index(name) != index:
+            raise DataError(f"{path}: two classes are named '{name}': rename one")
     check_units(raw, faults)
     return raw
 

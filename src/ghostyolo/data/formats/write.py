@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -21,11 +22,15 @@ from typing import Any
 
 import yaml
 
+from ghostyolo.data.listing import is_hidden
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, OutputError, suggest
 from ghostyolo.files import atomic_path, make_output_folder, write_text
+from ghostyolo.text import printable
 
 LAYOUTS = ("yolo", "coco", "voc")
+# Bytes of a name, of the 255 that file systems take; the rest is for a split's name, a number and an ending.
+_LONGEST_STEM = 200
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +74,8 @@ def write_annotations(
 
     Args:
         out: the data set's folder.
-        layout: ``"yolo"``, ``"coco"`` or ``"voc"``. YOLO cannot say ``ignore``: such objects are left out.
+        layout: ``"yolo"``, ``"coco"`` or ``"voc"``. YOLO cannot say ``ignore``: crowds are left out, and what is
+            difficult becomes an object as any other.
         class_names: one a label.
         splits: records by split; boxes in pixels.
 
@@ -139,6 +145,7 @@ def place_picture(source: Path, target: Path, *, link: bool = False) -> None:
 
 
 def _free_stem(stem: str, folder: Path, split: str, used: set[tuple[Path, str]]) -> str:
+    stem = _legal_stem(stem)
     candidates = [stem, f"{split}_{stem}"]
     number = 1
     while (folder, candidates[0]) in used:
@@ -150,27 +157,36 @@ def _free_stem(stem: str, folder: Path, split: str, used: set[tuple[Path, str]])
     return candidates[0]
 
 
+def _legal_stem(stem: str) -> str:
+    """A stem that every list can hold and no listing passes over, with room for a split's name and an ending."""
+    stem = "".join("_" if printable(letter) != letter else letter for letter in stem).strip() or "_"
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return "_" + stem[1:] if is_hidden(stem) else stem
+
+
 def _write_yolo(out: Path, class_names: list[str], splits: Mapping[str, Sequence[ImageRecord]]) -> None:
     left_out = 0
     for split, records in splits.items():
         for record in records:
             rows = []
-            for box, label, ignore in zip(
-                record.boxes_xyxy.tolist(), record.labels.tolist(), record.ignore.tolist(), strict=True
+            for box, label, crowd in zip(
+                record.boxes_xyxy.tolist(), record.labels.tolist(), record.crowd.tolist(), strict=True
             ):
-                if ignore:
+                if crowd:
                     left_out += 1
                     continue
                 x1, y1, x2, y2 = box
                 centre = (x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height
                 sides = (x2 - x1) / record.width, (y2 - y1) / record.height
-                rows.append(" ".join([str(label), *(f"{value:.6f}" for value in (*centre, *sides))]))
+                rows.append(" ".join([str(label), *(f"{value:.8g}" for value in (*centre, *sides))]))
             write_text(out / "labels" / split / f"{record.path.stem}.txt", "".join(f"{row}\n" for row in rows))
     if left_out:
-        _log.warning("%d crowd or difficult objects left out: YOLO labels cannot mark them", left_out)
+        _log.warning("%d crowds left out: YOLO labels cannot mark them", left_out)
     content = {split: f"images/{split}" for split in splits}
     names = dict(enumerate(class_names))
-    write_text(out / "data.yaml", yaml.safe_dump({"path": ".", **content, "names": names}, sort_keys=False))
+    text = yaml.safe_dump({"path": ".", **content, "names": names}, sort_keys=False, width=math.inf)
+    write_text(out / "data.yaml", text)
 
 
 def _write_coco(out: Path, class_names: list[str], splits: Mapping[str, Sequence[ImageRecord]]) -> None:
@@ -227,7 +243,7 @@ def _write_voc(out: Path, class_names: list[str], splits: Mapping[str, Sequence[
                 ElementTree.SubElement(item, "difficult").text = str(int(ignore))
                 bounds = ElementTree.SubElement(item, "bndbox")
                 for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
-                    ElementTree.SubElement(bounds, key).text = f"{round(value, 2):g}"
+                    ElementTree.SubElement(bounds, key).text = f"{round(value, 3):.10g}"
             ElementTree.indent(root)
             text = ElementTree.tostring(root, encoding="unicode") + "\n"
             write_text(out / "Annotations" / f"{record.path.stem}.xml", text)

@@ -37,6 +37,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.text import TextError, read_lines, read_text
 
 _SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_OTHER_KEYS = frozenset(("path", "names", "nc", "download", "kpt_shape", "flip_idx", "channels", "roboflow"))
 _NOTHING: tuple[Any, ...] = (None, "", "~", "null", [])
 # Files with label endings that are no labels.
 _NO_LABELS = frozenset(("classes.txt", "labels.txt", "obj.names", "readme.txt"))
@@ -78,6 +79,9 @@ def read(data_yaml: Path, splits: Sequence[str] | None, faults: FaultList) -> Ra
             if standard in offered:
                 raise DataError(f"{data_yaml} names the split {standard} twice: leave '{key}:' out")
             offered[standard] = content[key]
+    if not offered:  # a data set of one unnamed part, such as CVAT's "default"
+        offered = {key: value for key, value in content.items() if key not in _OTHER_KEYS and isinstance(value, str)
+                   and _locate(value, root, data_yaml.parent) is not None}  # fmt: skip
     if not offered:
         raise DataError(f"{data_yaml} names no split: it needs train:, val: or test:, each a folder or .txt file")
     read_splits: dict[str, list[RawImage]] = {}
