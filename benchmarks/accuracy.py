@@ -61,7 +61,7 @@ def train(
     """
     folder = runs / f"{data}-{Path(model).stem}-{'default' if branches is None else branches}-seed{seed}"
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
-    count = ["--branches", branches] if branches is not None else []
+    count = ["--set", f"branches={branches}"] if branches is not None else []
     ghostyolo(
         *("train", "--data", root / data, "--model", model, "--recipe", RECIPES / f"{recipe or data}.yaml"),
         *("--seed", seed, "--out", folder, *count, *resume, *more),

@@ -1,7 +1,7 @@
 """What 8 bits cost and bring: ``ghostyolo export --precision int8`` of the built-in detectors, beside the float files.
 
     python benchmarks/int8.py
-    python benchmarks/int8.py --weights bccd=runs/qat/best.safetensors   # after fine-tuning with train --qat
+    python benchmarks/int8.py --weights bccd=runs/qat/best.safetensors   # after fine-tuning with train --set qat=true
 
 Size, AP on the data set's val split and latency (median of 30 calls in turns, one thread) are those that the export
 measures and writes beside the file. "weights" is the size without the description of the network, which OpenVINO keeps

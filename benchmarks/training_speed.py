@@ -81,14 +81,14 @@ def write_pictures(source: Path, count: int, folder: Path) -> None:
 
 def measure_ours(one: Contestant, folder: Path, args: argparse.Namespace) -> tuple[list[float], float]:
     """Seconds of each epoch and peak MB of ``ghostyolo train``."""
-    branches = [] if one.branches is None else ["--branches", str(one.branches)]
+    branches = [] if one.branches is None else ["--set", f"branches={one.branches}"]
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(folder / "ours.yaml"),
              "--model", one.name, *branches, "--epochs", str(args.epochs), "--imgsz", str(args.imgsz),
-             "--batch", str(args.batch), "--threads", str(args.threads), "--close-mosaic", "0",
-             "--device", "cpu", "--workers", "0", "--no-plots", "--out", str(out), *args.ours],
+             "--batch", str(args.batch), "--threads", str(args.threads), "--set", "close_mosaic=0",
+             "--device", "cpu", "--workers", "0", "--set", "plots=false", "--out", str(out), *args.ours],
             Path(scratch) / "log.txt",
             args.threads,
         )  # fmt: skip

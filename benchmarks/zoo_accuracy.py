@@ -41,12 +41,12 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
     measured = folder / "measured.json"
     if not measured.is_file():
         resume = ["--resume"] if (folder / "run" / "config.yaml").is_file() else []
-        branches = ["--branches", str(args.branches)] if model.endswith("-ghostnetv3") else []
+        branches = ["--set", f"branches={args.branches}"] if model.endswith("-ghostnetv3") else []
         folder.mkdir(parents=True, exist_ok=True)
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(args.data), "--model", model, *branches,
              "--recipe", str(RECIPE), "--seed", str(seed), "--device", "cpu", "--threads", str(args.threads),
-             "--no-plots", "--out", str(folder / "run"), *resume],
+             "--set", "plots=false", "--out", str(folder / "run"), *resume],
             folder / "log.txt",
             args.threads,
         )  # fmt: skip

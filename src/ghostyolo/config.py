@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.text import TextError, read_text
@@ -26,7 +27,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def from_dict(cls: type[M], values: Mapping[str, Any], where: str) -> M:
+    def from_dict(cls: type[M], values: Mapping[str, Any], where: str = "settings") -> M:
         """Validate options by name; None means "as by default".
 
         Args:
@@ -161,16 +162,36 @@ _Loader.add_implicit_resolver(
 )
 
 
+def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Return a model's fields by name, those of models inside as ``augment.scale``."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            fields |= fields_of(inner, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = field
+    return fields
+
+
+def _nearest(place: list[str], model: type[BaseModel]) -> str:
+    """The valid keys that an unknown one may have meant, such as ``augment.scale`` for ``scale``."""
+    whole = [key for key in fields_of(model) if key.rpartition(".")[2] == place[-1]]
+    if whole:
+        return f"did you mean {', '.join(whole)}?"
+    holder = model
+    for part in place[:-1]:
+        inner = holder.model_fields[part].annotation if part in holder.model_fields else None
+        holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
+    return suggest(place[-1], holder.model_fields)
+
+
 def _first_error(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        holder = model
-        for part in place[:-1]:
-            inner = holder.model_fields[part].annotation if part in holder.model_fields else None
-            holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
-        return f"unknown key '{key}': {suggest(place[-1], holder.model_fields)}"
+        return f"unknown key '{key}': {_nearest(place, model)}"
     if first["type"] == "missing":
         return f"'{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")

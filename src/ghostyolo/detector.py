@@ -1,4 +1,6 @@
-"""The public face in Python: one object that trains, evaluates, predicts, exports and saves a detector.
+"""The public face in Python: one object for a detector's whole life.
+
+It trains, evaluates, predicts, exports and saves.
 
 Imports nothing heavy until a method needs it; predicting with ONNX weights needs no torch.
 """
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
     from ghostyolo.runtime.timing import Timing
-    from ghostyolo.train.detection.fit import TrainResult
+    from ghostyolo.train.loop import TrainResult
 
 
 class Detector:
-    """A detector: a network of the zoo that is yet to be trained, or trained weights.
+    """A network that is yet to be trained, or trained weights.
 
     Args:
         source: a network's name (``ghostyolo.list_models()``) or YAML file; or weights: a built-in name
@@ -89,23 +91,22 @@ class Detector:
         data: str | Path | Sequence[str | Path] | None = None,
         *,
         out: str | Path = "runs/train",
+        recipe: str | Path | None = None,
         resume: bool = False,
-        backbone_weights: str | None = None,
-        channels: int = 3,
-        branches: int | None = None,
-        **recipe: Any,
+        **options: Any,
     ) -> TrainResult:
-        """Train on a data set; the detector has the best weights afterwards. Weights it had are fine-tuned.
+        """Train on a data set, and take the best weights.
+
+        Weights that the detector had are fine-tuned.
 
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
                 classes; may be left out on resume.
             out: folder of the run.
+            recipe: YAML file of settings.
             resume: go on with the run in ``out`` after its last finished epoch.
-            backbone_weights: pretrained backbone, by Hugging Face name or file.
-            channels: of the pictures: 3, 1 (grey) or more.
-            branches: re-parameterized branches of each convolution.
-            **recipe: keys of :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
+            **options: settings that come before the recipe's, by the names of
+                :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
                 ``teacher="big.safetensors"`` it learns from that detector too, ``distil="logits,boxes"`` says what.
 
         Raises:
@@ -116,13 +117,10 @@ class Detector:
 
         result = train_detector(
             data,
-            None if recipe.get("qat") else self.model,
+            None if options.get("qat") else self.model,
             out=out,
-            weights=self.weights,
-            backbone_weights=backbone_weights,
-            channels=channels,
-            branches=branches,
-            options=recipe,
+            recipe=recipe,
+            options={"weights": self.weights, **options},
             resume=resume,
         )
         self.weights, self._predictor = result.best, None
@@ -134,7 +132,7 @@ class Detector:
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
             split: its part to score on.
-            **options: ``imgsz``, ``confidence``, ``iou``, ``batch``: see
+            **options: ``imgsz``, ``batch``, ``confidence``, ``iou``: see
                 :meth:`ghostyolo.runtime.predictor.Predictor.val`.
 
         Raises:

@@ -63,7 +63,12 @@ def suggest(name: str, valid: Iterable[str], count: int = 3) -> str:
     return f"valid: {', '.join(choices)}"
 
 
+def short(value: object) -> str:
+    """Return a value as text of at most 60 characters, cut off with dots."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def short_list(names: Iterable[str]) -> str:
     """Return ``"[a, b, c]"`` in at most 62 characters, then dots."""
-    text = ", ".join(names)
-    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
+    return f"[{short(', '.join(names))}]"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,24 @@ def move_into_place(path: Path, target: Path) -> None:
             os.replace(path, target)
     else:
         os.replace(path, target)
+
+
+def slug(name: str) -> str:
+    """Return a name as it can stand for a folder."""
+    return re.sub(r"[^\w.=+-]+", "-", name).strip("-.") or "-"
+
+
+def free_stem(stem: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the first of ``stem``, ``stem-2``, ``stem-3`` ... that is not taken.
+
+    Args:
+        is_taken: of a file name without its suffix; some file systems do not tell the cases apart.
+    """
+    number, candidate = 1, stem
+    while is_taken(candidate):
+        number += 1
+        candidate = f"{stem}-{number}"
+    return candidate
 
 
 def size_in_megabytes(path: Path) -> float:

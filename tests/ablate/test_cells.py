@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from ghostyolo.ablate.cells import cell_record, is_finished, make_plan
-from ghostyolo.ablate.grid import Grid, read_grid_file
+from ghostyolo.ablate.grid import Grid
+from ghostyolo.config import read_yaml
 from ghostyolo.errors import ConfigError, DataError, GhostYoloError, TrainingError
 from tests.docs.pages import REPOSITORY
 from tests.train import tiny
@@ -91,7 +92,7 @@ def test_a_teacher_of_the_grid_is_one_run_that_its_cells_wait_for(plan) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cells": {"a": {"alphe": 0.5}}}, "cell 'a' of small: unknown option 'alphe': did you mean alpha"),
+        ({"cells": {"a": {"alphe": 0.5}}}, "cell 'a' of small: unknown key 'alphe': did you mean alpha"),
         ({"cells": {"a": {"augment": {"cutmi": 1}}}}, "unknown key 'augment.cutmi': did you mean cutmix"),
         ({"cells": {"a": {"alpha": 2.0, "teacher": "x"}}}, "'alpha' is 2.0"),
         ({"cells": {"a": {"alpha": 0.5}}}, "'alpha' changes nothing without a teacher"),
@@ -100,7 +101,7 @@ def test_a_teacher_of_the_grid_is_one_run_that_its_cells_wait_for(plan) -> None:
         ({"cells": {"a": {"model": "ghostnetv9"}}}, "unknown model 'ghostnetv9'"),
         ({"cells": {"a": {"model": {"large": "ghostnetv1"}}}}, "names no model 'large' of this grid"),
         ({"cells": {"a": {"recipe": "cifr"}}}, "unknown recipe 'cifr': did you mean cifar"),
-        ({"cells": {"a": {"channels": "3"}}}, "'channels' is '3': it must be of type int"),
+        ({"cells": {"a": {"channels": "3"}}}, "'channels' is '3': input should be a valid integer"),
         ({"cells": {"a": {"branches": 3}}}, "changes nothing: it is the same as 'base'"),
         ({"cells": {"a": {"teacher": "bigg"}}, "teachers": {"big": {"model": "ghostnetv1"}}}, "of this grid: big"),
         ({"teachers": {"big": {"epochs": 1}}}, "teacher 'big': which network"),
@@ -133,7 +134,7 @@ def test_finished_runs_are_known_by_all_that_decides_their_result(plan) -> None:
     with pytest.raises(TrainingError, match=r"another 'recipe.epochs' \(1 there, 2 here\)"):
         plan(base={**BASE, "epochs": 2})
     with pytest.raises(TrainingError, match=r"another 'recipe.augment.cutmix'"):
-        plan(cells={"CutMix": {"cutmix": 0.5}})
+        plan(cells={"CutMix": {"augment.cutmix": 0.5}})
     with pytest.raises(TrainingError, match=r"another 'network.backbone.type'"):
         plan(models={"small": "ghostnetv1:width=0.25"})
 
@@ -173,12 +174,12 @@ def test_detectors(tmp_path) -> None:
     data = tiny.write_yolo(tiny.squares(tmp_path / "data"))
     values = {
         "task": "detection", "data": str(data), "models": {"tiny": "yolov8p-ghostnetv3"}, "seeds": 1,
-        "base": {"epochs": 1, "imgsz": 64, "branches": 1, "mixup": 0.5}, "cells": {"three": {"branches": 3}},
+        "base": {"epochs": 1, "imgsz": 64, "branches": 1, "augment.mixup": 0.5}, "cells": {"three": {"branches": 3}},
     }  # fmt: skip
     made = make_plan(Grid.from_dict(values), tmp_path / "out")
     base, three = made.runs
     assert base.setup.settings["network"]["backbone"]["params"]["branches"] == 1
-    assert three.setup.extras == {"branches": 3}
+    assert three.setup.recipe.branches == 3
     assert base.setup.recipe.augment.mixup == 0.5
     assert base.setup.costs == three.setup.costs  # folded, they are one network
     assert base.setup.costs["macs_deployed"] > 0
@@ -192,7 +193,7 @@ def test_detectors(tmp_path) -> None:
     for cell, message in (
         ({"teacher": "none.safetensors"}, "none.safetensors"),
         ({"qat": True}, "fine-tuning for INT8 is no cell"),
-        ({"branches": "3"}, "must be of type int"),
+        ({"branches": "3"}, "should be a valid integer"),
         ({"imgsz": 65}, "imgsz 65 is not a multiple of 32"),
     ):
         with pytest.raises(GhostYoloError, match=message):
@@ -204,7 +205,7 @@ def test_the_grids_of_the_benchmarks_are_grids(path) -> None:
     """Their options are those of the command; networks and data are looked at when they are run."""
     from ghostyolo.ablate.cells import KINDS
 
-    grid = Grid.from_dict({"data": "d", **read_grid_file(path)})
+    grid = Grid.from_dict({"data": "d", **read_yaml(path, "grid")})
     changes = grid.changes()
     kind = KINDS[grid.task](grid.data)
     for options in (grid.base, *changes.values(), *grid.teachers.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ghostyolo.ablate.grid import Grid, merge_options, parse_assignment, read_grid_file, slug, spread_dots
+from ghostyolo.ablate.grid import Grid
 from ghostyolo.errors import ConfigError
 
 LEAST = {"data": "d", "models": ["m"], "seeds": 2, "cells": {"a": {"lr": 0.1}}}
@@ -74,37 +74,3 @@ def test_one_line_says_what_is_wrong(changes, message) -> None:
 def test_impossible_cells_are_refused(changes, message) -> None:
     with pytest.raises(ConfigError, match=message):
         grid(**changes).changes()
-
-
-def test_a_file_with_a_name_twice_is_refused_and_numbers_are_numbers(tmp_path) -> None:
-    path = tmp_path / "grid.yaml"
-    path.write_text("cells:\n  a: {lr: 1}\n  a: {lr: 2}\n")
-    with pytest.raises(ConfigError, match="'a' is there twice"):
-        read_grid_file(path)
-    path.write_text("vary: {lr: [1e-3, 1e-2]}\nbase: &b {epochs: 2}\nteachers: {t: {<<: *b, epochs: 3}}\n")
-    assert read_grid_file(path) == {
-        "vary": {"lr": [1e-3, 1e-2]}, "base": {"epochs": 2}, "teachers": {"t": {"epochs": 3}},
-    }  # fmt: skip
-    for text, message in (("[1]", "must be 'key: value' lines"), ("a: [", "is not YAML")):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=message):
-            read_grid_file(path)
-    with pytest.raises(ConfigError, match="cannot read the grid"):
-        read_grid_file(tmp_path / "none.yaml")
-
-
-def test_flags() -> None:
-    assert parse_assignment("branches=1,2", "--vary", several=True) == ("branches", [1, 2])
-    assert parse_assignment("lr=1e-3", "--base", several=False) == ("lr", 1e-3)
-    assert parse_assignment("model=ghostnetv3:width=0.5,resnet18", "--vary", several=True)[1] == [
-        "ghostnetv3:width=0.5", "resnet18",
-    ]  # fmt: skip
-    for text in ("branches", "=1", "branches="):
-        with pytest.raises(ConfigError, match="write KEY=VALUE,VALUE"):
-            parse_assignment(text, "--vary", several=True)
-
-
-def test_nested_options() -> None:
-    assert spread_dots({"augment.erase": 1, "augment": {"mixup": 2}}) == {"augment": {"erase": 1, "mixup": 2}}
-    assert merge_options({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
-    assert slug("a b/c=1, d") == "a-b-c=1-d"

@@ -66,13 +66,13 @@ def typed(*arguments: object) -> None:
 def test_a_dry_run_trains_nothing_and_errors_are_one_line(tmp_path, capsys) -> None:
     data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "out"
     grid = tmp_path / "grid.yaml"
-    grid.write_text("models: ghostnetv1:width=0.25\nseeds: 1\ncells: {mix: {mixup: 0.2}}\n")
+    grid.write_text("models: ghostnetv1:width=0.25\nseeds: 1\ncells: {mix: {augment.mixup: 0.2}}\n")
     command = ["ablate", grid, "--data", data, *SMALL, "--out", out]
     typed(*command, "--dry-run")
     assert "to do     ghostnetv1:width=0.25, mix, seed 0" in capsys.readouterr().out
     assert not out.exists()
     for arguments, message in (
-        (["--vary", "cutmx=1"], "unknown option 'cutmx': did you mean cutmix?"),
+        (["--vary", "cutmx=1"], "unknown key 'cutmx': did you mean augment.cutmix?"),
         (["--vary", "lr=1", "--vary", "lr=2"], "--vary lr is there twice"),
         (["--seeds", "three"], "--seeds 'three': write how many"),
         (["--cross"], "--cross combines what is varied"),
@@ -88,7 +88,7 @@ def test_a_dry_run_trains_nothing_and_errors_are_one_line(tmp_path, capsys) -> N
 @pytest.mark.slow
 def test_stopped_at_once_and_gone_on_after_the_last_epoch(tmp_path, run_cli) -> None:
     data, out = write_folders(tmp_path / "data", train=8, val=1), tmp_path / "out"
-    words = ["ablate", "--data", data, *GHOST, *SMALL, "--base", "epochs=10", "--vary", "mixup=0.2"]
+    words = ["ablate", "--data", data, *GHOST, *SMALL, "--base", "epochs=10", "--vary", "augment.mixup=0.2"]
     words += ["--seeds", "1", "--out", out]
     process = subprocess.Popen([sys.executable, "-m", "ghostyolo.cli.main", *map(str, words)])
     first = out / "runs" / "ghostnetv1-width=0.25" / "base" / "seed0"
@@ -99,7 +99,7 @@ def test_stopped_at_once_and_gone_on_after_the_last_epoch(tmp_path, run_cli) -> 
     assert process.wait(60) == 130
     finished = len((first / "metrics.csv").read_text().splitlines()) - 1
     assert 1 <= finished < 10
-    assert not (first.parent.parent / "mixup=0.2").exists()
+    assert not (first.parent.parent / "augment.mixup=0.2").exists()
     done = run_cli(*words, timeout=900)
     assert done.returncode == 0, done.stderr
     log = (first / "log.txt").read_text()
@@ -129,7 +129,7 @@ def test_detectors_a_failure_and_a_teacher_that_cannot_be_had(run_cli, tmp_path)
 @pytest.mark.skipif(not available("ray"), reason="Ray is not installed")
 def test_ray_trains_the_same_grid(run_cli, tmp_path) -> None:
     data = write_folders(tmp_path / "data", train=2, val=1)
-    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 2, "--vary", "mixup=0.2"]
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 2, "--vary", "augment.mixup=0.2"]
     done = run_cli(*command, "--ray", "local", "--out", tmp_path / "ray")
     assert done.returncode == 0, done.stderr
     table = json.loads((tmp_path / "ray" / "ablation.json").read_text())
@@ -140,6 +140,7 @@ def test_ray_is_an_extra(tmp_path) -> None:
     if available("ray"):
         pytest.skip("Ray is installed")
     data = write_folders(tmp_path / "data", train=2, val=1)
-    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 1, "--vary", "mixup=1", "--out", tmp_path / "out"]
+    command = ["ablate", "--data", data, *GHOST, *SMALL, "--seeds", 1, "--vary", "augment.mixup=1"]
+    command += ["--out", tmp_path / "out"]
     with pytest.raises(MissingExtraError, match=r"needs the .ray. extra"):
         typed(*command, "--ray", "local")

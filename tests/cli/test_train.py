@@ -10,15 +10,17 @@ import pytest
 import yaml
 
 from ghostyolo.cli import main as command
+from ghostyolo.data.records import DetectionData
 from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.models.names import zoo_config
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, save_checkpoint
-from ghostyolo.train.detection.start import build_network, train_detector
+from ghostyolo.train.detection.start import prepare, train_detector
+from ghostyolo.train.recipe import TrainRecipe
 from tests.train import tiny
 
 MODEL = "yolov13n-ghostnetv3"
-OPTIONS = ["--imgsz", 64, "--batch", 2, "--branches", 1, "--threads", 1, "--device", "cpu"]
+OPTIONS = ["--imgsz", 64, "--batch", 2, "--set", "branches=1", "--threads", 1, "--device", "cpu"]
 
 
 @pytest.fixture
@@ -83,7 +85,17 @@ def test_learns_from_the_teacher_that_flags_name(monkeypatch, capsys, data, tmp_
     teacher = tmp_path / "big.safetensors"
     save_checkpoint(model, metadata, teacher)
     out = tmp_path / "run"
-    flags = ["--epochs", 1, *OPTIONS[:4], "--no-plots", "--teacher", teacher, "--distil", "logits=2,features"]
+    flags = [
+        "--epochs",
+        1,
+        *OPTIONS[:4],
+        "--teacher",
+        teacher,
+        "--set",
+        "plots=false",
+        "--set",
+        "distil=logits=2,features",
+    ]
     args = ["--data", data, "--model", tiny_model, *flags, "--out", out]
     monkeypatch.setattr(sys, "argv", ["ghostyolo", "train", *map(str, args)])
     monkeypatch.setattr(command, "app", command.typer.Typer())
@@ -107,9 +119,9 @@ def test_learns_from_the_teacher_that_flags_name(monkeypatch, capsys, data, tmp_
 
 def test_a_wrong_teacher_is_one_line_and_no_folder(refused, data, tmp_path, tiny_model) -> None:
     run = ["--data", data, "--model", tiny_model, *OPTIONS[:4], "--out", tmp_path / "run"]
-    assert "give --teacher FILE" in refused(*run, "--distil", "logits")
-    assert "did you mean logits" in refused(*run, "--teacher", "big.safetensors", "--distil", "logit")
-    assert "greater than or equal to 0" in refused(*run, "--teacher", "big.safetensors", "--distil", "boxes=-1")
+    assert "give --teacher FILE" in refused(*run, "--set", "distil=logits")
+    assert "did you mean logits" in refused(*run, "--teacher", "big.safetensors", "--set", "distil=logit")
+    assert "greater than or equal to 0" in refused(*run, "--teacher", "big.safetensors", "--set", "distil=boxes=-1")
     assert "big.safetensors" in refused(*run, "--teacher", "big.safetensors")
     assert not (tmp_path / "run").exists()
 
@@ -175,14 +187,14 @@ def test_detector_resumes_with_its_own_recipe(data, tmp_path, tiny_model) -> Non
 
 def test_resume_needs_no_flag_but_the_folder(data, tmp_path, tiny_model) -> None:
     options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
-    first = train_detector(data, tiny_model, out=tmp_path / "run", channels=1, options=options)
+    first = train_detector(data, tiny_model, out=tmp_path / "run", options={**options, "channels": 1})
     tiny_model.unlink()
     again = train_detector(None, out=tmp_path / "run", resume=True)
     assert again.rows == first.rows
-    tuned = train_detector(data, out=tmp_path / "tuned", weights=first.best, channels=1, options=options)
+    tuned = train_detector(data, out=tmp_path / "tuned", options={**options, "channels": 1, "weights": first.best})
     assert train_detector(None, out=tmp_path / "tuned", resume=True).rows == tuned.rows
     with pytest.raises(ConfigError, match="another 'weights'"):
-        train_detector(None, out=tmp_path / "tuned", weights=first.last, resume=True)
+        train_detector(None, out=tmp_path / "tuned", options={"weights": first.last}, resume=True)
 
 
 def test_detector_of_unknown_name_offers_networks_and_weights() -> None:
@@ -197,14 +209,16 @@ def test_fine_tuning_keeps_all_but_the_class_layers(data, tmp_path, tiny_model) 
     options = {"epochs": 1, "imgsz": 64, "batch": 2, "device": "cpu", "plots": False, "tensorboard": False}
     result = detector.train(data, out=tmp_path / "run", **options)
     tensors, _ = read_checkpoint(result.best)
-    network = build_network(None, num_classes=5, weights=result.best)
+    five = DetectionData(data, "yolo", [*"abcde"], {})
+    network = prepare(None, TrainRecipe.from_dict({"weights": result.best}), five).network
     state = network.state_dict()
     assert network.config == tiny.CONFIG.model_copy(update={"name": "tiny"})
     assert (state["backbone.fine.0.weight"] == tensors["backbone.fine.0.weight"]).all()
     assert state["head.cls.0.4.weight"].shape[0] == 5
 
 
-def test_branches_given_reach_the_backbone() -> None:
-    many = build_network(MODEL, 2, branches=2)
+def test_branches_given_reach_the_backbone(tmp_path) -> None:
+    two = DetectionData(tmp_path, "yolo", ["a", "b"], {})
+    many = prepare(MODEL, TrainRecipe.from_dict({"branches": 2}), two).network
     assert many.config.backbone.params["branches"] == 2
     assert zoo_config(MODEL).backbone.params["branches"] == 3

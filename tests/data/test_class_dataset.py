@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ghostyolo.data.class_transforms import ClassAugment, training_transform, validation_transform
+from ghostyolo.data.augment.config import ClassAugment
+from ghostyolo.data.class_transforms import training_transform, validation_transform
 from ghostyolo.data.classification import ClassDataset, KeySampler, collate
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.data.sampler import EpochSampler

@@ -11,6 +11,7 @@ import pytest
 
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import CocoEvaluator, ImageDetections, evaluate
+from ghostyolo.selection import Selection
 from tests.evaluate.scenes import FakePredictor, load_fake_image, random_split, record
 
 NAMES = ["red", "green", "blue", "grey"]
@@ -52,7 +53,8 @@ def test_neither_the_order_of_the_pictures_nor_the_batch_matters(split):
 def test_options_reach_the_detector_and_batches_have_their_size():
     records = [record([BOX], [0], image_id=number) for number in range(5)]
     predictor = FakePredictor(NAMES, {})
-    run(predictor, records, batch=2, imgsz=96, confidence=0.01, iou=0.6, max_detections=50)
+    selection = Selection(confidence=0.01, iou=0.6, max_detections=50)
+    evaluate(predictor, records, NAMES, selection, batch=2, imgsz=96, load_image=load_fake_image)
     assert [len(shapes) for shapes, _ in predictor.calls] == [2, 2, 1]
     expected = {"confidence": 0.01, "iou": 0.6, "max_detections": 50, "imgsz": 96}
     assert predictor.calls[0][1] == {**expected, "rect": True, "multi_label": True}

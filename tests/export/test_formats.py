@@ -9,9 +9,10 @@ import torch
 from ghostyolo.errors import ConfigError, OutputError, WeightsError
 from ghostyolo.export.deployed import fold_for_device
 from ghostyolo.export.exporter import export_network
-from ghostyolo.export.options import ExportOptions, NmsOptions
+from ghostyolo.export.options import ExportOptions
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import load
+from ghostyolo.selection import Selection
 from tests.train.tiny import make_confident, model_and_metadata
 
 NAMES = {"onnx": "m.onnx", "openvino": "m_openvino"}
@@ -35,7 +36,7 @@ KINDS = [
     ("onnx", {"precision": "fp16"}),
     ("onnx", FIXED),
     ("onnx", {**FIXED, "output": "raw"}),
-    ("onnx", {**FIXED, "output": "nms", "nms": NmsOptions(confidence=0.1)}),
+    ("onnx", {**FIXED, "output": "nms", "nms": Selection(confidence=0.1)}),
     ("openvino", {**FIXED, "precision": "fp16"}),
     ("openvino", FIXED),
 ]
@@ -106,12 +107,6 @@ def test_impossible_options_are_refused_before_any_work(tmp_path, network, optio
     with pytest.raises(ConfigError, match=message):
         export_network(model, metadata, tmp_path / "m.onnx", "onnx", ExportOptions(**options))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("values", [{"confidence": 1.5}, {"iou": -1}, {"max_detections": 0}])
-def test_impossible_suppression_is_refused(values):
-    with pytest.raises(ConfigError, match=r"must be"):
-        NmsOptions(**values)
 
 
 def test_a_head_without_raw_outputs_is_refused(tmp_path, network, monkeypatch):

@@ -15,6 +15,7 @@ from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.reparam import fold
 from ghostyolo.runtime.postprocess import select_detections
+from ghostyolo.selection import Selection
 from tests.train import tiny  # registers "test-none"
 
 SIDE, STEPS = 64, 120
@@ -92,7 +93,7 @@ def learn(head: dict[str, object]) -> list[tuple[np.ndarray, np.ndarray]]:
 )
 def test_every_object_is_found_once(head, nms):
     for picture, (boxes, scores) in enumerate(learn(head)):
-        found = select_detections(boxes, scores, confidence=0.5, iou=0.5 if nms else None, max_detections=100)
+        found = select_detections(boxes, scores, Selection(confidence=0.5, iou=0.5, max_detections=100), nms=nms)
         assert sorted(found[2].tolist()) == sorted(LABELS[picture]), picture
         for box, label in zip(BOXES[picture], LABELS[picture], strict=True):
             np.testing.assert_allclose(found[0][found[2] == label], [box], atol=3)

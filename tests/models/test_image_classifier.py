@@ -15,7 +15,7 @@ from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.models.weights import load_checkpoint, load_classifier, save_checkpoint
 from ghostyolo.nn.reparam import fold
-from tests.nn.trained import assert_same, randomise
+from tests.nn.reparam.trained import assert_same, randomise
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -199,5 +199,5 @@ def test_backbones_go_into_detectors_whatever_their_branches(
 
 
 def test_declarations_are_strict() -> None:
-    with pytest.raises(ConfigError, match="key 'output_stride'"):
+    with pytest.raises(ConfigError, match="'output_stride' is 4"):
         ClassifierConfig.from_dict({"backbone": "ghostnetv1", "output_stride": 4}, "here")

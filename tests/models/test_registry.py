@@ -61,10 +61,10 @@ def test_wrong_keys_and_files_are_named(tmp_path):
         zoo_config("yolo13n-ghostnetv3")
     with pytest.raises(ConfigError, match=r"unknown backbone 'ghostnet'.*ghostnetv"):
         build_model("yolov13n-ghostnet", num_classes=1)
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         resolve_config(tmp_path / "missing.yaml")
     (tmp_path / "list.yaml").write_text("- a")
-    with pytest.raises(ConfigError, match="got list"):
+    with pytest.raises(ConfigError, match="must be 'key: value' lines, not list"):
         resolve_config(tmp_path / "list.yaml")
 
 

@@ -11,7 +11,7 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.csp import PoolPyramid
 from ghostyolo.nn.reparam import fold, is_folded
-from tests.nn.test_reparam import randomise
+from tests.nn.reparam.test_container import randomise
 
 # Of the published models (release 6): parameters to the last one, FLOPs at 640 as printed.
 PUBLISHED = {

@@ -9,7 +9,7 @@ from torch import nn
 from ghostyolo.models import build_model
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold, is_folded
-from tests.nn.test_reparam import randomise
+from tests.nn.reparam.test_container import randomise
 
 # name: published parameters (M) and FLOPs (G) as printed, ours counted (convolutions alone).
 FIGURES = {"yolov7-tiny": (6.2, 13.8, 6.227, 13.701), "yolov7s": (6.2, 13.8, 6.227, 13.701)}

@@ -106,10 +106,14 @@ def test_pictures_without_a_sure_object_are_left_out_or_kept_as_background(photo
     assert len(records["c.png"].labels) == 0
 
 
+def with_green(confidence: float, green: float) -> Thresholds:
+    return Thresholds(confidence=confidence, class_confidence={"green": green})
+
+
 def test_a_class_may_have_a_threshold_of_its_own(photos, predictor, tmp_path):
-    report = pseudo_label(predictor, photos, tmp_path / "out", thresholds=Thresholds(0.9, {"green": 0.55}))
+    report = pseudo_label(predictor, photos, tmp_path / "out", thresholds=with_green(0.9, 0.55))
     assert report.boxes == {"red": 1, "green": 1, "blue": 1, "white": 0}
-    report = pseudo_label(predictor, photos, tmp_path / "strict", thresholds=Thresholds(0.5, {"green": 0.65}))
+    report = pseudo_label(predictor, photos, tmp_path / "strict", thresholds=with_green(0.5, 0.65))
     assert (report.boxes["green"], report.unsure) == (0, 2)
 
 
@@ -203,11 +207,11 @@ def test_where_links_are_impossible_one_line_says_so(photos, predictor, tmp_path
 def test_thresholds_are_raised_without_a_detector(photos, labelled, predictor, tmp_path):
     first = Thresholds(background=0.1)
     pseudo_label(predictor, photos, tmp_path / "first", thresholds=first, add_to=labelled, weights="w")
-    report = raise_thresholds(tmp_path / "first", tmp_path / "again", thresholds=Thresholds(0.7))
+    report = raise_thresholds(tmp_path / "first", tmp_path / "again", thresholds=Thresholds(confidence=0.7))
     assert (report.labelled, report.background, report.unsure) == (1, 1, 1)
     assert report.added_to == {"train": 1, "val": 1}
     again = load_dataset(tmp_path / "again")
-    fresh = Thresholds(0.7, background=0.1)
+    fresh = Thresholds(confidence=0.7, background=0.1)
     pseudo_label(predictor, photos, tmp_path / "fresh", thresholds=fresh, add_to=labelled, weights="w")
     expected = load_dataset(tmp_path / "fresh")
     for split in ("train", "val"):
@@ -224,26 +228,26 @@ def test_thresholds_are_raised_without_a_detector(photos, labelled, predictor, t
 def test_pictures_deleted_since_are_skipped_when_thresholds_are_raised(photos, predictor, tmp_path):
     pseudo_label(predictor, photos, tmp_path / "first")
     (tmp_path / "first" / "images" / "pseudo" / "b.png").unlink()
-    report = raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(0.55))
+    report = raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(confidence=0.55))
     assert (report.labelled, [reason for _, reason in report.skipped]) == (1, ["no such picture"])
 
 
 def test_lower_thresholds_than_before_need_the_detector(photos, predictor, tmp_path):
-    pseudo_label(predictor, photos, tmp_path / "first", thresholds=Thresholds(0.5, {"green": 0.55}))
+    pseudo_label(predictor, photos, tmp_path / "first", thresholds=with_green(0.5, 0.55))
     with pytest.raises(ConfigError, match=r"red: .* scores above 0.5 only, not 0.4"):
-        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(0.4))
+        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(confidence=0.4))
     with pytest.raises(ConfigError, match=r"green: .* scores above 0.55 only, not 0.5"):
-        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(0.5))
+        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(confidence=0.5))
     stored = json.loads((tmp_path / "first" / "pseudo-labels.json").read_text())
     (tmp_path / "first" / "pseudo-labels.json").write_text('{"pictures": []}')
     with pytest.raises(DataError, match="damaged"):
-        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(0.9))
+        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(confidence=0.9))
     stored["pictures"][0]["objects"][0]["class_id"] = 4
     (tmp_path / "first" / "pseudo-labels.json").write_text(json.dumps(stored))
     with pytest.raises(DataError, match="damaged"):
-        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(0.9))
+        raise_thresholds(tmp_path / "first", tmp_path / "out", thresholds=Thresholds(confidence=0.9))
     with pytest.raises(DataError, match=r"holds no pseudo-labels\.json"):
-        raise_thresholds(photos, tmp_path / "out", thresholds=Thresholds(0.9))
+        raise_thresholds(photos, tmp_path / "out", thresholds=Thresholds(confidence=0.9))
 
 
 def test_other_classes_are_refused_before_any_picture_is_read(photos, labelled, predictor, tmp_path):
@@ -259,17 +263,17 @@ def test_other_classes_are_refused_before_any_picture_is_read(photos, labelled, 
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "message"),
+    ("values", "message"),
     [
-        (Thresholds(1.5), "confidence must be between 0 and 1, not 1.5"),
-        (Thresholds(background=-1), "background must be between 0 and 1, not -1"),
-        (Thresholds(0.5, {"red": 7}), "'red' must be between 0 and 1, not 7"),
-        (Thresholds(0.5, {"gren": 0.7}), "'gren', no class of the model: did you mean green"),
+        ({"confidence": 1.5}, "'confidence' is 1.5: input should be less than or equal to 1"),
+        ({"background": -1}, "'background' is -1: input should be greater than or equal to 0"),
+        ({"class_confidence": {"red": 7}}, r"'class_confidence\.red' is 7: input should be less"),
+        ({"class_confidence": {"gren": 0.7}}, "'gren', no class of the model: did you mean green"),
     ],
 )
-def test_impossible_thresholds_are_refused(photos, predictor, tmp_path, thresholds, message):
+def test_impossible_thresholds_are_refused(photos, predictor, tmp_path, values, message):
     with pytest.raises(ConfigError, match=message):
-        pseudo_label(predictor, photos, tmp_path / "out", thresholds=thresholds)
+        pseudo_label(predictor, photos, tmp_path / "out", thresholds=Thresholds.from_dict(values))
 
 
 def test_nothing_sure_enough_is_an_error_and_leaves_nothing(photos, predictor, tmp_path):

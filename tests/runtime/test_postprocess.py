@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from ghostyolo.errors import WeightsError
 from ghostyolo.runtime import postprocess
 from ghostyolo.runtime.postprocess import select_detections
+from ghostyolo.selection import Selection
 
 
 def select(boxes, scores, **options):
-    options = {"confidence": 0.1, "iou": 0.5, "max_detections": 300} | options
-    return select_detections(np.array(boxes, np.float32), np.array(scores, np.float32), **options)
+    how = {key: options.pop(key) for key in ("nms", "multi_label", "vote") if key in options}
+    selection = Selection.from_dict({"confidence": 0.1, "iou": 0.5} | options)
+    return select_detections(np.array(boxes, np.float32), np.array(scores, np.float32), selection, **how)
 
 
 def test_the_weaker_of_two_overlapping_boxes_goes():
@@ -71,13 +73,13 @@ def test_nothing_found_gives_empty_arrays_of_the_right_shape(multi_label):
 def test_without_a_threshold_nothing_is_suppressed_and_the_best_are_kept():
     boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 50, 60]]
     scores = [[0.3, 0.0], [0.9, 0.2], [0.6, 0.0], [0.8, 0.0]]
-    assert select(boxes, scores, iou=None)[1].tolist() == pytest.approx([0.9, 0.6, 0.3])
-    assert select(boxes, scores, iou=None, max_detections=2)[1].tolist() == pytest.approx([0.9, 0.6])
-    found = select(boxes, scores, iou=None, multi_label=True)
+    assert select(boxes, scores, nms=False)[1].tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert select(boxes, scores, nms=False, max_detections=2)[1].tolist() == pytest.approx([0.9, 0.6])
+    found = select(boxes, scores, nms=False, multi_label=True)
     assert found[1].tolist() == pytest.approx([0.9, 0.6, 0.3, 0.2])
     assert found[2].tolist() == [0, 0, 0, 1]
     assert [values.dtype for values in found] == [np.float32, np.float32, np.int64]
-    assert select(boxes, scores, iou=None, confidence=0.95)[0].shape == (0, 4)
+    assert select(boxes, scores, nms=False, confidence=0.95)[0].shape == (0, 4)
 
 
 def test_boxes_without_area_are_left_out():
@@ -162,7 +164,7 @@ def test_every_object_of_a_crowd_is_found_however_many_boxes_it_has(objects, box
     corners = np.repeat(corners, boxes_each, axis=0)
     boxes = np.concatenate([corners, corners + 20], axis=1)
     scores = np.random.default_rng(0).uniform(0.3, 0.9, (len(boxes), 1)).astype(np.float32)
-    found = select_detections(boxes, scores, confidence=0.25, iou=0.7, max_detections=objects)
+    found = select_detections(boxes, scores, Selection(max_detections=objects))
     assert len(np.unique(found[0], axis=0)) == len(found[0]) == objects
 
 
@@ -176,7 +178,8 @@ def test_equals_torchvision(iou, max_detections):
     boxes = np.concatenate([corners, corners + rng.uniform(5, 80, (600, 2))], axis=1).astype(np.float32)
     scores = rng.permutation(600 * 3).reshape(600, 3).astype(np.float32) / 2000
 
-    found = select_detections(boxes, scores, confidence=0.05, iou=iou, max_detections=max_detections, multi_label=True)
+    selection = Selection(confidence=0.05, iou=iou, max_detections=max_detections)
+    found = select_detections(boxes, scores, selection, multi_label=True)
 
     anchors, labels = np.nonzero(scores > 0.05)
     confidences = scores[anchors, labels]

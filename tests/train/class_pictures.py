@@ -11,7 +11,8 @@ import numpy as np
 COLOURS = {"blue": (220, 40, 40), "green": (40, 220, 40), "red": (40, 40, 220)}  # BGR for OpenCV
 OPTIONS: dict[str, Any] = {
     "epochs": 3, "imgsz": 32, "batch": 4, "device": "cpu", "tensorboard": False, "val_crop": 1.0, "warmup_epochs": 0.5,
-    "lr": 0.01, "ema_decay": 0.5, "ema_ramp": 1.0, "label_smoothing": 0.0, "randaugment": "rand-m5-inc1", "erase": 0.5,
+    "lr": 0.01, "ema_decay": 0.5, "ema_ramp": 1.0, "label_smoothing": 0.0,
+    "augment.randaugment": "rand-m5-inc1", "augment.erase": 0.5,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.train.recipe import TrainRecipe, read_recipe_file
+from ghostyolo.train.recipe import TrainRecipe
 
 
 def test_unknown_key_names_the_nearest_valid_one() -> None:
@@ -41,14 +41,14 @@ def test_none_means_the_default() -> None:
 def test_file_with_yaml_1_1_floats_and_integers_for_floats(tmp_path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("lr: 1e-3\nweight_decay: 0\naugment: {mosaic: 5e-1}\n")
-    recipe = TrainRecipe.from_dict(read_recipe_file(path))
+    recipe = TrainRecipe.from_dict(TrainRecipe.read(path))
     assert (recipe.lr, recipe.weight_decay, recipe.augment.mosaic) == (0.001, 0.0, 0.5)
 
 
 def test_empty_file_is_all_defaults(tmp_path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("# nothing\n")
-    assert read_recipe_file(path) == {}
+    assert TrainRecipe.read(path) == {}
 
 
 @pytest.mark.parametrize("content", ["- epochs\n", "epochs: [1\n", "just words"])
@@ -56,13 +56,13 @@ def test_file_that_is_no_mapping_is_one_clear_line(tmp_path, content: str) -> No
     path = tmp_path / "recipe.yaml"
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"recipe\.yaml") as caught:
-        read_recipe_file(path)
+        TrainRecipe.read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_a_config_error(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
-        read_recipe_file(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"the recipe .* cannot be read"):
+        TrainRecipe.read(tmp_path / "none.yaml")
 
 
 def test_difference_names_the_first_key_that_changes_what_is_learned() -> None:

@@ -1,4 +1,4 @@
-"""From a grid to the runs it takes, each validated before the first one starts."""
+"""The runs that a grid takes, each validated before the first starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from ghostyolo.ablate.classification import Classification
 from ghostyolo.ablate.detection import Detection
-from ghostyolo.ablate.grid import BASE, Grid, Options, merge_options, slug, spread_dots
+from ghostyolo.ablate.grid import BASE, Grid
 from ghostyolo.ablate.settings import CELL_FILE, Settings, digest_of, first_difference, normalised
 from ghostyolo.ablate.tasks import TEACHING, Setup, TaskKind
-from ghostyolo.errors import ConfigError, GhostYoloError, TrainingError, suggest
+from ghostyolo.config import Options, merge_options, spread_dots
+from ghostyolo.errors import ConfigError, GhostYoloError, TrainingError, short, suggest
+from ghostyolo.files import slug
 from ghostyolo.train.epoch_end import LAST
 from ghostyolo.train.recipe import Recipe
 from ghostyolo.train.run_folder import CONFIG
@@ -65,7 +67,9 @@ class Plan:
 
 
 def make_plan(grid: Grid, out: str | Path) -> Plan:
-    """Resolve every cell of every model, build its network, read its data, and look into the folders.
+    """Resolve and check every cell of every model.
+
+    Networks are built, data is read, and folders are looked into.
 
     Raises:
         GhostYoloError: the first thing that is wrong, with the cell it is in; or a folder that holds something else.
@@ -114,7 +118,10 @@ def all_runs(plan: Plan) -> Iterator[Run]:
 
 
 def is_finished(run: Run, kind: TaskKind) -> bool:
-    """Whether a run wrote its results; its settings were compared when the plan was made."""
+    """Say whether a run wrote its results.
+
+    Its settings were compared when the plan was made.
+    """
     return (run.folder / kind.results).is_file()
 
 
@@ -139,7 +146,7 @@ def check_folder(run: Run, kind: TaskKind) -> None:
     if found is not None:
         key, mine, theirs = found
         raise TrainingError(
-            f"{run.folder} was trained with another '{key}' ({_short(theirs)} there, {_short(mine)} here): {advice}"
+            f"{run.folder} was trained with another '{key}' ({short(theirs)} there, {short(mine)} here): {advice}"
         )
 
 
@@ -155,30 +162,22 @@ def cell_record(run: Run) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a cell of a model says, before anything is built."""
-
-    network: str
-    recipe: Recipe
-    extras: Options
-
-
-def _resolve(where: str, kind: TaskKind, grid: Grid, label: str, change: Options) -> _Asked:
+def _resolve(where: str, kind: TaskKind, grid: Grid, label: str, change: Options) -> tuple[str, Recipe]:
+    """The network and the recipe of a cell, before anything is built."""
     options = merge_options(spread_dots(grid.base), change)
     if "model" in grid.base:
         raise ConfigError("'base' names a model: give it among 'models'")
     network = _network(options, label, grid)
-    recipe, extras = kind.resolve(options, where)
+    recipe = kind.resolve(options, where)
     idle = next((key for key in TEACHING if change.get(key) is not None), None)
     if idle is not None and getattr(recipe, "teacher", None) is None:
         raise ConfigError(f"'{idle}' changes nothing without a teacher: give 'teacher' as well")
-    return _Asked(network, recipe, extras)
+    return network, recipe
 
 
-def _setup(where: str, kind: TaskKind, asked: _Asked, teachers: dict[str, Run]) -> tuple[Setup, str | None]:
-    setup = kind.setup(asked.network, asked.recipe, asked.extras)
-    source = getattr(asked.recipe, "teacher", None)
+def _setup(where: str, kind: TaskKind, asked: tuple[str, Recipe], teachers: dict[str, Run]) -> tuple[Setup, str | None]:
+    setup = kind.setup(*asked)
+    source = getattr(setup.recipe, "teacher", None)
     if source is None:
         return setup, None
     named = teachers.get(source)
@@ -217,10 +216,10 @@ def _teacher_run(where: str, kind: TaskKind, grid: Grid, name: str, out: Path) -
     model = options.get("model")
     if not isinstance(model, str):
         raise ConfigError("which network? Give 'model'")
-    recipe, extras = kind.resolve(options, where)
+    recipe = kind.resolve(options, where)
     if getattr(recipe, "teacher", None) is not None:
         raise ConfigError("a teacher has no teacher of its own here: train that one first, and give its file")
-    return _seeded(Run("", where, seed, out / "teachers" / slug(name), kind.setup(model, recipe, extras), None))
+    return _seeded(Run("", where, seed, out / "teachers" / slug(name), kind.setup(model, recipe), None))
 
 
 def _seeded(run: Run) -> Run:
@@ -267,8 +266,3 @@ def _in_place(step: Callable[..., T], where: str, *arguments: Any) -> T:
     except GhostYoloError as error:
         text = str(error)
         raise type(error)(text if text.startswith(where) else f"{where}: {text}") from error
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 
-from ghostyolo.ablate.grid import Options
 from ghostyolo.ablate.settings import Settings, digest_of, network_settings
 from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
-from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
 from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
 from ghostyolo.train.classification.fit import RESULTS
-from ghostyolo.train.classification.recipe import ClassRecipe, recipe_values
-from ghostyolo.train.classification.start import check_pictures, check_recipe, network_of
+from ghostyolo.train.classification.start import check_pictures, check_recipe, load_pictures, network_of
 from ghostyolo.train.classification.teacher import build_teacher, teacher_digest
-from ghostyolo.train.recipe import Recipe
+from ghostyolo.train.recipe import ClassRecipe, Recipe
 
 
 class Classification(TaskKind):
@@ -28,7 +24,6 @@ class Classification(TaskKind):
 
     command = "pretrain"
     recipe_class = ClassRecipe
-    extras: ClassVar[dict[str, type]] = {"channels": int, "label_column": str}
     scores = ("top1", "top5")
     titles = ("top-1", "top-5")
     results = RESULTS
@@ -38,23 +33,20 @@ class Classification(TaskKind):
         self._read: dict[str, tuple[ClassificationData, Settings]] = {}
         self._built: set[str] = set()
 
-    def recipe_file(self, recipe: Any) -> Options:
-        return recipe_values(recipe)
-
-    def setup(self, model: str, recipe: Recipe, extras: Options) -> Setup:
+    def setup(self, model: str, recipe: Recipe) -> Setup:
         assert isinstance(recipe, ClassRecipe)
         check_recipe(recipe)
-        data, described = self._data(recipe, extras)
+        data, described = self._data(recipe)
         config = network_of(model, recipe)
-        self._check_network(config, recipe.imgsz, len(data.class_names), extras.get("channels", 3))
+        self._check_network(config, recipe.imgsz, len(data.class_names), recipe.channels)
         network = network_settings(config.model_dump(mode="json"))
-        return Setup(model, recipe, extras, self.settings(recipe, extras, network, described))
+        return Setup(model, recipe, self.settings(recipe, network, described))
 
     def check_teacher(self, student: Setup, taught_here: Setup | None) -> str:
-        recipe, extras = student.recipe, student.extras
+        recipe = student.recipe
         assert isinstance(recipe, ClassRecipe)
-        channels = extras.get("channels", 3)
-        class_names = self._data(recipe, extras)[0].class_names
+        channels = recipe.channels
+        class_names = self._data(recipe)[0].class_names
         if taught_here is None:
             build_teacher(recipe, class_names, channels)
             return str(teacher_digest(recipe))
@@ -75,15 +67,10 @@ class Classification(TaskKind):
             macs_deployed=metrics["macs_deployed"],
         )
 
-    def _data(self, recipe: ClassRecipe, extras: Options) -> tuple[ClassificationData, Settings]:
-        wanted: dict[str, Any] = {
-            "val_share": recipe.val_share,
-            "limit": recipe.limit,
-            "label_column": extras.get("label_column"),
-        }
-        key = digest_of(wanted)
+    def _data(self, recipe: ClassRecipe) -> tuple[ClassificationData, Settings]:
+        key = digest_of([recipe.val_share, recipe.limit, recipe.label_column])
         if key not in self._read:
-            data = load_classes(self.data, **wanted)
+            data = load_pictures(self.data, recipe)
             if not len(data.splits.get("val", [])):
                 raise DataError(f"{self.data} has no validation pictures: give some, or a val_share above 0")
             splits = {

@@ -1,4 +1,6 @@
-"""What is compared with what: the declaration of a grid, from a YAML file and from flags. No torch.
+"""The declaration of a grid: what is compared with what. No torch.
+
+It comes from a YAML file and from options:
 
 task: classification                # or detection
 data: my-classes
@@ -18,23 +20,20 @@ teachers:
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
+from ghostyolo.config import Options, StrictModel, merge_options
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.train.recipe import as_number
+from ghostyolo.files import slug
 
 Task = Literal["classification", "detection"]
-Options = dict[str, Any]
 BASE = "base"
 
 
-class Grid(BaseModel):
+class Grid(StrictModel):
     """A grid as it was declared.
 
     Attributes:
@@ -48,8 +47,6 @@ class Grid(BaseModel):
         product: option -> values, whose combinations are cells.
         teachers: name -> ``model`` and options; trained once each, with the grid's first seed unless they say ``seed``.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     task: Task = "classification"
     data: str
@@ -93,19 +90,7 @@ class Grid(BaseModel):
             if values.get(key) in (None, [], {}, 0):
                 flag = {"data": "--data PATH", "models": "--model NAME", "seeds": "--seeds 3"}[key]
                 raise ConfigError(f"{where}: no {key}: give {flag}, or '{key}' in the file")
-        try:
-            return cls.model_validate({key: value for key, value in values.items() if value is not None})
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise ConfigError(f"{where}: unknown key '{key}': {suggest(key, cls.model_fields)}") from error
-            if key == "task":
-                raise ConfigError(
-                    f"{where}: unknown task '{first['input']}': {suggest(str(first['input']), get_args(Task))}"
-                ) from error
-            message = first["msg"].removeprefix("Value error, ")
-            raise ConfigError(f"{where}: '{key}': {message[0].lower()}{message[1:]}") from error
+        return super().from_dict(values, where)
 
     def changes(self) -> dict[str, Options]:
         """Name -> what each cell changes against the base, without the base itself.
@@ -149,74 +134,6 @@ class Grid(BaseModel):
                 raise ConfigError(f"cell '{name}' is made of itself")
             options = merge_options(options, self._cell(part, (*path, name)))
         return options
-
-
-def merge_options(options: Options, changes: Options) -> Options:
-    """Options with others in their place; mappings, such as ``augment``, key by key."""
-    result = dict(options)
-    for key, value in changes.items():
-        held = result.get(key)
-        result[key] = merge_options(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
-    return result
-
-
-def spread_dots(options: Options) -> Options:
-    """``{"augment.cutmix": 1}`` as ``{"augment": {"cutmix": 1}}``."""
-    result: Options = {}
-    for key, value in options.items():
-        head, dot, rest = key.partition(".")
-        result = merge_options(result, {head: spread_dots({rest: value})} if dot else {key: value})
-    return result
-
-
-def slug(name: str) -> str:
-    """A name as a folder."""
-    return re.sub(r"[^\w.=+-]+", "-", name).strip("-.") or "-"
-
-
-def read_grid_file(path: str | Path) -> Options:
-    """Read a YAML file; :meth:`Grid.from_dict` validates.
-
-    Raises:
-        ConfigError: missing, not YAML, no mapping, or a key that is there twice.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the grid {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the grid {path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"the grid {path} must be 'key: value' lines, not {type(values).__name__}")
-    return {str(key): as_number(value) for key, value in values.items()}
-
-
-def parse_assignment(text: str, flag: str, several: bool) -> tuple[str, Any]:
-    """``key=value``, or ``key=value,value`` as a list.
-
-    Raises:
-        ConfigError: of another form.
-    """
-    key, equals, value = text.partition("=")
-    form = "KEY=VALUE,VALUE,..." if several else "KEY=VALUE"
-    if not equals or not key or (several and not value):
-        raise ConfigError(f"{flag} {text}: write {form}")
-    try:
-        parsed = yaml.safe_load(f"[{value}]" if several else value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {text}: write {form}") from error
-    return key, as_number(parsed)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML readers keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        doubled = next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None)
-        if doubled is not None:
-            raise ConfigError(f"'{doubled}' is there twice, line {node.start_mark.line + 1} and after: rename one")
-        return super().construct_mapping(node, deep)
 
 
 def _refuse_doubles(what: str, values: Sequence[Any]) -> None:

@@ -1,4 +1,7 @@
-"""Draw a grid: for each model, the difference of every cell to the base with its interval, and every seed as a dot."""
+"""The picture of a grid's differences to the base.
+
+Each model has every cell's difference with its interval, and every seed as a dot.
+"""
 
 from __future__ import annotations
 

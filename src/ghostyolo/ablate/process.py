@@ -1,4 +1,6 @@
-"""One run in a process of its own: the ordinary command, so that anyone can type what a cell was trained by. No torch.
+"""One run in a process of its own, by the ordinary command. No torch.
+
+So anyone can type what a cell was trained by.
 
 A crash takes its own process down, memory starts clean, and an interrupted run goes on by the command's own resume.
 """
@@ -28,7 +30,9 @@ _PATIENCE = 20.0  # seconds that an interrupted run has to leave its files whole
 
 @dataclass(frozen=True)
 class Job:
-    """All that another process, or another machine with the same folders, needs to train a run.
+    """All that another process needs to train a run.
+
+    It may be on another machine with the same folders.
 
     Attributes:
         record: written to cell.json before the start.
@@ -45,23 +49,11 @@ class Job:
 
 
 def make_job(
-    name: str,
-    folder: Path,
-    record: dict[str, Any],
-    command: str,
-    data: str,
-    model: str,
-    recipe: dict[str, Any],
-    extras: dict[str, Any],
+    name: str, folder: Path, record: dict[str, Any], command: str, data: str, model: str, recipe: dict[str, Any]
 ) -> Job:
     """The command of a run."""
-    flags = []
-    for key, value in extras.items():
-        flag = key.replace("_", "-")
-        flags += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
-    arguments = (
-        command, "--data", data, "--model", model, "--recipe", str(folder / RECIPE), "--out", str(folder), *flags,
-    )  # fmt: skip
+    place = ("--recipe", str(folder / RECIPE), "--out", str(folder))
+    arguments = (command, "--data", data, "--model", model, *place)
     return Job(name, folder, record, recipe, arguments, tuple(str(path) for path in imported_files()))
 
 

@@ -1,4 +1,4 @@
-"""Spread runs over the machines of a Ray cluster, by Ray Tune: one trial is one run.
+"""Runs on the machines of a Ray cluster: one trial is one.
 
 Every machine must see the grid's folder and the data under the same paths (a shared file system), and have the same
 install. Ray decides where and when; a run itself is the same process as without Ray.

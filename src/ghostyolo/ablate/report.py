@@ -1,4 +1,7 @@
-"""Write a grid's results: Markdown, CSV, JSON and one picture, each whole at any time."""
+"""The files of a grid's results: Markdown, CSV, JSON and one picture.
+
+Each is whole at any time.
+"""
 
 from __future__ import annotations
 

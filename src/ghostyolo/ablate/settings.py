@@ -1,4 +1,7 @@
-"""What a run's result depends on, as plain values: written beside the run, hashed, compared with those of a grid."""
+"""All that a run's result depends on, as plain values.
+
+They are written beside the run, hashed, and compared with those of a grid.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.models.registry import describe_part, list_parts
-from ghostyolo.train.recipe import RESUMABLE_WITH_OTHER, Recipe
+from ghostyolo.train.recipe import OF_THE_NETWORK, RESUMABLE_WITH_OTHER, Recipe
 from ghostyolo.train.run_folder import file_digest
 
 Settings = dict[str, Any]
 CELL_FILE = "cell.json"
-# They are in the network's declaration, which says what is built.
-_OF_THE_NETWORK = ("branches", "pointwise_branch")
+# What a run starts from; it is compared by what files hold, not by where they lie.
+_START = ("weights", "backbone_weights", "channels", "label_column")
 
 
 def recipe_settings(recipe: Recipe) -> Settings:
-    """Keys of a recipe that change what is learned."""
+    """Settings of a recipe that change what is learned.
+
+    Those of the network stand in its declaration.
+    """
     values = recipe.model_dump(mode="json")
-    return {key: value for key, value in values.items() if key not in {*RESUMABLE_WITH_OTHER, *_OF_THE_NETWORK}}
+    return {key: value for key, value in values.items() if key not in {*RESUMABLE_WITH_OTHER, *OF_THE_NETWORK, *_START}}
+
+
+def start_settings(recipe: Recipe) -> Settings:
+    """What a run starts from, as far as it was given."""
+    given = {key: getattr(recipe, key) for key in _START if key in recipe.model_fields_set}
+    return {
+        key: file_identity(value) if key.endswith("weights") else value
+        for key, value in given.items()
+        if value is not None
+    }
 
 
 def network_settings(declaration: Mapping[str, Any]) -> Settings:
@@ -51,14 +67,20 @@ def digest_of(value: Any) -> str:
 
 
 def file_identity(path: str) -> str:
-    """A file's name and a hash of what it holds; a name that is no file as it is."""
+    """Name a file and hash what it holds.
+
+    A name that is no file stays as it is.
+    """
     if not Path(path).is_file():
         return path
     return f"{Path(path).name} {file_digest(path)}"
 
 
 def first_difference(mine: Any, theirs: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """The first key, with dots, at which two settings differ, and both values; None where they agree."""
+    """Find the first key at which two settings differ, and both values.
+
+    Keys inside have dots; None where they agree.
+    """
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in {**theirs, **mine}:
             found = first_difference(mine.get(key), theirs.get(key), f"{place}.{key}" if place else key)

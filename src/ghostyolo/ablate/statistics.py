@@ -1,4 +1,4 @@
-"""Differences of cells to a base over several seeds: estimate, interval, p-value, and a verdict. No torch.
+"""Differences of cells to a base: estimate, interval, p-value, verdict. No torch.
 
 The model is that of randomised blocks, a score = its cell + its seed + noise: a seed has the same order and
 augmentation in all cells, and lifts or lowers them alike. The strength of the noise is estimated from all cells of a
@@ -84,7 +84,10 @@ def _difference(mean: float, error: float | None, freedom: int, pairs: int) -> D
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of one family of tests, adjusted so that one compared with a level holds that level for all together."""
+    """Adjust the p-values of one family of tests by Holm's rule.
+
+    One that is compared with a level then holds that level for all together.
+    """
     count = len(p_values)
     adjusted, highest = [0.0] * count, 0.0
     for rank, place in enumerate(sorted(range(count), key=lambda place: p_values[place])):
@@ -94,7 +97,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(difference: Difference, adjusted_p: float | None) -> Verdict:
-    """What may be said of a cell; ``adjusted_p`` is None where nothing tells the noise."""
+    """Say what may be said of a cell.
+
+    ``adjusted_p`` is None where nothing tells the noise.
+    """
     if adjusted_p is None:
         return "one seed: nothing can be said"
     if adjusted_p >= LEVEL:

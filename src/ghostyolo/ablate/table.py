@@ -1,4 +1,4 @@
-"""From finished runs to lines of a table: means, differences to the base and what they show. No torch."""
+"""The lines of a grid's table: means, differences and verdicts. No torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class Line:
 
 
 def make_lines(results: Sequence[Result], scores: tuple[str, str], epoch: Epoch = "last") -> list[Line]:
-    """One line for each cell of each model that has a finished run, in the order of the results."""
+    """Make one line for each cell of each model.
+
+    Those without a finished run are left out; the order is that of the results.
+    """
     cells: dict[tuple[str, str], dict[int, Figures]] = {}
     for result in results:
         cells.setdefault((result.model, result.cell), {})[result.seed] = result.figures

@@ -1,4 +1,4 @@
-"""What a grid needs to know of the command that trains its cells, and what both commands share."""
+"""What a grid knows of the command that trains its cells."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pydantic import BaseModel
-
-from ghostyolo.ablate.grid import Options, merge_options, spread_dots
-from ghostyolo.ablate.settings import Settings, recipe_settings
-from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.ablate.settings import Settings, recipe_settings, start_settings
+from ghostyolo.config import Options, merge_options, spread_dots
+from ghostyolo.errors import ConfigError
 from ghostyolo.train.recipe import Recipe
 
 _GIVEN_BY_THE_GRID = {
@@ -34,14 +32,12 @@ class Setup:
     Attributes:
         model: what the command takes.
         recipe: validated.
-        extras: options of the command beside its recipe.
         settings: what the result depends on; the seed is that of ``recipe``.
         costs: ``params_deployed`` and ``macs_deployed`` where the run does not write them.
     """
 
     model: str
     recipe: Recipe
-    extras: Options
     settings: Settings
     costs: dict[str, int | None] = field(default_factory=dict)
 
@@ -71,7 +67,6 @@ class TaskKind(ABC):
 
     Attributes:
         command: its name.
-        extras: options that are no keys of its recipe, and their types.
         scores: columns of metrics.csv, the one that decides first.
         results: the file that a finished run has.
         titles: the scores in words.
@@ -79,7 +74,6 @@ class TaskKind(ABC):
 
     command: ClassVar[str]
     recipe_class: ClassVar[type[Recipe]]
-    extras: ClassVar[dict[str, type]]
     scores: ClassVar[tuple[str, str]]
     titles: ClassVar[tuple[str, str]]
     results: ClassVar[str]
@@ -88,11 +82,7 @@ class TaskKind(ABC):
         self.data = str(Path(data).resolve())
 
     @abstractmethod
-    def recipe_file(self, recipe: Any) -> Options:
-        """Keys of what the option ``recipe`` names."""
-
-    @abstractmethod
-    def setup(self, model: str, recipe: Recipe, extras: Options) -> Setup:
+    def setup(self, model: str, recipe: Recipe) -> Setup:
         """Build the network, read the data, and refuse what cannot be trained.
 
         Raises:
@@ -112,39 +102,27 @@ class TaskKind(ABC):
     def figures(self, folder: Path, costs: Mapping[str, int | None]) -> Figures:
         """Read a finished run."""
 
-    def resolve(self, options: Options, where: str) -> tuple[Recipe, Options]:
-        """Options of a cell, all of them, as a recipe and the command's other options; ``model`` is not looked at.
+    def resolve(self, options: Options, where: str) -> Recipe:
+        """The recipe of a cell, from all its options; ``model`` is not looked at.
 
         Raises:
             ConfigError: an unknown option, with the nearest valid one, or an impossible value.
         """
         given = spread_dots(options)
-        own = self.recipe_class.model_fields
-        augment = _fields_of(own["augment"].default_factory)
         for key in given:
             if key in _GIVEN_BY_THE_GRID:
                 raise ConfigError(f"{where}: '{key}' is no option of a cell: {_GIVEN_BY_THE_GRID[key]}")
-            if key not in {*own, *augment, *self.extras, "recipe", "model"}:
-                valid = {*own, *augment, *self.extras, "recipe", "model"} - set(_GIVEN_BY_THE_GRID)
-                raise ConfigError(f"{where}: unknown option '{key}': {suggest(key, valid)}")
-        inner = {key: given.pop(key) for key in list(given) if key in augment and key not in own}
-        recipe = given.pop("recipe", None)
         given.pop("model", None)
-        extras = {key: given.pop(key) for key in self.extras if key in given and key not in own}
-        for key, value in extras.items():
-            if value is not None and type(value) is not self.extras[key]:
-                raise ConfigError(f"{where}: '{key}' is {value!r}: it must be of type {self.extras[key].__name__}")
-        values = self.recipe_file(recipe) if recipe is not None else {}
-        values = merge_options(values, merge_options(given, {"augment": inner} if inner else {}))
-        return self.recipe_class.from_dict(values, where), {k: v for k, v in extras.items() if v is not None}
+        recipe = self.recipe_class.read(given.pop("recipe", None))
+        return self.recipe_class.from_dict(merge_options(recipe, given), where)
 
-    def settings(self, recipe: Recipe, extras: Options, network: Settings, data: Settings) -> Settings:
+    def settings(self, recipe: Recipe, network: Settings, data: Settings) -> Settings:
         """All that decides the result of a run, as plain values."""
         return {
             "task": self.command,
             "network": network,
             "recipe": recipe_settings(recipe),
-            "options": extras,
+            "options": start_settings(recipe),
             "data": data,
             "teacher": None,
         }
@@ -161,8 +139,3 @@ def last_scores(folder: Path, names: tuple[str, ...]) -> dict[str, float]:
     if not rows:
         raise ConfigError(f"{folder} has no validated epoch: nothing can be compared")
     return {name: float(rows[-1][f"val/{name}"]) for name in names if rows[-1].get(f"val/{name}")}
-
-
-def _fields_of(factory: Any) -> set[str]:
-    default: BaseModel = factory()
-    return set(type(default).model_fields)

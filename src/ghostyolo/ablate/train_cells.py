@@ -35,7 +35,10 @@ class Outcome:
 
 
 def one_after_another(jobs: list[Job], done: Callable[[int, str | None], None]) -> None:
-    """Train jobs here, in turn; one that fails does not keep the others from it."""
+    """Train jobs here, in turn.
+
+    One that fails does not keep the others from it.
+    """
     for position, job in enumerate(jobs):
         done(position, train(job))
 
@@ -99,9 +102,7 @@ def job_of(plan: Plan, run: Run) -> Job:
     """The command of a run."""
     setup = run.setup
     recipe: dict[str, Any] = setup.recipe.model_dump(mode="json")
-    return make_job(
-        run.name, run.folder, cell_record(run), plan.kind.command, plan.kind.data, setup.model, recipe, setup.extras
-    )
+    return make_job(run.name, run.folder, cell_record(run), plan.kind.command, plan.kind.data, setup.model, recipe)
 
 
 def progress(plan: Plan) -> list[tuple[Run, str]]:

@@ -38,7 +38,7 @@ def ablate(
     ray_cpus: float = typer.Option(1, min=0, help="CPUs of a run, for Ray."),
     ray_gpus: float = typer.Option(0, min=0, help="GPUs of a run, for Ray."),
 ) -> None:
-    """Train a base and its variants with several seeds, and say which difference is more than chance."""
+    """Train variants with several seeds, and say which differ by more than chance."""
     from ghostyolo.extras import require
 
     require("train", "training")
@@ -89,14 +89,14 @@ def _declaration(
     cross: bool,
 ) -> dict[str, Any]:
     """The file's keys, with those of flags in their place."""
-    from ghostyolo.ablate.grid import merge_options, parse_assignment, read_grid_file
+    from ghostyolo.config import merge_options, parse_assignment, read_yaml
     from ghostyolo.errors import ConfigError
 
-    values: dict[str, Any] = {} if file is None else read_grid_file(file)
+    values: dict[str, Any] = {} if file is None else read_yaml(file, "grid")
     flags: dict[str, Any] = {"task": task, "data": data, "models": models or None, "seeds": _seeds(seeds)}
     values |= {key: value for key, value in flags.items() if value is not None}
     if base:
-        given = dict(parse_assignment(text, "--base", several=False) for text in base)
+        given = dict(parse_assignment(text, "--base") for text in base)
         values["base"] = merge_options(values.get("base") or {}, given)
     axes: dict[str, Any] = {}
     for text in vary:

@@ -1,4 +1,4 @@
-"""``ghostyolo data``: check a data set, fit anchors to it, or make one of scenes."""
+"""``ghostyolo data``: check a data set, fit anchors, make scenes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(
         help="Write a clean copy in YOLO layout into this new folder. The original stays as it is.",
     ),
 ) -> None:
-    """Print what is wrong with a data set; the data set itself is never changed.
+    """Print what is wrong with a data set.
 
     Exit status 0: nothing worse than warnings was found, which training mends or bears.
 
@@ -114,7 +114,7 @@ def anchors(
     count: int = typer.Option(9, "--count", help="Anchors in all, a multiple of the head's three levels."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Fit the anchors of an anchor head to the train split's boxes, and print them as YAML for a model file.
+    """Fit anchors to the train split's boxes, and print them as YAML.
 
     Recall is the fraction of boxes within a factor of 4 of an anchor in width and height; others cannot be learned.
     """

@@ -1,4 +1,4 @@
-"""``ghostyolo export``: fold a checkpoint, write it for a device, and compare what was written with the network."""
+"""``ghostyolo export``: fold a checkpoint, write it for a device, compare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from ghostyolo.cli.settings import option
+from ghostyolo.selection import Selection
 
 if TYPE_CHECKING:
     pass
@@ -31,9 +34,9 @@ def export(
     batch: int = typer.Option(1, help="Pictures in a call of a file with a fixed size."),
     precision: str = typer.Option("fp32", help="fp32, fp16 or int8."),
     output: str = typer.Option("decoded", help="decoded boxes and scores, raw maps of the head, or nms: detections."),
-    conf: float = typer.Option(0.25, help="With --output nms: scores must be above this."),
-    iou: float = typer.Option(0.7, help="With --output nms: overlap above which the weaker box of a class is dropped."),
-    max_detections: int = typer.Option(300, help="With --output nms: of each class and picture."),
+    conf: float | None = option(Selection, "confidence", "--conf", when="With --output nms"),
+    iou: float | None = option(Selection, "iou", when="With --output nms"),
+    max_detections: int | None = option(Selection, "max_detections", when="With --output nms, and class"),
     opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
     rewrite: bool | None = typer.Option(
         None,
@@ -55,14 +58,13 @@ def export(
     ),
     overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
-    """Fold branches and batch norms, write the model with its metadata inside, and compare it with the network."""
+    """Fold a detector, write it for another engine, and compare the two."""
     from ghostyolo.extras import require
 
     require("train", "export")
     from rich.console import Console
 
     from ghostyolo.export.exporter import export_detector
-    from ghostyolo.export.options import NmsOptions
 
     result = export_detector(
         weights,
@@ -80,7 +82,7 @@ def export(
         batch=batch,
         precision=precision,
         output=output,
-        nms=NmsOptions(conf, iou, max_detections),
+        nms=Selection.from_dict({"confidence": conf, "iou": iou, "max_detections": max_detections}, "export"),
         opset=opset,
         rewrite=rewrite,
     )

@@ -53,7 +53,7 @@ def fit(
     ),
     json: Path | None = typer.Option(None, "--json", help="Write the decision and its table to this file."),
 ) -> None:
-    """Measure candidates here, name the most capable within the budget, and the commands to make it."""
+    """Name the most capable detector within a budget, measured on this machine."""
     from rich.console import Console
 
     from ghostyolo.benchmark.budget import Budget

@@ -1,10 +1,12 @@
-"""The ``ghostyolo`` command: registers one file a command and turns our errors into one line and their exit status."""
+"""The ``ghostyolo`` command: one file a command, errors as one line."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -21,34 +23,38 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
-    from ghostyolo.cli import (
-        ablate,
-        benchmark,
-        data,
-        demo,
-        export,
-        fit,
-        models,
-        predict,
-        pretrain,
-        pseudo_label,
-        train,
-        val,
-    )
+COMMANDS = {
+    "demo": "Detect handwritten digits on the pictures that come with this package.",
+    "predict": "Detect objects on pictures and videos.",
+    "pseudo-label": "Label pictures with a detector and write a data set that trains at once.",
+    "train": "Train a detector on a labelled data set.",
+    "pretrain": "Train a backbone as a classifier.",
+    "ablate": "Train a base and its variants with several seeds, and say which difference is more than chance.",
+    "val": "Score a detector on a labelled data set: COCO metrics, in all and by class.",
+    "export": "Fold a detector, write it for another engine, and compare the two.",
+    "benchmark": "Measure models side by side on this machine.",
+    "fit": "Name the most capable detector that meets a latency budget on this machine.",
+    "models": "List the detectors and what they cost.",
+    "data": "Check data sets, fit anchors to them, or make one of digit scenes.",
+}
 
-    app.command("demo")(demo.demo)
-    app.command("predict")(predict.predict)
-    app.command("pseudo-label")(pseudo_label.pseudo_label)
-    app.command("train")(train.train)
-    app.command("pretrain")(pretrain.pretrain)
-    app.command("ablate")(ablate.ablate)
-    app.command("val")(val.val)
-    app.command("export")(export.export)
-    app.command("benchmark")(benchmark.benchmark)
-    app.command("fit")(fit.fit)
-    app.command("models")(models.models)
-    app.add_typer(data.app, name="data")
+
+def _register(words: Sequence[str] | None = None) -> None:
+    """Register all commands; of those that are not among the words of the call only the name, which takes no time."""
+    for name, summary in COMMANDS.items():
+        if words is not None and name not in words:
+            app.command(name, short_help=summary)(_not_called)
+            continue
+        word = name.replace("-", "_")
+        module = importlib.import_module(f"ghostyolo.cli.{word}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(getattr(module, word))
+
+
+def _not_called() -> None:
+    """Stand in the list of commands."""
 
 
 def _version(show: bool) -> None:
@@ -76,11 +82,14 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network,
-    130 interrupted."""
+    """Run the command line.
+
+    Exit status: 0 done, 2 the user can mend it, 3 an export differs from its network, 130 interrupted; a command may
+    have others of its own.
+    """
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_print(stream)
-    _register()
+    _register(sys.argv[1:])
     try:
         app()
     except GhostYoloError as error:

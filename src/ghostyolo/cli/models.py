@@ -1,4 +1,4 @@
-"""``ghostyolo models``: the detectors of the zoo and what they cost; the parts they are made of."""
+"""``ghostyolo models``: the detectors, their parts, and what they cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def models(
     parts: bool = typer.Option(False, "--parts", help="List backbones, necks and heads with their parameters instead."),
     json: bool = typer.Option(False, "--json", help="Print JSON: a list of objects."),
 ) -> None:
-    """List the detectors: parameters in training and deployed, MACs and FLOPs (= 2 x MACs) of one picture."""
+    """List the detectors with parameters, MACs and FLOPs (= 2 x MACs)."""
     import sys
     from json import dumps
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ghostyolo.cli.settings import option
+from ghostyolo.selection import Selection
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,8 +28,8 @@ def predict(
         help="A built-in name (bccd, neu-det, digits), a .onnx or .safetensors file, or hf://owner/repo/file."
     ),
     out: Path = typer.Option(Path("runs/predict"), help="Folder for the results."),
-    conf: float = typer.Option(0.25, help="Report objects with a score above this, 0 to 1."),
-    iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
+    conf: float | None = option(Selection, "confidence", "--conf"),
+    iou: float | None = option(Selection, "iou"),
     imgsz: int | None = typer.Option(
         None,
         help="Side in pixels that pictures are fitted to; default: the weights' own.",
@@ -46,7 +49,10 @@ def predict(
     csv: bool = typer.Option(False, "--csv", help="Write detections.csv."),
     txt: bool = typer.Option(False, "--txt", help="Write YOLO text, a file for each picture, in yolo/."),
 ) -> None:
-    """Detect objects on pictures and videos. The exit status is 1 where not all of them could be read."""
+    """Detect objects on pictures and videos.
+
+    The exit status is 1 where not all of them could be read.
+    """
     from rich.console import Console
 
     from ghostyolo.config import parse_assignments

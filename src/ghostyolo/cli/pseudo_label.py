@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ghostyolo.cli.settings import option
+from ghostyolo.pseudo.dataset import Thresholds
+from ghostyolo.selection import Selection
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,20 +32,16 @@ def pseudo_label(
         help="Labelled data of the same classes, copied beside the pseudo-labels; its val and test stay alone.",
         show_default=False,
     ),
-    conf: float = typer.Option(0.5, help="Label objects with a score above this, 0 to 1."),
+    conf: float | None = option(Thresholds, "confidence", "--conf"),
     class_conf: list[str] = typer.Option(
         [], help="NAME=CONF, another --conf for a class; may be repeated.", show_default=False
     ),
-    background: float | None = typer.Option(
-        None,
-        help="Keep pictures without a score above this as background; default: leave out all without labels.",
-        show_default=False,
-    ),
+    background: float | None = option(Thresholds, "background"),
     link: bool = typer.Option(False, "--link", help="Hard links in place of copies of the pictures."),
     earlier: Path | None = typer.Option(
         None, "--from", help="Raise --conf of this earlier result; no detector runs.", show_default=False
     ),
-    iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
+    iou: float | None = option(Selection, "iou"),
     imgsz: int | None = typer.Option(
         None, help="Side in pixels that pictures are fitted to; default: the weights' own.", show_default=False
     ),
@@ -53,12 +53,14 @@ def pseudo_label(
     from rich.console import Console
 
     from ghostyolo.errors import ConfigError
-    from ghostyolo.pseudo.dataset import Thresholds
     from ghostyolo.pseudo.label import check_new, pseudo_label, raise_thresholds
     from ghostyolo.runtime.predictor import load
 
     console = Console()
-    thresholds = Thresholds(conf, dict(_named(text) for text in class_conf), background)
+    named = dict(_named(text) for text in class_conf)
+    thresholds = Thresholds.from_dict(
+        {"confidence": conf, "class_confidence": named, "background": background}, "pseudo-label"
+    )
     if earlier is not None:
         if sources or weights or add_to is not None or background is not None:
             raise ConfigError("--from takes pictures, weights, labelled data and background from the earlier result: "

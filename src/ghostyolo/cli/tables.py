@@ -1,4 +1,4 @@
-"""Tables of measurements on the terminal, and the bar that shows how far measuring is."""
+"""Tables and progress of measurements on the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _FIRST_COST = "memory MB"
 
 
 def print_measurements(console: Console, headings: list[str], cells: Cells) -> None:
-    """Print one table where the window is wide enough, else times and costs in one each.
+    """Print one table, or two where the window is narrow.
+
+    Those are times and costs.
 
     Engine, precision and size are left out where all rows agree; the lines below the table say them.
     """
@@ -48,7 +50,7 @@ def print_choices(console: Console, headings: list[str], cells: Cells, columns: 
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table whole, even where the window, or what the output goes to, is narrower."""
+    """Print a table whole, even where the window is narrower."""
     from rich.console import Console as Sheet
 
     needed = Sheet(width=1000).measure(table).maximum
@@ -73,7 +75,10 @@ def _table(headings: list[str], cells: Cells, positions: list[int]) -> Table:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on the terminal that says what is going on; nothing where there is no terminal."""
+    """Show a bar on the terminal that says what is going on.
+
+    Nothing is shown where there is no terminal.
+    """
     from rich.console import Console
     from rich.progress import Progress as Bar
 

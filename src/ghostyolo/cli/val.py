@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ghostyolo.cli.settings import option
+from ghostyolo.selection import MetricSelection
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,14 +37,14 @@ def val(
     engine_option: list[str] = typer.Option(
         [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
     ),
-    conf: float = typer.Option(0.001, help="Leave out what scores less, 0 to 1; AP needs the weak detections too."),
-    iou: float = typer.Option(0.7, help="Overlap above which the weaker box of a class is dropped, 0 to 1."),
+    conf: float | None = option(MetricSelection, "confidence", "--conf"),
+    iou: float | None = option(MetricSelection, "iou"),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
     plots: Path | None = typer.Option(
         None, help="Write PR curves, the confusion matrix and example pictures to this folder."
     ),
 ) -> None:
-    """Score a detector on a labelled data set: COCO metrics, in all and by class."""
+    """Score a detector on a labelled data set with COCO metrics."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -77,9 +80,8 @@ def val(
             predictor,
             dataset.splits[split],
             dataset.class_names,
+            MetricSelection.from_dict({"confidence": conf, "iou": iou}, "val"),
             imgsz=imgsz,
-            confidence=conf,
-            iou=iou,
             batch=batch,
             progress=lambda done, _: bar.update(task, completed=done),
         )
@@ -100,7 +102,7 @@ def val(
 
 
 def print_metrics(console: Console, result: EvaluationResult, predictor: Predictor, title: str) -> None:
-    """Print a table with a row for all classes together and one for each class."""
+    """Print a row for all classes together and one for each."""
     from rich.markup import escape
     from rich.table import Table
 

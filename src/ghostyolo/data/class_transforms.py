@@ -7,17 +7,17 @@ Crop, mirror, RandAugment, colour, random erasing. What a picture becomes depend
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL.Image import Image
-from pydantic import BaseModel, ConfigDict, Field
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.random_erasing import RandomErasing
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 from torchvision import transforms as tv
 
+from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.errors import ConfigError
 
 Transform = Callable[[Image], Tensor]
@@ -25,39 +25,6 @@ Transform = Callable[[Image], Tensor]
 # timm's erasing fills with normal noise for pictures of mean 0 and deviation 1; ours are 0 to 1 at that point.
 _MEAN, _STD = 0.45, 0.225
 _GREY = 114
-
-
-class ClassAugment(BaseModel):
-    """Strengths of augmentation; every 0 or empty text switches its part off.
-
-    Attributes:
-        crop: "resized": a random part of the picture, of ``min_area`` to 1 of its area, brought to size; "padded": the
-            picture brought to size, padded by ``padding`` and cropped.
-        fliplr: probability of a mirror image.
-        randaugment: timm's description, such as ``rand-m9-mstd0.5-inc1``.
-        color_jitter: of brightness, contrast and saturation.
-        erase: probability of random erasing with noise.
-        mixup, cutmix: the two numbers of their beta distributions; with both on, one is chosen for each batch.
-        mix_prob: probability that a batch is mixed at all.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    crop: Literal["resized", "padded"] = "resized"
-    min_area: float = Field(0.08, gt=0, le=1)
-    padding: int = Field(4, ge=0)
-    fliplr: float = Field(0.5, ge=0, le=1)
-    randaugment: str = ""
-    color_jitter: float = Field(0.0, ge=0)
-    erase: float = Field(0.0, ge=0, le=1)
-    mixup: float = Field(0.0, ge=0)
-    cutmix: float = Field(0.0, ge=0)
-    mix_prob: float = Field(1.0, ge=0, le=1)
-
-    @property
-    def mixes(self) -> bool:
-        """Whether pictures of a batch are mixed with each other."""
-        return self.mix_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
 
 def training_transform(augment: ClassAugment, imgsz: int) -> Transform:

@@ -9,7 +9,7 @@ be read is left out of its batch and reported, it never stops an epoch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate, takewhile
@@ -194,16 +194,14 @@ class DetectionDataset(Dataset[Sample | Missing]):
             width, height = _fitted_size(record.width, record.height, self.imgsz)
             yield width * height * self.channels
 
-    def preload(self, threads: int = 2) -> Iterator[int]:
-        """Read every picture that is kept into the cache, yielding the position of each.
-
-        For a progress bar.
+    def preload(self, threads: int = 2) -> None:
+        """Read every picture into the cache.
 
         Do it before ``DataLoader`` workers start: they then share this one cache instead of filling one each.
         """
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            for index, _ in enumerate(pool.map(self.__getitem__, range(self._kept))):
-                yield index
+            for _ in pool.map(self.__getitem__, range(self._kept)):
+                pass
 
     def report(self, batch: Batch) -> None:
         """Enter the missing pictures of a batch into ``broken``.

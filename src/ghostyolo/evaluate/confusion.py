@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import ImageDetections, box_overlaps
+from ghostyolo.selection import SELECTION
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def compute_confusion(
     detections: Sequence[ImageDetections],
     class_names: Sequence[str],
     iou: float = 0.5,
-    confidence: float = 0.25,
+    confidence: float = SELECTION.confidence,
 ) -> ConfusionMatrix:
     """Count over a split.
 

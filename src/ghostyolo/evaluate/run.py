@@ -22,6 +22,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.metadata import numbered_names
+from ghostyolo.selection import METRIC_SELECTION, Selection
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,10 @@ class PredictorLike(Protocol):
         self,
         images: list[Any],
         *,
-        confidence: float,
-        iou: float,
-        max_detections: int,
         imgsz: int | None = None,
         rect: bool = True,
         multi_label: bool = False,
+        **select: Any,
     ) -> Sequence[Any]:
         """Return a ``supervision.Detections`` for each picture, boxes in its own pixels."""
 
@@ -80,11 +79,9 @@ def evaluate(
     predictor: PredictorLike,
     records: Sequence[ImageRecord],
     class_names: Sequence[str],
+    selection: Selection = METRIC_SELECTION,
     *,
     imgsz: int | None = None,
-    confidence: float = 0.001,
-    iou: float = 0.7,
-    max_detections: int = 300,
     batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
     load_image: ImageLoader | None = None,
@@ -99,10 +96,7 @@ def evaluate(
         class_names: the data set's names. The model must have the same ones; where it has them in another
             order, its labels are translated.
         imgsz: side in pixels to letterbox to; the model's own where None.
-        confidence: detections that score less are dropped. Low on purpose: AP wants the whole curve.
-        iou: overlap above which non-maximum suppression drops the weaker box of a class; without effect for a detector
-            that needs none.
-        max_detections: at most so many a picture.
+        selection: which boxes count as detections.
         batch: pictures a call of the detector.
         progress: called with (done, total) pictures after each batch.
         load_image: returns a record's picture, (H, W, C) uint8 RGB, and raises DataError or OSError where it
@@ -146,13 +140,7 @@ def evaluate(
         if readable:
             start = time.perf_counter()
             results = predictor.detect(
-                [image for _, image in readable],
-                confidence=confidence,
-                iou=iou,
-                max_detections=max_detections,
-                imgsz=imgsz,
-                rect=True,
-                multi_label=True,
+                [image for _, image in readable], imgsz=imgsz, rect=True, multi_label=True, **dict(selection)
             )
             seconds += time.perf_counter() - start
             for (position, _), result in zip(readable, results, strict=True):

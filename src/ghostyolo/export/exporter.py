@@ -275,7 +275,7 @@ def _lost_too_much(quantised: QuantisationReport, path: Path, out: Path) -> Pari
     return ParityError(
         f"{aside} loses {quantised.drop:.2f} points of AP in INT8 (allowed {quantised.max_drop:g}) with "
         f"{len(quantised.kept)} layers in float; nothing was written to {out}, see {report}: fine-tune for INT8 "
-        "(ghostyolo train --qat --weights W) and export that, or allow more with --max-drop"
+        "(ghostyolo train --set qat=true --weights W) and export that, or allow more with --max-drop"
     )
 
 

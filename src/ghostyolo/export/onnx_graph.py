@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.export.options import NmsOptions
+from ghostyolo.selection import Selection
 from ghostyolo.silence import silence
 
 DEFAULT_OPSET = 18
@@ -90,7 +90,7 @@ def first_line(error: BaseException, length: int = 300) -> str:
     return (lines[0] if lines else type(error).__name__)[:length]
 
 
-def append_nms(proto: onnx.ModelProto, options: NmsOptions, iou: float) -> None:
+def append_nms(proto: onnx.ModelProto, options: Selection, iou: float) -> None:
     """Replace the outputs ``boxes`` and ``scores`` by ``detections`` after suppression, in place.
 
     ``boxes`` (B, A, 4) and ``scores`` (B, A, classes) become ``detections`` (N, 7) float32: index of the picture, x1,

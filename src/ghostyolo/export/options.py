@@ -9,28 +9,7 @@ from typing import Any, get_args
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.export.formats import ExportFormat
 from ghostyolo.metadata import ExportInfo, ModelMetadata, Output, Precision, check_imgsz
-
-
-@dataclass(frozen=True)
-class NmsOptions:
-    """Non-maximum suppression inside the graph.
-
-    Attributes:
-        confidence: scores must be above this, 0..1.
-        iou: boxes of one class that overlap more suppress each other, 0..1.
-        max_detections: of each class and picture.
-    """
-
-    confidence: float = 0.25
-    iou: float = 0.7
-    max_detections: int = 300
-
-    def __post_init__(self) -> None:
-        for name, value in (("conf", self.confidence), ("iou", self.iou)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name} must be between 0 and 1, not {value}")
-        if self.max_detections < 1:
-            raise ConfigError(f"max_detections must be at least 1, not {self.max_detections}")
+from ghostyolo.selection import SELECTION, Selection
 
 
 @dataclass(frozen=True)
@@ -43,7 +22,7 @@ class ExportOptions:
         batch: pictures in a call of a file that is not dynamic.
         precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
         output: ``"decoded"``, ``"raw"`` or ``"nms"``.
-        nms: settings of ``output="nms"``.
+        nms: of ``output="nms"``; ``max_detections`` is of each class and picture there.
         opset: ONNX operator set; None: the format's own.
         rewrite: write an equal graph in another form (:mod:`ghostyolo.export.rewrite`); None: where the format's engine
             is faster with it. INT8 files never are: their ranges are those of the network's own layers.
@@ -54,7 +33,7 @@ class ExportOptions:
     batch: int = 1
     precision: Precision = "fp32"
     output: Output = "decoded"
-    nms: NmsOptions = NmsOptions()
+    nms: Selection = SELECTION
     opset: int | None = None
     rewrite: bool | None = None
 

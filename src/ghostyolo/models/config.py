@@ -8,19 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from ghostyolo.errors import ConfigError, suggest
+from ghostyolo.config import StrictModel, read_yaml
 
 
-class PartConfig(BaseModel):
+class Declaration(StrictModel):
+    """A declaration, in which a list may stand for a tuple, as it does in YAML."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class PartConfig(Declaration):
     """A part by its registered name.
 
     Every other key is a parameter of it, checked when it is built.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str
     params: dict[str, Any] = Field(default_factory=dict)
@@ -35,7 +38,7 @@ class PartConfig(BaseModel):
         return value
 
 
-class DetectorConfig(BaseModel):
+class DetectorConfig(Declaration):
     """A whole detector: its parts, size and normalisation.
 
     The parts are ``backbone``, ``neck`` and ``head``.
@@ -49,8 +52,6 @@ class DetectorConfig(BaseModel):
         imgsz: side in pixels of the pictures it is meant for; None: by the scale, else 640.
         mean, std: per channel, or one number for all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "custom"
     backbone: PartConfig
@@ -71,34 +72,10 @@ class DetectorConfig(BaseModel):
         return self
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any], where: str) -> DetectorConfig:
-        """Validate a dictionary.
-
-        Raises:
-            ConfigError: a missing, unknown or wrongly typed key, named with its place.
-        """
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise ConfigError(f"{where}: unknown key '{key}': {suggest(key, cls.model_fields)}") from error
-            if not key:  # of the whole, not of one key
-                raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
-            raise ConfigError(f"{where}: key '{key}': {first['msg']}, got {first['input']!r}") from error
-
-    @classmethod
     def from_file(cls, path: Path) -> DetectorConfig:
         """Read a YAML file; its stem is the name unless it says one.
 
         Raises:
             ConfigError: the file is missing or is not YAML of this form.
         """
-        try:
-            value = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read the model file {path}: {error}".splitlines()[0]) from error
-        if not isinstance(value, dict):
-            raise ConfigError(f"{path}: a model file holds backbone, neck and head, got {type(value).__name__}")
-        return cls.from_dict({"name": path.stem, **value}, where=str(path))
+        return cls.from_dict({"name": path.stem, **read_yaml(path, "model file")}, where=str(path))

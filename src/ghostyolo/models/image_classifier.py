@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
+from ghostyolo.config import parse_yaml, read_yaml
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.models.backbones.classifier_head import Classifier
 from ghostyolo.models.backbones.libraries import timm_network, torchvision_network
-from ghostyolo.models.config import DetectorConfig, PartConfig
+from ghostyolo.models.config import Declaration, DetectorConfig, PartConfig
 from ghostyolo.models.detector import fill_in
 from ghostyolo.models.names import is_model_name, list_models, zoo_config
 from ghostyolo.models.output_stride import keep_early_size
@@ -33,7 +33,7 @@ from ghostyolo.nn.reparam import add_branches
 LIBRARIES = ("timm", "torchvision")
 
 
-class ClassifierConfig(BaseModel):
+class ClassifierConfig(Declaration):
     """The declaration of a classifier.
 
     Attributes:
@@ -44,8 +44,6 @@ class ClassifierConfig(BaseModel):
         pointwise_branch: with a 1x1 branch beside those of larger kernels.
         mean, std: per channel, or one number for all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Literal["classification"] = "classification"
     name: str = "custom"
@@ -63,20 +61,6 @@ class ClassifierConfig(BaseModel):
         if self.pointwise_branch:
             del values["pointwise_branch"]
         return values
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any], where: str) -> ClassifierConfig:
-        """Validate a dictionary.
-
-        Raises:
-            ConfigError: a missing, unknown or wrongly typed key.
-        """
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{where}: key '{key}': {first['msg']}") from error
 
 
 class ImageClassifier(nn.Module):
@@ -166,7 +150,7 @@ def classifier_config(
         part = part.model_copy(update={"params": {**part.params, **given}})
         return config.model_copy(update={"backbone": part})
     if branches is None and config.branches is None:
-        raise ConfigError(f"'{config.name}' has no branches, so --pointwise-branch means nothing: give --branches N")
+        raise ConfigError(f"'{config.name}' has no branches, so pointwise_branch means nothing: give branches")
     return config.model_copy(update=given)
 
 
@@ -234,15 +218,10 @@ def _of_detector(config: DetectorConfig) -> ClassifierConfig:
 
 
 def _from_file(path: Path) -> ClassifierConfig:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the model file {path}: {error}".splitlines()[0]) from error
-    if isinstance(value, dict) and "neck" in value:
+    values = read_yaml(path, "model file")
+    if "neck" in values:
         return _of_detector(fill_in(DetectorConfig.from_file(path)))
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: a model file holds a backbone, got {type(value).__name__}")
-    return ClassifierConfig.from_dict({"name": path.stem, **value}, where=str(path))
+    return ClassifierConfig.from_dict({"name": path.stem, **values}, where=str(path))
 
 
 def _library_names(library: str, name: str = "") -> list[str]:
@@ -271,5 +250,5 @@ def _options(text: str, bare: str | None, where: str) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals and bare is None:
             raise ConfigError(f"model '{where}': '{item}' is no parameter: write NAME:key=value")
-        options |= {key: yaml.safe_load(value)} if equals else {str(bare): item}
+        options |= {key: parse_yaml(value)} if equals else {str(bare): item}
     return options

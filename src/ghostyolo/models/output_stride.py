@@ -42,7 +42,7 @@ def keep_early_size(net: nn.Module, output_stride: int, in_channels: int, name: 
         if not layers:
             raise ConfigError(
                 f"model '{name}' has no halving of stride 2 to take out for an output stride of {output_stride}: "
-                "choose another network, or --output-stride 32"
+                "choose another network, or output_stride 32"
             )
         for layer in layers:
             layer.stride = (1, 1) if isinstance(layer.stride, tuple) else 1
@@ -69,9 +69,7 @@ def _layers_at_full_size(net: nn.Module, in_channels: int, name: str) -> list[An
             net.eval()(torch.zeros(1, in_channels, _SIDE, _SIDE))
     except Exception as error:  # whatever a network raises for a size that it cannot take
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"model '{name}' cannot take small pictures ({reason}): leave --output-stride at 32"
-        ) from error
+        raise ConfigError(f"model '{name}' cannot take small pictures ({reason}): leave output_stride at 32") from error
     finally:
         for handle in handles:
             handle.remove()

@@ -77,7 +77,7 @@ def load_checkpoint(path: str | Path) -> tuple[DetectionModel, ModelMetadata]:
     """
     tensors, metadata = read_checkpoint(path)
     if is_classifier(metadata):
-        raise WeightsError(f"{path} is a classifier, not a detector: give it to `train` as --backbone-weights")
+        raise WeightsError(f"{path} is a classifier, not a detector: give it to `train` as backbone_weights")
     with _declared_by(path):
         config = DetectorConfig.from_dict(metadata.config, where=str(path))
         model = DetectionModel(config, len(metadata.class_names), metadata.in_channels)

@@ -1,4 +1,4 @@
-"""The data set that pseudo-labels become: YOLO layout, labelled pictures beside them, the scores in a sidecar.
+"""The data set that pseudo-labels become, in YOLO layout.
 
 In its folder: ``images/pseudo`` and ``labels/pseudo``; copies of the labelled data's splits (``images/train``,
 ``images/val`` ...) where there are some; ``data.yaml``, whose ``train`` is a list with ``images/pseudo`` last and whose
@@ -12,17 +12,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import yaml
+from pydantic import Field
 
+from ghostyolo.config import StrictModel
 from ghostyolo.data.formats import write_annotations, write_dataset
 from ghostyolo.data.formats.write import place_picture
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.files import write_json, write_text
+from ghostyolo.files import free_stem, write_json, write_text
 
 PSEUDO_FOLDER = "pseudo"
 LABELS_NAME = "pseudo-labels.json"
@@ -31,32 +33,26 @@ SPLITS = ("train", "val", "test")
 _BINS = 10
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Which detections become labels.
+class Thresholds(StrictModel):
+    """Which detections become labels."""
 
-    Attributes:
-        confidence: scores must be above this, 0..1.
-        class_confidence: the same for classes of their own, by name.
-        background: a picture without a label whose scores are all at most this is kept as background; None: each
-            picture without a label is left out.
-    """
-
-    confidence: float = 0.5
-    class_confidence: Mapping[str, float] = field(default_factory=dict)
-    background: float | None = None
+    confidence: float = Field(default=0.5, ge=0, le=1, description="label objects with a score above this, 0 to 1")
+    class_confidence: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="another confidence for a class, by its name"
+    )
+    background: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="keep pictures without a score above this as background; none: leave out all without labels",
+    )
 
     def check(self, class_names: Sequence[str]) -> None:
-        """Refuse impossible values and unknown classes.
+        """Refuse unknown classes.
 
         Raises:
             ConfigError: see above.
         """
-        given: dict[str, float | None] = {"confidence": self.confidence, "background": self.background}
-        given |= {f"the confidence of class {name!r}": value for name, value in self.class_confidence.items()}
-        for what, value in given.items():
-            if value is not None and not 0 <= value <= 1:
-                raise ConfigError(f"{what} must be between 0 and 1, not {value}")
         for name in self.class_confidence:
             if name not in class_names:
                 raise ConfigError(f"a confidence is given for {name!r}, no class of the model: "
@@ -155,7 +151,9 @@ class PseudoLabelReport:
 
 
 class PseudoDataset:
-    """Fills an empty folder, one picture after the other; ``finish`` makes it a data set.
+    """A folder that is filled one picture after the other.
+
+    ``finish`` makes it a data set.
 
     Args:
         folder: an empty or new folder.
@@ -208,7 +206,9 @@ class PseudoDataset:
         else:
             self.report.unsure += 1
             return
-        target = self._pictures / f"{self._free_stem(candidate.path.stem)}{candidate.path.suffix}"
+        stem = free_stem(candidate.path.stem, lambda name: name.lower() in self._taken)
+        self._taken.add(stem.lower())
+        target = self._pictures / f"{stem}{candidate.path.suffix}"
         place_picture(candidate.path, target, link=self._link)
         boxes, scores, labels = candidate.boxes_xyxy[sure], candidate.scores[sure], candidate.labels[sure]
         self._records.append(
@@ -260,11 +260,3 @@ class PseudoDataset:
         write_json(self._folder / LABELS_NAME, {**origin, "pictures": self._entries})
         write_json(self._folder / REPORT_NAME, {**origin, **self.report.to_json()})
         return self.report
-
-    def _free_stem(self, stem: str) -> str:
-        number, candidate = 1, stem
-        while candidate.lower() in self._taken:
-            number += 1
-            candidate = f"{stem}-{number}"
-        self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
-        return candidate

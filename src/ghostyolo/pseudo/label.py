@@ -1,4 +1,4 @@
-"""Pseudo-labels: a detector's own confident detections as labels of pictures that have none. No torch.
+"""Labels that a detector gives to pictures without any. No torch.
 
 The threshold decides what is learned: a wrong box above it teaches an error, an object below it becomes background
 of its picture. Pictures without any sure object are left out by default, since a detector that is unsure has
@@ -8,7 +8,6 @@ not shown that nothing is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,15 @@ def pseudo_label(
     thresholds: Thresholds | None = None,
     add_to: str | Path | None = None,
     link: bool = False,
-    iou: float = 0.7,
     imgsz: int | None = None,
     batch: int = 1,
     weights: str = "",
     progress: Progress | None = None,
+    **select: Any,
 ) -> PseudoLabelReport:
-    """Label pictures with a detector and write a data set to train on; it appears whole or not at all.
+    """Label pictures with a detector and write a data set.
+
+    It appears whole or not at all.
 
     Args:
         predictor: any detector.
@@ -60,9 +61,10 @@ def pseudo_label(
         add_to: labelled data of the same classes, in any layout, to copy beside them. Pictures that it has (equal
             pixels, in any split) get no pseudo-labels.
         link: hard links in place of copies of the pictures.
-        iou, imgsz, batch: see :meth:`Predictor.predict`.
+        imgsz, batch: see :meth:`Predictor.predict`.
         weights: how the report names the detector.
         progress: called after each picture with the counts so far.
+        **select: ``iou`` and ``max_detections``, see :class:`ghostyolo.selection.Selection`.
 
     Raises:
         ConfigError: an impossible option, or the labelled data has other classes.
@@ -83,7 +85,7 @@ def pseudo_label(
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise SourceError(f"{path} is a video: save its frames as pictures first, or name the pictures only")
     lowest = thresholds.lowest(class_names)
-    predictions = predictor.predict(stream, confidence=lowest, iou=iou, imgsz=imgsz, batch=batch)
+    predictions = predictor.predict(stream, imgsz=imgsz, batch=batch, **{**select, "confidence": lowest})
     known = _digests(labelled) if labelled is not None else set()
     seen: set[bytes] = set()
     with staged(out) as folder:
@@ -131,9 +133,9 @@ def raise_thresholds(
     names = data.class_names
     if any(item.class_id >= len(names) for picture in sidecar.pictures for item in picture.objects):
         raise _damaged(earlier)
-    thresholds = replace(thresholds, background=sidecar.background_confidence)
+    thresholds = thresholds.model_copy(update={"background": sidecar.background_confidence})
     thresholds.check(names)
-    before = Thresholds(sidecar.confidence, sidecar.class_confidence).of_classes(names)
+    before = Thresholds(confidence=sidecar.confidence, class_confidence=sidecar.class_confidence).of_classes(names)
     for name, new, old in zip(names, thresholds.of_classes(names), before, strict=True):
         if new < old:
             raise ConfigError(f"{name}: {earlier} has scores above {old:g} only, not {new:g}: label the pictures again")

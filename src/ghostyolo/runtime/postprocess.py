@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
+from ghostyolo.selection import Selection
 
-Selection = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Chosen = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
 Indices = npt.NDArray[np.int64]
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 64, 4096  # candidates that are settled at a time
@@ -28,13 +29,12 @@ _PAIRS_AT_ONCE = 1 << 16  # compared in one step; so few are not worth sorting, 
 def select_detections(
     boxes_xyxy: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
+    selection: Selection,
     *,
-    confidence: float,
-    iou: float | None,
-    max_detections: int,
+    nms: bool = True,
     multi_label: bool = False,
     vote: bool = False,
-) -> Selection:
+) -> Chosen:
     """Choose the detections of one picture.
 
     Boxes without area are left out.
@@ -42,9 +42,8 @@ def select_detections(
     Args:
         boxes_xyxy: (A, 4).
         scores: (A, classes) in 0..1.
-        confidence: scores must be above this.
-        iou: NMS threshold; None: nothing is suppressed.
-        max_detections: at most so many are returned, the best by score.
+        selection: the limits.
+        nms: suppress the weaker of two boxes of a class that overlap.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
         vote: a box becomes the mean, by score, of those of its class that it suppresses, and itself.
@@ -55,6 +54,8 @@ def select_detections(
     Raises:
         WeightsError: a score, or a box that scores high enough, is not a finite number.
     """
+    confidence, max_detections = selection.confidence, selection.max_detections
+    iou = selection.iou if nms else None
     # The maximum is several times cheaper than the argmax, which few anchors then need; it is NaN where any score is.
     best = scores.max(axis=1, initial=0)
     anchors = np.flatnonzero(~(best <= confidence))

@@ -27,6 +27,7 @@ from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.selection import SELECTION, MetricSelection, Selection
 
 if TYPE_CHECKING:
     import supervision
@@ -101,12 +102,10 @@ class Predictor:
         self,
         sources: Source | Iterable[Source] | Sources,
         *,
-        confidence: float = 0.25,
-        iou: float = 0.7,
-        max_detections: int = 300,
         imgsz: int | None = None,
         batch: int = 1,
         rect: bool = True,
+        **select: Any,
     ) -> Iterator[Prediction]:
         """Detect objects on pictures and videos, one prediction for each picture or frame, in order.
 
@@ -114,21 +113,21 @@ class Predictor:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
                 among several are skipped and logged as warnings at the end; hand over
                 :meth:`open_sources` to read its ``faults`` instead.
-            confidence, iou, max_detections, imgsz, rect: see :meth:`detect`.
+            imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
+            **select: see :meth:`detect`.
 
         Raises:
             SourceError: nothing to read, or none of it can be read.
             ConfigError: an impossible option.
         """
         _check_whole("batch", batch)
-        self._check_options(confidence, iou, max_detections, imgsz)
+        selection = dict(Selection.from_dict(select, "predict"))
+        self._check_size(imgsz)
         frames = sources if isinstance(sources, Sources) else self.open_sources(sources)
 
         def run(images: list[npt.NDArray[np.uint8]]) -> list[supervision.Detections]:
-            return self.detect(
-                images, confidence=confidence, iou=iou, max_detections=max_detections, imgsz=imgsz, rect=rect
-            )
+            return self.detect(images, imgsz=imgsz, rect=rect, **selection)
 
         # A generator's body runs at its first step; the checks above must speak when predict is called.
         return _predictions(frames, batch, run, report=frames is not sources)
@@ -137,27 +136,23 @@ class Predictor:
         self,
         images: list[npt.NDArray[np.uint8]],
         *,
-        confidence: float = 0.25,
-        iou: float = 0.7,
-        max_detections: int = 300,
         imgsz: int | None = None,
         rect: bool = True,
         multi_label: bool = False,
+        **select: Any,
     ) -> list[supervision.Detections]:
         """Detect objects on pictures of any sizes as one batch.
 
         Args:
             images: each (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8; exactly the network's
                 channels where it takes more than three.
-            confidence: scores must be above this, 0..1.
-            iou: boxes of one class that overlap more than this suppress each other, 0..1; without effect where the
-                network finds each object once (``metadata.nms`` is False).
-            max_detections: the best so many for each picture.
             imgsz: side to letterbox to, a multiple of the stride; None: the side the model was trained at, or the
                 canvas of a file that takes only one.
             rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
                 share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
+            **select: ``confidence``, ``iou``, ``max_detections``: :class:`ghostyolo.selection.Selection`. ``iou`` is
+                without effect where the network finds each object once (``metadata.nms`` is False).
 
         Returns:
             One ``supervision.Detections`` for each picture, by falling score: ``xyxy`` in pixels of that
@@ -167,7 +162,8 @@ class Predictor:
             ConfigError: an impossible option.
             SourceError: a picture of a shape or type the network cannot take.
         """
-        self._check_options(confidence, iou, max_detections, imgsz)
+        selection = Selection.from_dict(select, "detect")
+        self._check_size(imgsz)
         if not isinstance(images, list | tuple | np.ndarray) or getattr(images, "ndim", 4) != 4:
             given = f"one of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
             raise ConfigError(
@@ -179,15 +175,7 @@ class Predictor:
         prepared = self._prepare(images, imgsz, rect, getattr(self._memory, "inputs", None))
         self._memory.inputs = prepared.inputs
         boxes_xyxy, scores = self.engine(prepared.inputs)
-        return self.finish(
-            prepared,
-            boxes_xyxy,
-            scores,
-            confidence=confidence,
-            iou=iou,
-            max_detections=max_detections,
-            multi_label=multi_label,
-        )
+        return self.finish(prepared, boxes_xyxy, scores, selection, multi_label=multi_label)
 
     def prepare(self, images: list[npt.NDArray[np.uint8]], *, imgsz: int | None = None, rect: bool = True) -> Prepared:
         """Do what comes before the network: channels, letterbox, scaling to 0..1.
@@ -221,10 +209,8 @@ class Predictor:
         prepared: Prepared,
         boxes_xyxy: npt.NDArray[np.float32],
         scores: npt.NDArray[np.float32],
+        selection: Selection = SELECTION,
         *,
-        confidence: float = 0.25,
-        iou: float = 0.7,
-        max_detections: int = 300,
         multi_label: bool = False,
     ) -> list[supervision.Detections]:
         """Do what comes after the network: threshold, NMS where it is needed, boxes back to each picture.
@@ -233,7 +219,7 @@ class Predictor:
             prepared: what the network was given.
             boxes_xyxy: (B, A, 4) in pixels of the canvas.
             scores: (B, A, classes) in 0..1.
-            confidence, iou, max_detections, multi_label: see :meth:`detect`.
+            selection, multi_label: see :meth:`detect`.
         """
         import supervision
 
@@ -245,9 +231,8 @@ class Predictor:
             boxes, confidences, labels = select_detections(
                 boxes,
                 class_scores,
-                confidence=confidence,
-                iou=iou if self.metadata.nms else None,
-                max_detections=max_detections,
+                selection,
+                nms=self.metadata.nms,
                 multi_label=multi_label,
             )
             boxes = plan.boxes_to_image(boxes, width, height)
@@ -268,9 +253,8 @@ class Predictor:
         split: str = "val",
         *,
         imgsz: int | None = None,
-        confidence: float = 0.001,
-        iou: float = 0.7,
         batch: int = 16,
+        **select: Any,
     ) -> Metrics:
         """Score on a split of a data set with COCO metrics, values 0..1.
 
@@ -288,9 +272,8 @@ class Predictor:
             self,
             dataset.splits[split],
             dataset.class_names,
+            MetricSelection.from_dict(select, "val"),
             imgsz=imgsz,
-            confidence=confidence,
-            iou=iou,
             batch=batch,
         ).metrics
 
@@ -320,13 +303,6 @@ class Predictor:
         from ghostyolo.runtime.timing import time_predictor
 
         return time_predictor(self, images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
-
-    def _check_options(self, confidence: float, iou: float, max_detections: int, imgsz: int | None) -> None:
-        for name, value in (("confidence", confidence), ("iou", iou)):
-            if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-                raise ConfigError(f"{name} must be between 0 and 1, not {value!r}")
-        _check_whole("max_detections", max_detections)
-        self._check_size(imgsz)
 
     def _check_size(self, imgsz: int | None) -> int | tuple[int, int]:
         """The side of the square to letterbox to, or the canvas of a file that takes only one."""

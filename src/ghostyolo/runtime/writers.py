@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from ghostyolo.errors import OutputError
-from ghostyolo.files import atomic_path, make_output_folder, write_json, write_text
+from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_json, write_text
 from ghostyolo.runtime.drawing import draw_detections
 from ghostyolo.runtime.sources import Fault, Frame, continues, is_text
 from ghostyolo.text import printable
@@ -100,7 +100,8 @@ class ResultWriter:
         if not continues(self._last, frame):
             self._finish_video()
             suffix = _picture_suffix(frame.name) if frame.frame_index is None else ".mp4"
-            self._stem = self._free_stem(_short_stem(frame.name), suffix)
+            self._stem = free_stem(_short_stem(frame.name), lambda name: self._is_taken(name, suffix))
+            self._taken.add(self._stem.lower())  # lower case: some file systems do not tell the cases apart
         self._last = frame
         if self._save:
             drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
@@ -120,6 +121,9 @@ class ResultWriter:
             write_text(target, yolo_text(prediction.detections, width, height))
             self.written.append(target)
 
+    def _is_taken(self, stem: str, suffix: str) -> bool:
+        return stem.lower() in self._taken or (self.folder / f"{stem}{suffix}").resolve() in self._sources
+
     def write_faults(self, faults: Iterable[Fault]) -> None:
         """Note in ``detections.json`` what could not be read."""
         for fault in faults:
@@ -127,14 +131,6 @@ class ResultWriter:
             if fault.frames is not None:
                 record["frames_read"], record["frames"] = fault.frames
             self._records.append({**record, "objects": []})
-
-    def _free_stem(self, stem: str, suffix: str) -> str:
-        number, candidate = 1, stem
-        while candidate.lower() in self._taken or (self.folder / f"{candidate}{suffix}").resolve() in self._sources:
-            number += 1
-            candidate = f"{stem}-{number}"
-        self._taken.add(candidate.lower())  # lower case: some file systems do not tell the cases apart
-        return candidate
 
     def _write_picture(self, target: Path, bgr: Any) -> None:
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix == ".jpg" else []

@@ -1,4 +1,4 @@
-"""``ghostyolo demo --train``: the whole life of a detector in about three minutes on two CPU cores.
+"""``ghostyolo demo --train``: a detector's whole life in about three minutes.
 
 Generate labelled scenes, train, evaluate, fold. The figures at the end are those of so short a training; the built-in
 ``digits`` weights had eight times as much (benchmarks/make_builtin.py).
@@ -62,6 +62,7 @@ def run(out: Path, console: Console, plan: DemoPlan | None = None) -> tuple[Path
         "epochs": plan.epochs,
         "imgsz": plan.imgsz,
         "batch": 16,
+        "branches": 1,
         "nominal_batch": 16,
         "lr": 0.003,
         "warmup_epochs": 1.0,
@@ -71,7 +72,7 @@ def run(out: Path, console: Console, plan: DemoPlan | None = None) -> tuple[Path
         "channels_last": True,
         "augment": {"mosaic": 0.0, "fliplr": 0.0, "scale": 0.15, "translate": 0.05},
     }
-    result = train_detector(out / "data", MODEL, out=out / "train", branches=1, options=options, console=console)
+    result = train_detector(out / "data", MODEL, out=out / "train", options=options, console=console)
 
     console.print("[bold]3/4[/] evaluated on handwriting it never saw, after so short a training:")
     if result.metrics is not None:

@@ -1,4 +1,4 @@
-"""What happens when an epoch is finished: validate, remember, log, save, and maybe stop early.
+"""The end of an epoch: validate, log, save, maybe stop early.
 
 The resume state is written last. Killed before that, a run repeats the epoch and gets the same files again.
 """
@@ -33,6 +33,10 @@ class Pictures(Protocol):
 
     @property
     def broken(self) -> Mapping[Path, str]: ...
+
+    def preload(self) -> None:
+        """Read every picture into the cache."""
+        ...
 
     def report(self, batch: Any) -> None:
         """Enter the missing pictures of a batch, which a worker process may have met."""

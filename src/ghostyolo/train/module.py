@@ -18,7 +18,9 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Ema(Generic[Network]):
-    """Keeps the exponential moving average of a network's weights and buffers, which is validated and saved.
+    """The exponential moving average of a network's weights and buffers.
+
+    It is what is validated and saved.
 
     The decay grows as ``decay x (1 - exp(-updates / ramp))``, so that the average forgets the random start. It is no
     module itself, so no optimiser, DDP or ``state_dict`` sees the average.
@@ -35,7 +37,10 @@ class Ema(Generic[Network]):
         self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def follow(self, model: nn.Module) -> None:
-        """Look up the tensors to average; call when the network is on its device and stays there."""
+        """Look up the tensors to average.
+
+        Call it when the network is on its device and stays there.
+        """
         own, theirs = self.model.state_dict(), model.state_dict()
         parameter = next(model.parameters(), None)
         if parameter is not None:
@@ -130,7 +135,10 @@ class TrainingModule(LightningModule):
         self.loss_sums += torch.stack([*parts, torch.ones_like(parts[0])]).detach()
 
     def mean_losses(self) -> dict[str, float]:
-        """The epoch's mean of each loss part so far, of all ranks; every rank must call it."""
+        """Average each loss part over the epoch and all ranks.
+
+        Every rank must call it.
+        """
         sums = self.trainer.strategy.reduce(self.loss_sums.clone(), reduce_op="sum").tolist()
         return {part: value / max(sums[-1], 1) for part, value in zip(self.loss_parts, sums[:-1], strict=True)}
 

@@ -1,4 +1,7 @@
-"""Stop a run whose loss is not a finite number, saying which pictures did it."""
+"""A guard that stops a run whose loss is not finite.
+
+It says which pictures did it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class HasPath(Protocol):
 
 
 class NanGuard:
-    """Checks each loss; on CUDA one step late, so that the device need not be waited for.
+    """A check of each loss.
+
+    On CUDA it comes one step late, so that the device need not be waited for.
 
     Args:
         records: the training split, to name files.
@@ -69,5 +74,5 @@ class NanGuard:
             write_json(path, {"epoch": epoch + 1, "batch": batch, "files": files})
         raise TrainingError(
             f"the loss is not a number (epoch {epoch + 1}, batch {batch}): its files are in {path}, the "
-            "last good weights are kept; lower --lr, or use --precision 32"
+            "last good weights are kept; lower lr, or use precision 32"
         )

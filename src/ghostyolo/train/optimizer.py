@@ -1,4 +1,4 @@
-"""SGD or AdamW over three groups of parameters: decayed weights, undecayed norms and scalars, biases."""
+"""SGD or AdamW over weights, norms and biases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def build_optimizer(model: nn.Module, schedule: Schedule, fused: bool) -> torch.optim.Optimizer:
-    """Make the optimiser; learning rate and momentum are set before each step by the training module.
+    """Make the optimiser.
+
+    The training module sets learning rate and momentum before each step.
 
     Args:
         fused: one kernel for all parameters; the same rule, much less overhead.

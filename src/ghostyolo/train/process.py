@@ -1,4 +1,4 @@
-"""What a training asks of its process: which rank it is, memory that is kept, and a clean end at SIGTERM."""
+"""The process of a training: its rank, kept memory, the end at SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _GROW_BY = 64 * 2**20
 
 
 def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is rank 0, the one that validates, prints and writes, by what launchers set."""
+    """Say whether this process is rank 0, by what launchers set.
+
+    That one validates, prints and writes.
+    """
     for name in _GLOBAL:
         if name in environment:
             return environment[name] == "0"
@@ -33,7 +36,9 @@ def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed blocks for this process; other allocators and systems are left as they are.
+    """Tell glibc to keep freed blocks for this process.
+
+    Other allocators and systems are left as they are.
 
     glibc returns large blocks to the system as soon as they are freed. A training step on the CPU frees and allocates
     the same activations again and again, and the kernel has to map and clear each page anew: 89,000 page faults a step
@@ -76,7 +81,10 @@ class StopAtSigterm(Callback):
 
 @contextmanager
 def keep_interrupt_handler() -> Iterator[None]:
-    """Put the handler of Ctrl-C back: Lightning ignores Ctrl-C from the first one on, for good."""
+    """Put the handler of Ctrl-C back.
+
+    Lightning ignores Ctrl-C from the first one on, for good.
+    """
     previous = signal.getsignal(signal.SIGINT)
     try:
         yield

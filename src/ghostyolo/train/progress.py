@@ -1,4 +1,4 @@
-"""What the user sees while training: a live bar in a terminal, one line an epoch elsewhere."""
+"""Progress of a training: a bar in a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_EVERY = 10  # steps; reading a loss makes the host wait for the device
 
 
 class ProgressReport(Callback):
-    """Bar over all steps of the run with elapsed and remaining time, losses and the last scores."""
+    """A bar over all steps, with times, losses and scores."""
 
     def __init__(self, console: Console, state: RunState, epochs: int, steps_per_epoch: int) -> None:
         self.console, self.state, self.epochs, self.steps_per_epoch = console, state, epochs, steps_per_epoch

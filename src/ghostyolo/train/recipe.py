@@ -1,19 +1,22 @@
-"""How a detector is trained: every knob by the name it has as a flag, in YAML and in Python. No torch.
+"""The settings of a training, each by its one name. No torch.
 
-The defaults are those customary for YOLO detectors trained from scratch (the published recipes).
+The names are those of YAML, Python and ``--set``.
+
+The defaults of a detector are those customary for YOLO detectors trained from scratch (the published recipes), those of
+a classifier an ordinary ImageNet training.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from importlib import resources
+from pathlib import Path, PurePath
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from ghostyolo.data.augment.config import AugmentConfig
+from ghostyolo.config import Options, StrictModel, parse_yaml, read_yaml
+from ghostyolo.data.augment.config import AugmentConfig, ClassAugment
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.train.distil.config import DistilConfig
 
@@ -21,61 +24,76 @@ from ghostyolo.train.distil.config import DistilConfig
 RESUMABLE_WITH_OTHER = frozenset(
     {"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch", "teacher_cache"}
 )
-
-# PyYAML follows YAML 1.1, where 1e-3 without a dot is text.
-_FLOAT_TEXT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
-
+# What they make stands in the network's declaration, by which runs are compared too.
+OF_THE_NETWORK = ("branches", "pointwise_branch")
 
 R = TypeVar("R", bound="Recipe")
+Place = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
 
 
-class Recipe(BaseModel):
-    """Strict keys, errors of one line, comparison with a run that is to be resumed; and the keys of every recipe.
+class Recipe(StrictModel):
+    """What detectors and classifiers have in common."""
 
-    They are described in :class:`TrainRecipe`.
-    """
+    epochs: int = Field(100, ge=1, description="passes over the training split")
+    imgsz: int = Field(640, ge=8, description="side of the square training pictures in pixels")
+    batch: int = Field(16, ge=1, description="pictures in one step of one device")
+    channels: int = Field(3, ge=1, description="of the pictures: 3, 1 (grey) or more")
+    branches: int | None = Field(
+        None, ge=1, description="re-parameterized branches of each convolution; none: the network's own number"
+    )
+    pointwise_branch: bool | None = Field(
+        None, description="a 1x1 branch beside those of larger kernels; none: as the network has it (yes)"
+    )
+    ema_decay: float = Field(
+        0.9999, ge=0, lt=1, description="of the averaged weights, which are validated and saved; 0 switches it off"
+    )
+    ema_ramp: float | None = Field(
+        None,
+        gt=0,
+        description="the decay grows as 1 - exp(-updates / ema_ramp); none: so that in the end the average covers about "
+        "the last tenth of the optimiser steps, at most 2000",
+    )
+    gradient_clip: float = Field(
+        10.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
+    )
+    patience: int = Field(100, ge=0, description="stop after so many epochs without a better score; 0 switches it off")
+    val_every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
+    val_batch: int = Field(16, ge=1, description="pictures in one step of validation")
+    seed: int = Field(
+        0, ge=0, description="of weights, order, augmentation and dropout; same seed, same result on one machine"
+    )
+    precision: Annotated[
+        Literal["32", "16", "bf16"],
+        BeforeValidator(lambda value: str(value) if type(value) is int else value),  # YAML reads 16 as a number
+    ] = Field("32", description="32, 16 or bf16 (the last two mixed)")
+    deterministic: bool = Field(
+        True, description="on CUDA, only algorithms that give the same result each time (the CPU's always do)"
+    )
+    device: str = Field("auto", description="where to train: auto, cpu, cuda or cuda:N")
+    devices: int = Field(1, ge=1, description="devices of each machine that train together, by DDP")
+    num_nodes: int = Field(1, ge=1, description="machines that train together")
+    sync_batchnorm: bool = Field(False, description="batch norms see the pictures of all devices")
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's choice")
+    workers: int = Field(0, ge=0, description="processes that read pictures; 0: the training process")
+    cache: Literal["ram", "none"] = Field("ram", description="ram keeps decoded pictures, none reads them anew")
+    channels_last: bool = Field(False, description="memory layout of pictures and weights, often the faster one")
+    tensorboard: bool = Field(True, description="write TensorBoard logs")
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    epochs: int = Field(100, ge=1)
-    batch: int = Field(16, ge=1)
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
-    ema_ramp: float | None = Field(None, gt=0)
-    gradient_clip: float = Field(10.0, ge=0)
-    patience: int = Field(100, ge=0)
-    val_every: int = Field(1, ge=1)
-    val_batch: int = Field(16, ge=1)
-    seed: int = Field(0, ge=0)
-    precision: Literal["32", "16", "bf16"] = "32"
-    deterministic: bool = True
-    device: str = "auto"
-    devices: int = Field(1, ge=1)
-    num_nodes: int = Field(1, ge=1)
-    sync_batchnorm: bool = False
-    threads: int | None = Field(None, ge=1)
-    workers: int = Field(0, ge=0)
-    cache: Literal["ram", "none"] = "ram"
-    channels_last: bool = False
-    tensorboard: bool = True
-
-    @classmethod
-    def from_dict(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
-        """Validate options by name; None means "as by default".
-
-        Raises:
-            ConfigError: an unknown key, with the nearest valid one, or a wrong or impossible value.
-        """
-        given = {key: value for key, value in values.items() if value is not None}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {_first_error(error, cls)}") from error
+    shipped: ClassVar[str | None] = None
+    """Folder of the package with recipes that have a name."""
 
     def difference(self, other: Recipe) -> tuple[str, Any, Any] | None:
-        """Return the first key that changes what is learned and both its values, or None."""
+        """Find the first key that changes what is learned.
+
+        Returns it and both its values, or None.
+
+        Args:
+            other: the recipe of a run; one begun before a key of the network stood in recipes has no word on it.
+        """
         for key in type(self).model_fields:
             mine, theirs = getattr(self, key), getattr(other, key)
-            if key in RESUMABLE_WITH_OTHER or mine == theirs:
+            unsaid = key in OF_THE_NETWORK and key not in other.model_fields_set
+            if key in RESUMABLE_WITH_OTHER or unsaid or mine == theirs:
                 continue
             if isinstance(mine, BaseModel):
                 for inner in type(mine).model_fields:
@@ -84,75 +102,110 @@ class Recipe(BaseModel):
             return key, mine, theirs
         return None
 
+    @classmethod
+    def named(cls) -> dict[str, str]:
+        """The recipes that come with the package: name to YAML text."""
+        if cls.shipped is None:
+            return {}
+        files = sorted((resources.files("ghostyolo.train") / cls.shipped).iterdir(), key=lambda file: file.name)
+        return {
+            file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+            for file in files
+            if file.name.endswith(".yaml")
+        }
+
+    @classmethod
+    def read(cls, recipe: str | Path | None) -> Options:
+        """Read a recipe by its name in the package or its YAML file.
+
+        Raises:
+            ConfigError: neither a name nor a file that can be read.
+        """
+        if recipe is None:
+            return {}
+        name, named = str(recipe), cls.named()
+        if name in named:
+            values: Options = parse_yaml(named[name])
+            return values
+        if named and not name.endswith((".yaml", ".yml")):
+            raise ConfigError(f"unknown recipe '{name}': {suggest(name, named)}, or a .yaml file")
+        return read_yaml(name, "recipe")
+
 
 class TrainRecipe(Recipe):
-    """One training run of a detector.
+    """One training run of a detector."""
 
-    Attributes:
-        epochs: passes over the training split.
-        imgsz: side of the square training pictures, in pixels; a multiple of the model's stride.
-        batch: pictures in one step of one device.
-        nominal_batch: gradients are accumulated until all devices together saw about so many pictures; None: up to 64,
-            but no more than leaves the run 5000 optimiser steps.
-        optimizer: "auto" is AdamW for runs of up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) from
-            scratch and a third of it from trained weights, else SGD.
-        lr: peak learning rate; None: "auto"'s rule, 0.01 for SGD, 0.001 for AdamW.
-        final_lr: the last learning rate as a fraction of the peak; cosine in between.
-        momentum: of SGD (Nesterov) and beta1 of AdamW; None: 0.937 for SGD, 0.9 for AdamW.
-        weight_decay: on weights of two or more dimensions only, none on batch norms and biases.
-        warmup_epochs: the learning rate rises linearly, step by step, over so many epochs.
-        warmup_momentum: SGD's momentum at the first step.
-        warmup_bias_lr: learning rate of biases at the first step; None: 0.1 for SGD, 0 for AdamW.
-        ema_decay: of the averaged weights, which are the ones validated and saved; 0 switches averaging off.
-        ema_ramp: the decay grows as 1 - exp(-updates / ema_ramp); None: so that in the end the average covers about the
-            last tenth of the run's optimiser steps, at most 2000.
-        gradient_clip: largest norm of all gradients together; 0 switches clipping off.
-        close_mosaic: no mosaic in the last so many epochs; None: a sixth of them, at most 10.
-        patience: stop after so many epochs without a better AP; 0 switches it off.
-        val_every: validate every so many epochs, and after the last.
-        val_batch: pictures in one step of validation.
-        seed: of weights, order, augmentation and dropout.
-        precision: "32", "16" or "bf16" (the last two mixed).
-        deterministic: on CUDA, only algorithms that give the same result each time (the CPU's always do).
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        devices, num_nodes: more than one trains in parallel, by Lightning's DDP.
-        sync_batchnorm: batch norms see the pictures of all devices.
-        threads: CPU threads of torch; None leaves torch's choice.
-        workers: processes that read pictures; 0 reads in the training process.
-        cache: "ram" keeps decoded pictures, resized to imgsz.
-        channels_last: memory layout of pictures and weights.
-        augment: strengths of augmentation.
-        qat: fine-tune trained weights for INT8 files (:mod:`ghostyolo.train.detection.qat`), with defaults of its own:
-            3 epochs, AdamW at 1e-4, no warm-up, no mosaic, a step for each batch.
-        teacher: a trained detector to learn from beside the labels: a ``.safetensors`` file, a built-in name or
-            ``hf://owner/repo/file``; None: labels alone.
-        distil: what is learned from the teacher, and how strongly, see :class:`DistilConfig`; text such as
-            ``"logits,boxes"`` or ``"logits=1,features=0.5,tau=4"`` is read as well.
-        join_classes: of several data sets, classes of one name are one class; else each set has its own.
-        set_temperature: T of the sampling between several data sets: each takes part by size^(1/T), so 1 shows every
-            picture once an epoch, and the more the small sets as often as the large.
-        plots: draw result pictures at the end.
-        tensorboard: write TensorBoard logs.
-    """
-
-    imgsz: int = Field(640, ge=32)
-    nominal_batch: int | None = Field(None, ge=1)
-    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
-    lr: float | None = Field(None, gt=0)
-    final_lr: float = Field(0.01, gt=0, le=1)
-    momentum: float | None = Field(None, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    warmup_epochs: float = Field(3.0, ge=0)
-    warmup_momentum: float = Field(0.8, ge=0, lt=1)
-    warmup_bias_lr: float | None = Field(None, ge=0)
-    close_mosaic: int | None = Field(None, ge=0)
-    augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig.model_validate({}))
-    qat: bool = False
-    teacher: str | None = None
-    distil: DistilConfig = Field(default_factory=lambda: DistilConfig.model_validate({}))
-    join_classes: bool = False
-    set_temperature: float = Field(1.0, ge=1)
-    plots: bool = True
+    imgsz: int = Field(
+        640, ge=32, description="side of the square training pictures in pixels, a multiple of the network's stride"
+    )
+    nominal_batch: int | None = Field(
+        None,
+        ge=1,
+        description="gradients are accumulated until all devices together saw about so many pictures; none: up to 64, "
+        "but no more than leaves the run 5000 optimiser steps",
+    )
+    optimizer: Literal["auto", "sgd", "adamw"] = Field(
+        "auto",
+        description="auto, sgd or adamw; auto is AdamW up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) "
+        "from scratch and a third of it from trained weights, else SGD",
+    )
+    lr: float | None = Field(
+        None, gt=0, description="peak learning rate; none: auto's rule, 0.01 for SGD, 0.001 for AdamW"
+    )
+    final_lr: float = Field(
+        0.01, gt=0, le=1, description="last learning rate as a fraction of the peak; cosine in between"
+    )
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="of SGD (Nesterov), beta1 of AdamW; none: 0.937 for SGD, 0.9 for AdamW"
+    )
+    weight_decay: float = Field(
+        5e-4, ge=0, description="on weights of two or more dimensions, none on batch norms and biases"
+    )
+    warmup_epochs: float = Field(
+        3.0, ge=0, description="the learning rate rises linearly, at least 100 steps, at most a third of the run"
+    )
+    warmup_momentum: float = Field(0.8, ge=0, lt=1, description="SGD's momentum at the first step")
+    warmup_bias_lr: float | None = Field(
+        None, ge=0, description="learning rate of biases at the first step; none: 0.1 for SGD, 0 for AdamW"
+    )
+    close_mosaic: int | None = Field(
+        None, ge=0, description="no mosaic in the last so many epochs; none: a sixth of them, at most 10"
+    )
+    augment: AugmentConfig = Field(
+        default_factory=lambda: AugmentConfig.model_validate({}), description="strengths of augmentation"
+    )
+    weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
+        None,
+        description="fine-tune these: a built-in name, a .safetensors file or hf://owner/repo/file; layers that do not "
+        "fit, such as those of other classes, start anew; none: random ones",
+    )
+    backbone_weights: Place | None = Field(
+        None, description="pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file"
+    )
+    qat: bool = Field(
+        False,
+        description="fine-tune weights for INT8 files, with defaults of its own: 3 epochs, AdamW at 1e-4, no warm-up, "
+        "no mosaic, a step for each batch",
+    )
+    teacher: Place | None = Field(
+        None,
+        description="learn from a trained detector beside the labels: a .safetensors file, a built-in name or "
+        "hf://owner/repo/file",
+    )
+    distil: DistilConfig = Field(
+        default_factory=lambda: DistilConfig.model_validate({}),
+        description="what is learned from the teacher, and how strongly: logits,boxes or logits=1,features=0.5,tau=4",
+    )
+    join_classes: bool = Field(
+        False, description="of several data sets, classes of one name are one class; else each set has its own"
+    )
+    set_temperature: float = Field(
+        1.0,
+        ge=1,
+        description="T of the sampling between several data sets: each takes part by size^(1/T); 1 shows every picture "
+        "once an epoch",
+    )
+    plots: bool = Field(True, description="draw result pictures at the end")
 
     @model_validator(mode="after")
     def _distils_from_somebody(self) -> TrainRecipe:
@@ -161,49 +214,67 @@ class TrainRecipe(Recipe):
         return self
 
 
-def read_recipe_file(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of recipe keys; validation is :meth:`TrainRecipe.from_dict`'s.
+class ClassRecipe(Recipe):
+    """One training run of a classifier."""
 
-    Raises:
-        ConfigError: missing, not YAML, or not a mapping.
-    """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the recipe {path} is not YAML: {str(error).splitlines()[0]}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"the recipe {path} must be 'key: value' lines, not {type(values).__name__}")
-    return {str(key): as_number(value) for key, value in values.items()}
+    shipped = "classification/recipes"
+
+    imgsz: int = Field(224, ge=8, description="side of the square training pictures in pixels")
+    batch: int = Field(256, ge=1, description="pictures in one step of one device")
+    nominal_batch: int | None = Field(
+        None,
+        ge=1,
+        description="gradients are accumulated until all devices together saw about so many pictures; none: a step for "
+        "each batch",
+    )
+    optimizer: str = Field("adamw", description="any of timm's, such as lamb, adamw, sgd (Nesterov)")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of an optimiser step over nominal_batch pictures")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD and its like")
+    weight_decay: float = Field(0.05, ge=0, description="none on batch norms and biases")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="cosine to final_lr of the peak; step: times decay_rate every decay_epochs"
+    )
+    final_lr: float = Field(0.0, ge=0, le=1, description="cosine: last learning rate as a fraction of the peak")
+    decay_rate: float = Field(0.97, gt=0, le=1, description="step: factor of each fall")
+    decay_epochs: float = Field(2.4, gt=0, description="step: epochs between two falls")
+    warmup_epochs: float = Field(5.0, ge=0, description="the learning rate rises linearly from warmup_lr")
+    warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the first step")
+    gradient_clip: float = Field(
+        0.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
+    )
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each target that is spread over all classes")
+    teacher: Place | None = Field(
+        None, description="learn from it beside the labels: a .safetensors classifier, or a network of timm's by name"
+    )
+    teacher_weights: Place | None = Field(
+        None, description="weights file of a teacher of timm's; none: its pretrained ones"
+    )
+    teacher_imgsz: int | None = Field(
+        None, ge=8, description="pictures are resized to this side for the teacher; none: it sees what the student sees"
+    )
+    teacher_cache: Place | None = Field(None, description="folder to keep the teacher's logits in; none: nowhere")
+    alpha: float = Field(0.5, ge=0, le=1, description="share of the teacher in the loss, 0 to 1")
+    tau: float = Field(1.0, gt=0, description="temperature of both distributions, above 0")
+    output_stride: Literal[8, 16, 32] = Field(
+        32, description="32 as published; 16: the first layer keeps the picture's size; 8: so does the next halving"
+    )
+    dropout: float | None = Field(None, ge=0, lt=1, description="before the last layer; none: the network's own")
+    val_crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that is validated on")
+    val_share: float = Field(
+        0.1, ge=0, lt=1, description="of the training pictures, held out where the data has no validation split"
+    )
+    val_batch: int = Field(256, ge=1, description="pictures in one step of validation")
+    patience: int = Field(0, ge=0, description="stop after so many epochs without a better top-1; 0: never")
+    limit: int | None = Field(
+        None, ge=2, description="train on at most so many pictures, evenly of all classes; none: on all"
+    )
+    label_column: str | None = Field(None, description="of Parquet files, where it has no usual name")
+    cache: Literal["ram", "none"] = Field("none", description="ram keeps decoded pictures, none reads them anew")
+    augment: ClassAugment = Field(
+        default_factory=lambda: ClassAugment.model_validate({}), description="strengths of augmentation"
+    )
 
 
-def as_number(value: Any) -> Any:
-    """A value of a YAML file in which 1e-3 is a number, as everywhere but in YAML 1.1."""
-    if isinstance(value, dict):
-        return {key: as_number(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [as_number(inner) for inner in value]
-    if isinstance(value, str) and _FLOAT_TEXT.fullmatch(value):
-        return float(value)
-    return value
-
-
-def _first_error(error: ValidationError, recipe: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    key = ".".join(place)
-    if first["type"] == "extra_forbidden":
-        holder = recipe
-        for part in place[:-1]:
-            inner = holder.model_fields[part].annotation
-            holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
-        return f"unknown key '{key}': {suggest(place[-1], holder.model_fields)}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if not key:  # of the whole, not of one key
-        return message
-    return f"'{key}' is {first['input']!r}: {message}"
+def given_options(options: Mapping[str, Any] | None) -> Options:
+    """Options by name without those that are None, which means "as by default"."""
+    return {key: value for key, value in (options or {}).items() if value is not None}

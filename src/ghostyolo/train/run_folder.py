@@ -1,53 +1,81 @@
-"""The folder of a run: who may start in it, and whether a resumed run is the one that was begun. No torch."""
+"""The folder of a run: its recipe, and who may start there. No torch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import yaml
 
-from ghostyolo.data.records import DetectionData, ImageRecord
-from ghostyolo.errors import ConfigError, TrainingError
+from ghostyolo.config import Options, merge_options, read_yaml, spread_dots
+from ghostyolo.data.records import ImageRecord
+from ghostyolo.errors import ConfigError, TrainingError, short
 from ghostyolo.files import make_output_folder, write_text
-from ghostyolo.metadata import ModelMetadata
-from ghostyolo.train.recipe import R, Recipe, read_recipe_file
+from ghostyolo.train.recipe import R, Recipe, given_options
 
 CONFIG = "config.yaml"
+_MOVED = {
+    "weights": "weights",
+    "backbone_weights": "backbone_weights",
+    "channels": "in_channels",
+    "label_column": "label_column",
+}
 # Where the data lie may change: what they are is told by their digest.
 _PLACE = "data"
 
 
-def describe_run(
-    metadata: ModelMetadata,
-    data: DetectionData,
-    origin: Mapping[str, str | None] | None = None,
-    teacher: str | None = None,
-) -> dict[str, Any]:
-    """What a run learns from and into, beside its recipe; a resume compares all but the place.
+@dataclass(frozen=True)
+class Wanted(Generic[R]):
+    """What a run is asked for.
+
+    Attributes:
+        recipe: the settings, those of the run to resume where they are not given anew.
+        given: settings by name, as the caller and the recipe's file have them.
+        begun: the description of the run to resume; empty where one begins.
+    """
+
+    recipe: R
+    given: Options
+    begun: dict[str, Any]
+
+
+def settle_recipe(
+    kind: type[R],
+    out: str | Path,
+    *,
+    recipe: str | Path | None,
+    options: Mapping[str, Any] | None,
+    resume: bool,
+    usual: Callable[[Options], Options] | None = None,
+) -> Wanted[R]:
+    """Bring together a recipe, given settings, and the run to resume.
 
     Args:
-        origin: where weights came from, by kind.
-        teacher: its file's name and digest.
+        kind: of recipe.
+        out: folder of the run.
+        recipe: name of a recipe of the package, or a YAML file.
+        options: settings by name, dots in it or mappings inside; None means "as by default".
+        resume: what is not given is as the run in ``out`` was begun.
+        usual: fills in what is left open at the start of a run.
+
+    Raises:
+        ConfigError: an unknown key, a wrong value, or a file that cannot be read.
+        TrainingError: nothing to resume.
     """
-    return {
-        "model": metadata.model,
-        "network": metadata.config,
-        **{kind: (origin or {}).get(kind) for kind in ("weights", "backbone_weights")},
-        "in_channels": metadata.in_channels,
-        "class_names": metadata.class_names,
-        _PLACE: [os.path.abspath(root) for root in data.sources] or os.path.abspath(data.root),
-        "pictures": {split: len(records) for split, records in data.splits.items()},
-        "labels_digest": records_digest(data.splits.get("train", [])),
-        "teacher": teacher,
-    }
+    given = merge_options(kind.read(recipe), spread_dots(given_options(options)))
+    where = "recipe" if recipe is None else f"recipe {recipe}"
+    if not resume:
+        return Wanted(kind.from_dict(usual(given) if usual else given, where), given, {})
+    stored, begun = read_begun(out, kind)
+    return Wanted(kind.from_dict(merge_options(stored.model_dump(exclude_unset=True), given), where), given, begun)
 
 
 def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool) -> Path:
-    """Take the folder for a run, or check that it holds the run to go on with.
+    """Take the folder for a run, or check the run in it.
 
     Raises:
         TrainingError: a run is there already and ``resume`` is off, or none is there and it is on.
@@ -76,14 +104,14 @@ def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool)
     if difference is not None:
         key, given, stored = difference
         raise ConfigError(
-            f"cannot resume {out} with another '{key}' ({_short(given)}; the run has {_short(stored)}): "
+            f"cannot resume {out} with another '{key}' ({short(given)}; the run has {short(stored)}): "
             "leave it as it was, or choose another --out"
         )
     return make_output_folder(out)
 
 
 def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:
-    """The recipe, of the given kind, and the description of the run in a folder.
+    """Read the recipe and the description of the run in a folder.
 
     Raises:
         TrainingError: there is no run in it.
@@ -92,10 +120,13 @@ def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:
     config = Path(out) / CONFIG
     if not config.is_file():
         raise TrainingError(f"nothing to resume: {out} holds no training run ({CONFIG} is not there)")
-    values = read_recipe_file(config)
-    if not isinstance(values.get("recipe"), dict) or not isinstance(values.get("run"), dict):
+    values = read_yaml(config, "config")
+    recipe, run = values.get("recipe"), values.get("run")
+    if not isinstance(recipe, dict) or not isinstance(run, dict):
         raise ConfigError(f"{config} is not the config of a training run: 'recipe' and 'run' are missing")
-    return kind.from_dict(values["recipe"], str(config)), values["run"]
+    # Before they were settings of the recipe, these stood in the description of the run.
+    earlier = {key: run.get(place) for key, place in _MOVED.items() if key in kind.model_fields}
+    return kind.from_dict({**earlier, **recipe}, str(config)), run
 
 
 def file_digest(path: str | Path) -> str:
@@ -115,8 +146,3 @@ def records_digest(records: Sequence[ImageRecord]) -> str:
 
 def _plain(value: Any) -> Any:
     return yaml.safe_load(yaml.safe_dump(value))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

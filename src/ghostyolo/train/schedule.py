@@ -1,4 +1,6 @@
-"""Learning rate, momentum and accumulation as pure functions of the step: a resume needs no state of them.
+"""Learning rate, momentum and accumulation as pure functions of the step.
+
+A resume needs no state of them.
 
 A step is one batch of one device. Warm-up rises linearly to the cosine (Loshchilov and Hutter, arXiv
 1608.03983), which falls from the peak to ``final_lr`` of it; biases may start high instead of at 0, as is
@@ -12,8 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
-from ghostyolo.train.classification.recipe import ClassRecipe
-from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.recipe import ClassRecipe, TrainRecipe
 
 _MANY_STEPS = 10_000
 # AdamW's rate times (4 + classes) / 5, for trained and for random weights: docs/train.md says what was compared.
@@ -70,7 +71,10 @@ class Schedule:
         return _ramp(self.warmup_momentum, self.momentum, self._warmth(step))
 
     def accumulation_at(self, step: int) -> int:
-        """Batches in one optimiser step: one at first, so that the few first steps are not spent waiting."""
+        """Give the number of batches in one optimiser step.
+
+        It is one at first, so that the few first steps are not spent waiting.
+        """
         return max(1, round(_ramp(1, self.accumulation, self._warmth(step))))
 
     def ends_optimizer_step(self, step: int) -> bool:
@@ -194,7 +198,7 @@ class ClassSchedule:
 
 
 def plan_class_schedule(recipe: ClassRecipe, *, steps_per_epoch: int, world_size: int = 1) -> ClassSchedule:
-    """The schedule for so many batches of one device in an epoch, on so many devices."""
+    """Make the schedule for an epoch's batches and the devices."""
     wanted = recipe.nominal_batch or recipe.batch * world_size
     return ClassSchedule(recipe, steps_per_epoch, max(1, round(wanted / (recipe.batch * world_size))))
 

@@ -1,4 +1,4 @@
-"""What a run remembers between epochs beside its weights, and how its resume state is kept on disk."""
+"""What a run remembers between epochs, and its file."""
 
 from __future__ import annotations
 
@@ -102,7 +102,10 @@ class Stopwatch:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes Lightning's checkpoint whole or not at all, and unpickles only tensors and plain values."""
+    """Lightning's checkpoint, written whole or not at all.
+
+    Only tensors and plain values are ever unpickled.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with atomic_path(path) as temporary:

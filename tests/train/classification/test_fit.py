@@ -17,14 +17,15 @@ from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.errors import ConfigError, DataError, GhostYoloError, TrainingError, WeightsError
 from ghostyolo.models.weights import load_classifier, read_checkpoint
 from ghostyolo.train.classification import module as module_file
-from ghostyolo.train.classification.fit import ClassResult
-from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.start import pretrain
 from ghostyolo.train.classification.teacher import build_teacher
+from ghostyolo.train.loop import TrainResult
+from ghostyolo.train.recipe import ClassRecipe
 from tests.train import tiny  # noqa: F401  registers the backbone "test-convs"
 from tests.train.class_pictures import OPTIONS, write_folders, write_parquet
 
 MODEL = "test-convs"
+MIXED = {"augment.mixup": 0.5}
 
 
 @pytest.fixture
@@ -32,18 +33,18 @@ def data(tmp_path) -> Path:
     return write_folders(tmp_path / "data")
 
 
-def train(data: Path | None, out: Path, model: str | None = MODEL, **changes: Any) -> ClassResult:
+def train(data: Path | None, out: Path, model: str | None = MODEL, **changes: Any) -> TrainResult:
     call = {key: changes.pop(key) for key in ("resume", "console", "recipe") if key in changes}
     options = changes if call.get("resume") else {**OPTIONS, **changes}
     call.setdefault("console", Console(file=io.StringIO()))
     return pretrain(data, model, out=out, options=options, **call)
 
 
-def weights(result: ClassResult) -> dict[str, torch.Tensor]:
+def weights(result: TrainResult) -> dict[str, torch.Tensor]:
     return read_checkpoint(result.last)[0]
 
 
-def assert_equal_runs(one: ClassResult, other: ClassResult) -> None:
+def assert_equal_runs(one: TrainResult, other: TrainResult) -> None:
     rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.rows] for run in (one, other)]
     assert rows[0] == rows[1]
     first, second = weights(one), weights(other)
@@ -53,7 +54,7 @@ def assert_equal_runs(one: ClassResult, other: ClassResult) -> None:
 
 
 def test_a_run_learns_and_writes_its_metrics(data, tmp_path) -> None:
-    still = {"randaugment": "", "erase": 0.0, "fliplr": 0.0, "crop": "padded", "padding": 0}
+    still = {"augment": {"randaugment": "", "erase": 0.0, "fliplr": 0.0, "crop": "padded", "padding": 0}}
     result = train(data, tmp_path / "run", epochs=12, lr=0.02, **still)
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written == result.metrics
@@ -70,13 +71,13 @@ def test_a_run_learns_and_writes_its_metrics(data, tmp_path) -> None:
 
 
 def test_same_seed_same_result_and_another_seed_another(data, tmp_path) -> None:
-    first = train(data, tmp_path / "a", mixup=0.5)
-    assert_equal_runs(first, train(data, tmp_path / "b", mixup=0.5))
-    other = train(data, tmp_path / "c", mixup=0.5, seed=1)
+    first = train(data, tmp_path / "a", **MIXED)
+    assert_equal_runs(first, train(data, tmp_path / "b", **MIXED))
+    other = train(data, tmp_path / "c", **MIXED, seed=1)
     assert other.rows[0]["train/loss"] != first.rows[0]["train/loss"]
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "lamb", "mixup": 0.5}, {"nominal_batch": 8, "cutmix": 0.5}])
+@pytest.mark.parametrize("changes", [{"optimizer": "lamb", **MIXED}, {"nominal_batch": 8, "augment.cutmix": 0.5}])
 def test_a_resumed_run_ends_as_the_uninterrupted_one(data, tmp_path, monkeypatch, changes) -> None:
     whole = train(data, tmp_path / "whole", **changes)
     original = module_file.ClassModule.training_step
@@ -97,13 +98,13 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(data, tmp_path, monkeypatch
 def test_resuming_with_another_recipe_data_or_model_is_refused(data, tmp_path) -> None:
     train(data, tmp_path / "run", epochs=1)
     before = (tmp_path / "run" / "config.yaml").read_text()
-    for changes, key in (({"lr": 0.5}, "lr"), ({"mixup": 0.1}, "augment.mixup"), ({"epochs": 9}, "epochs")):
+    for changes, key in (({"lr": 0.5}, "lr"), ({"augment.mixup": 0.1}, "augment.mixup"), ({"epochs": 9}, "epochs")):
         with pytest.raises(ConfigError, match=f"another '{key}'"):
             train(data, tmp_path / "run", resume=True, **changes)
     with pytest.raises(ConfigError, match="another 'model'"):
         train(data, tmp_path / "run", "ghostnetv1:width=0.25", resume=True)
     smaller = write_folders(tmp_path / "smaller", train=3)
-    with pytest.raises(ConfigError, match="another 'data'"):
+    with pytest.raises(ConfigError, match="another 'pictures'"):
         train(smaller, tmp_path / "run", resume=True)
     with pytest.raises(TrainingError, match="already holds a training run"):
         train(data, tmp_path / "run")
@@ -121,7 +122,7 @@ def test_ways_of_computing_do_not_change_what_is_learned(data, tmp_path, changes
 
 
 def test_grey_pictures_train_a_network_of_one_channel(data, tmp_path) -> None:
-    result = pretrain(data, MODEL, out=tmp_path / "run", options={**OPTIONS, "epochs": 1}, channels=1,
+    result = pretrain(data, MODEL, out=tmp_path / "run", options={**OPTIONS, "epochs": 1, "channels": 1},
                       console=Console(file=io.StringIO()))  # fmt: skip
     network, metadata = load_classifier(result.best)
     assert (metadata.in_channels, network.backbone.fine[0].in_channels) == (1, 1)
@@ -151,7 +152,7 @@ def test_alpha_zero_is_training_on_labels(data, tmp_path, teacher) -> None:
         assert torch.equal(weights(taught)[name], tensor)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixup": 0.5}])
+@pytest.mark.parametrize("changes", [{}, {**MIXED}])
 def test_cached_logits_give_the_same_run_without_a_teacher(data, tmp_path, teacher, monkeypatch, changes) -> None:
     options = {"teacher": str(teacher), "teacher_cache": str(tmp_path / "cache"), "epochs": 2, **changes}
     first = train(data, tmp_path / "first", **options)
@@ -162,7 +163,7 @@ def test_cached_logits_give_the_same_run_without_a_teacher(data, tmp_path, teach
     console = Console(file=io.StringIO())
     assert_equal_runs(first, train(data, tmp_path / "second", console=console, **options))
     assert "the teacher is not run" in console.file.getvalue()
-    for key, value in (("seed", 5), ("epochs", 3), ("erase", 0.0), ("limit", 6)):
+    for key, value in (("seed", 5), ("epochs", 3), ("augment.erase", 0.0), ("limit", 6)):
         with pytest.raises(ConfigError, match="is of another run"):
             train(data, tmp_path / "third", **{**options, key: value})
     assert not (tmp_path / "third").exists()
@@ -208,7 +209,7 @@ def test_a_timm_teacher_of_one_size_says_how_to_give_it(tmp_path) -> None:
         build_teacher(ClassRecipe.from_dict(settings), ["a", "b"], 3)
     net = timm.create_model("vit_tiny_patch16_224", num_classes=2)
     save_file(net.state_dict(), path)
-    with pytest.raises(ConfigError, match=r"cannot take pictures of 32 x 32.*--teacher-imgsz"):
+    with pytest.raises(ConfigError, match=r"cannot take pictures of 32 x 32.*teacher_imgsz"):
         build_teacher(ClassRecipe.from_dict(settings), ["a", "b"], 3)
     taken = build_teacher(ClassRecipe.from_dict({**settings, "teacher_imgsz": 224}), ["a", "b"], 3)
     assert taken.logits(torch.rand(1, 3, 32, 32)).shape == (1, 2)
@@ -221,7 +222,7 @@ def test_a_teacher_whose_weights_cannot_be_fetched_says_what_to_give(data, tmp_p
         raise OSError("no route\nto the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WeightsError, match=r"teacher 'resnet18' can be had \(no route to the hub\).*--teacher-weights"):
+    with pytest.raises(WeightsError, match=r"teacher 'resnet18' can be had \(no route to the hub\).*teacher_weights"):
         train(data, tmp_path / "run", teacher="resnet18")
 
 
@@ -245,7 +246,7 @@ def test_missing_and_damaged_teachers_are_one_line(data, tmp_path) -> None:
     ("changes", "message"),
     [
         ({"optimizer": "lambb"}, "unknown optimizer 'lambb': did you mean lamb"),
-        ({"randaugment": "m9"}, "which timm does not take"),
+        ({"augment.randaugment": "m9"}, "which timm does not take"),
         ({"model": "timm:vit_tiny_patch16_224"}, "cannot take pictures of 32 x 32"),
         ({"model": None}, "which network"),
     ],
@@ -277,7 +278,7 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path, caplog) -> N
     result = train(data, tmp_path / "run", epochs=1, val_share=0.0)
     assert (result.metrics["top1"], result.metrics["best_epoch"]) == (None, 0)
     assert result.best.read_bytes() == result.last.read_bytes()
-    assert "no validation pictures" in caplog.text
+    assert "no val split" in caplog.text
 
 
 def test_parquet_and_folders_train_alike(data, tmp_path) -> None:

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ghostyolo.data.class_transforms import ClassAugment
+from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import build_mixup, build_optimizer, mix
-from ghostyolo.train.classification.recipe import ClassRecipe, merged, named_recipes, recipe_values
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.schedule import plan_class_schedule
 
 
@@ -25,11 +25,11 @@ def recipe(**values: object) -> ClassRecipe:
 
 @pytest.mark.parametrize("name", ["ghostnetv3", "short", "cifar"])
 def test_recipes_of_the_package_are_recipes(name) -> None:
-    assert ClassRecipe.from_dict(recipe_values(name), name).branches == 3
+    assert ClassRecipe.from_dict(ClassRecipe.read(name), name).branches == 3
 
 
 def test_the_papers_recipe_says_what_the_paper_says() -> None:
-    paper = ClassRecipe.from_dict(recipe_values("ghostnetv3"))
+    paper = ClassRecipe.from_dict(ClassRecipe.read("ghostnetv3"))
     assert (paper.epochs, paper.optimizer, paper.nominal_batch, paper.lr) == (600, "lamb", 2048, 5e-3)
     assert (paper.weight_decay, paper.ema_decay, paper.schedule) == (0.05, 0.9999, "cosine")
     assert (paper.augment.mixup, paper.augment.cutmix) == (0, 0)
@@ -38,7 +38,7 @@ def test_the_papers_recipe_says_what_the_paper_says() -> None:
 
 
 def test_every_recipe_file_has_a_test() -> None:
-    assert set(named_recipes()) == {"ghostnetv3", "short", "cifar"}
+    assert set(ClassRecipe.named()) == {"ghostnetv3", "short", "cifar"}
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,7 @@ def test_impossible_values_are_one_line(values, message) -> None:
 
 def test_unknown_recipe_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown recipe 'ghostnet3': did you mean ghostnetv3"):
-        recipe_values("ghostnet3")
-
-
-def test_flags_come_before_the_recipe_in_and_out_of_augment() -> None:
-    values = merged({"epochs": 5, "augment": {"mixup": 0.1, "erase": 0.2}}, {"epochs": 2, "mixup": 0.4})
-    assert values == {"epochs": 2, "augment": {"mixup": 0.4, "erase": 0.2}}
+        ClassRecipe.read("ghostnet3")
 
 
 def test_cosine_with_warm_up_by_hand() -> None:

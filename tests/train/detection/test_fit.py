@@ -26,7 +26,8 @@ from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.train import epoch_end
-from ghostyolo.train.detection.fit import TrainResult, fit
+from ghostyolo.train.detection.fit import fit
+from ghostyolo.train.loop import TrainResult
 from tests.train import tiny
 
 FILES = {
@@ -42,13 +43,12 @@ def train(
     criterion=None,
     in_channels: int = 3,
     console: Console | None = None,
-    origin: dict[str, str | None] | None = None,
     **changes,
 ) -> TrainResult:
     model, metadata = tiny.model_and_metadata(in_channels)
     console = console or Console(quiet=True)
     recipe = tiny.recipe(**changes)
-    return fit(model, metadata, data, recipe, out, resume=resume, origin=origin, criterion=criterion, console=console)
+    return fit(model, metadata, data, recipe, out, resume=resume, criterion=criterion, console=console)
 
 
 class StopAt:
@@ -87,9 +87,9 @@ def test_run_writes_weights_resume_state_config_and_logs(tmp_path) -> None:
 
 def test_trained_weights_learn_at_a_third_of_the_usual_rate(tmp_path) -> None:
     data = tiny.squares(tmp_path / "data")
-    fresh = train(data, tmp_path / "fresh", origin={"weights": None, "backbone_weights": None})
+    fresh = train(data, tmp_path / "fresh")
     for kind in ("weights", "backbone_weights"):
-        tuned = train(data, tmp_path / kind, origin={kind: "some.safetensors"})
+        tuned = train(data, tmp_path / kind, **{kind: "some.safetensors"})
         rates = [(row["lr"], other["lr"]) for row, other in zip(tuned.rows, fresh.rows, strict=True)]
         assert all(low == pytest.approx(high / 3, rel=1e-3) for low, high in rates)
 

@@ -147,7 +147,7 @@ def test_checkpoint_and_resumed_run_have_the_anchors_of_the_data(folder, tmp_pat
     assert calls[-1] == calls[0]
 
     # Fine-tuning keeps what the checkpoint declares.
-    tuned, said = run(folder, tmp_path / "tuned", model=None, weights=result.last, options={"epochs": 1})
+    tuned, said = run(folder, tmp_path / "tuned", model=None, options={"epochs": 1, "weights": result.last})
     assert "anchors" not in said
     assert load_checkpoint(tuned.last)[1].config["head"]["params"]["anchors"] == stored["anchors"]
 

@@ -30,13 +30,13 @@ def trained(tmp_path):
 
 def test_a_run_saves_folded_float_weights_that_load_as_any_others(trained, tmp_path):
     weights, data = trained
-    result = train_detector(data, out=tmp_path / "run", weights=weights, options=OPTIONS)
+    result = train_detector(data, out=tmp_path / "run", options={**OPTIONS, "weights": weights})
     model, metadata = load_checkpoint(result.best)
     assert metadata.deployed
     assert metadata.imgsz == 64, "the checkpoint's size is the default"
     assert is_folded(model)
     assert {type(module) for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {torch.nn.Conv2d}
-    before, _ = read_trained(weights, None, None, None)
+    before, _ = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     assert list(before.state_dict()) == list(model.state_dict())
     moved = [not torch.equal(old, new) for old, new in zip(before.parameters(), model.parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2  # a level without objects teaches its box branch nothing
@@ -44,7 +44,7 @@ def test_a_run_saves_folded_float_weights_that_load_as_any_others(trained, tmp_p
 
 def test_an_interrupted_run_goes_on(trained, tmp_path):
     weights, data = trained
-    train_detector(data, out=tmp_path / "run", weights=weights, options=OPTIONS)
+    train_detector(data, out=tmp_path / "run", options={**OPTIONS, "weights": weights})
     result = train_detector(None, out=tmp_path / "run", resume=True)
     assert len(result.rows) == 1
 
@@ -59,7 +59,7 @@ def test_a_network_with_an_end_to_end_head_trains_its_deployed_branch(tmp_path):
     _, metadata = tiny.model_and_metadata()
     save_checkpoint(build_model(config, num_classes=2), metadata, tmp_path / "w.safetensors")
     data = tiny.write_yolo(tiny.squares(tmp_path / "data"))
-    result = train_detector(data, out=tmp_path / "run", weights=tmp_path / "w.safetensors", options=OPTIONS)
+    result = train_detector(data, out=tmp_path / "run", options={**OPTIONS, "weights": tmp_path / "w.safetensors"})
     assert {"train/box", "train/cls", "train/dfl"} <= set(result.rows[0])
     model, metadata = load_checkpoint(result.best)
     assert not metadata.nms
@@ -69,11 +69,11 @@ def test_a_network_with_an_end_to_end_head_trains_its_deployed_branch(tmp_path):
 def test_training_lowers_the_error_that_rounding_makes(trained):
     """Towards the float network's own answers: what fine-tuning can do to rounding, without labels."""
     weights, data = trained
-    network, _ = read_trained(weights, None, None, None)
+    network, _ = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     with torch.no_grad():  # one weight of each channel is so large that the others are rounded to a few steps
         network.backbone.fine[0].weight[:, 0, 0, 0] = 3.0
     teacher = copy.deepcopy(network)
-    begin_rounding(network, load_dataset(data), TrainRecipe.from_dict({"imgsz": 64}), 3)
+    begin_rounding(network, load_dataset(data), TrainRecipe.from_dict({"imgsz": 64}))
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = teacher.features(images)[0].detach()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
@@ -100,21 +100,23 @@ def test_defaults_are_those_of_a_short_run_and_what_is_given_comes_first():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": None}, "--qat fine-tunes trained weights for INT8: give --weights W"),
-        ({"model": "yolov8n"}, "leave --model out"),
-        ({"branches": 2}, "leave --branches out"),
-        ({"backbone_weights": "timm/x"}, "leave --backbone-weights out"),
+        ({"weights": None}, "qat fine-tunes trained weights for INT8: give --weights W"),
+        ({"model": "yolov8n"}, "leave model out"),
+        ({"branches": 2}, "leave branches out"),
+        ({"backbone_weights": "timm/x"}, "leave backbone_weights out"),
     ],
 )
 def test_what_makes_no_sense_with_it_is_refused(trained, tmp_path, changes, message):
     weights, data = trained
+    options = {**OPTIONS, "weights": weights, **changes}
+    model = options.pop("model", None)
     with pytest.raises(ConfigError, match=message):
-        train_detector(data, out=tmp_path / "run", options=OPTIONS, **{"weights": weights, **changes})
+        train_detector(data, model, out=tmp_path / "run", options=options)
     assert not (tmp_path / "run").exists()
 
 
 def test_other_classes_are_refused(trained, tmp_path):
     weights, data = trained
-    _, metadata = read_trained(weights, None, None, None)
+    _, metadata = read_trained(TrainRecipe.from_dict({"weights": weights}), None)
     with pytest.raises(ConfigError, match="train on that data first"):
         check_classes(metadata, dataclasses.replace(load_dataset(data), class_names=["red", "blue"]))

@@ -124,7 +124,7 @@ def test_heads_that_cannot_be_compared_leave_the_features(tmp_path, own, theirs,
         f"teacher BIG teaches features x 5 (1x1 adapters); tau 2, strides 8, 16, 32; not logits and boxes: {why}\n"
     )
     assert set(losses(student, built)) == {"kd_features"}
-    with pytest.raises(ConfigError, match=f"cannot teach boxes: {why}; leave it out of --distil"):
+    with pytest.raises(ConfigError, match=f"cannot teach boxes: {why}; leave it out of distil"):
         distiller(student, teacher, tmp_path, distil="boxes,features")
 
 

@@ -1,35 +1,61 @@
-"""What augmentation does and how strongly. The defaults are customary for YOLO from scratch."""
+"""What augmentation does and how strongly, for detectors and for classifiers. No torch.
+
+The defaults for detectors are customary for YOLO from scratch.
+"""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import Field
+
+from ghostyolo.config import StrictModel
 
 
-class AugmentConfig(BaseModel):
-    """Strengths and probabilities; every 0 switches its part off.
+class AugmentConfig(StrictModel):
+    """Strengths and probabilities for detectors; every 0 switches its part off."""
 
-    Attributes:
-        mosaic: probability that a picture becomes a mosaic of itself and three others of its batch.
-        degrees: rotation, drawn from -degrees..degrees.
-        translate: shift, drawn from -translate..translate of the picture's side.
-        scale: zoom, drawn from 1 - scale..1 + scale.
-        shear: shear angle of each axis in degrees, drawn from -shear..shear.
-        fliplr, flipud: probability of a mirror image, left-right and up-down.
-        hsv_h: hue shift, drawn from -hsv_h..hsv_h of a full turn.
-        hsv_s, hsv_v: saturation and value are multiplied by a factor from 1 - gain..1 + gain.
-        mixup: probability that a picture is blended with another one of its batch.
-    """
+    mosaic: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="probability that a picture becomes a mosaic of itself and three others of its batch",
+    )
+    degrees: float = Field(0.0, ge=0, le=180, description="rotation in degrees, plus or minus")
+    translate: float = Field(0.1, ge=0, le=0.9, description="shift as a fraction of the side, plus or minus")
+    scale: float = Field(0.5, ge=0, le=0.95, description="zoom from 1 - scale to 1 + scale")
+    shear: float = Field(0.0, ge=0, le=45, description="shear of each axis in degrees, plus or minus")
+    fliplr: float = Field(0.5, ge=0, le=1, description="probability of a left-right mirror image")
+    flipud: float = Field(0.0, ge=0, le=1, description="probability of an up-down mirror image")
+    hsv_h: float = Field(0.015, ge=0, le=0.5, description="hue shift as a fraction of a full turn, plus or minus")
+    hsv_s: float = Field(0.7, ge=0, le=1, description="saturation is multiplied by 1 - hsv_s to 1 + hsv_s")
+    hsv_v: float = Field(0.4, ge=0, le=1, description="value is multiplied by 1 - hsv_v to 1 + hsv_v")
+    mixup: float = Field(
+        0.0, ge=0, le=1, description="probability that a picture is blended with another one of its batch"
+    )
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    mosaic: float = Field(1.0, ge=0, le=1, description="probability of a mosaic of four pictures, 0..1")
-    degrees: float = Field(0.0, ge=0, le=180, description="rotation in degrees, +-, 0..180")
-    translate: float = Field(0.1, ge=0, le=0.9, description="shift as a fraction of the side, +-, 0..0.9")
-    scale: float = Field(0.5, ge=0, le=0.95, description="zoom 1 - scale..1 + scale, 0..0.95")
-    shear: float = Field(0.0, ge=0, le=45, description="shear in degrees, +-, 0..45")
-    fliplr: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip, 0..1")
-    flipud: float = Field(0.0, ge=0, le=1, description="probability of an up-down flip, 0..1")
-    hsv_h: float = Field(0.015, ge=0, le=0.5, description="hue shift as a fraction of a turn, +-, 0..0.5")
-    hsv_s: float = Field(0.7, ge=0, le=1, description="saturation gain 1 - s..1 + s, 0..1")
-    hsv_v: float = Field(0.4, ge=0, le=1, description="value gain 1 - v..1 + v, 0..1")
-    mixup: float = Field(0.0, ge=0, le=1, description="probability of blending two pictures, 0..1")
+class ClassAugment(StrictModel):
+    """Strengths and probabilities for classifiers; every 0 or empty text switches its part off."""
+
+    crop: Literal["resized", "padded"] = Field(
+        "resized",
+        description="resized: a random part of the picture, brought to size; padded: the picture brought to size, "
+        "padded and cropped",
+    )
+    min_area: float = Field(0.08, gt=0, le=1, description="smallest resized crop, as a share of the picture")
+    padding: int = Field(4, ge=0, description="pixels around padded crops")
+    fliplr: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
+    randaugment: str = Field("", description="timm's description, such as rand-m9-mstd0.5-inc1")
+    color_jitter: float = Field(0.0, ge=0, description="of brightness, contrast and saturation")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing with noise")
+    mixup: float = Field(0.0, ge=0, description="number of Mixup's beta distribution")
+    cutmix: float = Field(
+        0.0, ge=0, description="number of CutMix's beta distribution; with both on, one is chosen for each batch"
+    )
+    mix_prob: float = Field(1.0, ge=0, le=1, description="probability that a batch is mixed at all")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures of a batch are mixed with each other."""
+        return self.mix_prob > 0 and (self.mixup > 0 or self.cutmix > 0)

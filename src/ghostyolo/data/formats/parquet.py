@@ -124,7 +124,7 @@ def _read_file(file: Path, label_column: str | None) -> tuple[Any, list[Any], li
     labels = [name for name in ([label_column] if label_column else _LABELS) if name in table.column_names]
     if len(pictures) != 1 or not labels:
         columns = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
-        wanted = f"a column '{label_column}'" if label_column else "a label; name it with --label-column"
+        wanted = f"a column '{label_column}'" if label_column else "a label; name it with label_column"
         raise DataError(f"{file} needs one column of pictures and {wanted}: it has {columns}")
     column = table.column(pictures[0])
     if pa.types.is_struct(column.type):

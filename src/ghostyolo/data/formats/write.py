@@ -25,7 +25,7 @@ import yaml
 from ghostyolo.data.listing import is_hidden
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import ConfigError, OutputError, suggest
-from ghostyolo.files import atomic_path, make_output_folder, write_text
+from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_text
 from ghostyolo.text import printable
 
 LAYOUTS = ("yolo", "coco", "voc")
@@ -117,7 +117,10 @@ def write_dataset(
         folder = image_folder(out, layout, split)
         folder.mkdir(parents=True, exist_ok=True)
         for record in records:
-            stem = _free_stem(record.path.stem, folder, split, used)
+            stem = _legal_stem(record.path.stem)
+            if (folder, stem) in used:
+                stem = free_stem(f"{split}_{stem}", lambda name: (folder, name) in used)  # noqa: B023
+            used.add((folder, stem))
             target = folder / f"{stem}{record.path.suffix}"
             place_picture(record.path, target, link=link)
             splits[split].append(replace(record, path=target))
@@ -142,19 +145,6 @@ def place_picture(source: Path, target: Path, *, link: bool = False) -> None:
     except OSError as error:
         raise OutputError(f"cannot link {source} into {target.parent}: {error.strerror or error}; copy it instead, "
                           "without --link") from error  # fmt: skip
-
-
-def _free_stem(stem: str, folder: Path, split: str, used: set[tuple[Path, str]]) -> str:
-    stem = _legal_stem(stem)
-    candidates = [stem, f"{split}_{stem}"]
-    number = 1
-    while (folder, candidates[0]) in used:
-        candidates.pop(0)
-        if not candidates:
-            candidates.append(f"{split}_{stem}_{number}")
-            number += 1
-    used.add((folder, candidates[0]))
-    return candidates[0]
 
 
 def _legal_stem(stem: str) -> str:

@@ -14,6 +14,7 @@ from ghostyolo.errors import DataError
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.evaluate.plots.style import FAINT, INK, colour, figure_file, shorten
 from ghostyolo.evaluate.run import ImageLoader
+from ghostyolo.selection import SELECTION
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def plot_labels_beside_predictions(
     path: str | os.PathLike[str],
     rows: int = 4,
     *,
-    confidence: float = 0.25,
+    confidence: float = SELECTION.confidence,
     load_image: ImageLoader | None = None,
 ) -> None:
     """Draw pictures twice: labels on the left, predictions on the right.

@@ -127,7 +127,7 @@ def _create(create: Callable[[], nn.Module], what: str, pretrained: bool) -> nn.
             raise ConfigError(f"backbone {what} cannot be built ({reason}): choose another") from error
         raise WeightsError(
             f"no pretrained weights for backbone {what} ({reason}); check the connection, or leave 'pretrained' out, "
-            "download the library's weights file elsewhere and give it as --backbone-weights FILE"
+            "download the library's weights file elsewhere and give it as backbone_weights"
         ) from error
 
 

@@ -1,17 +1,13 @@
-"""Train a classifier from its first epoch, or from the last finished one, to its metrics."""
+"""The training of a classifier, from its first epoch to its metrics."""
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from torch.utils.data import DataLoader
 
 from ghostyolo.data.class_transforms import training_transform
 from ghostyolo.data.classification import ClassDataset, KeySampler, collate
@@ -21,46 +17,28 @@ from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.models.image_classifier import ImageClassifier
-from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.classification.logit_cache import LogitCache, open_cache
 from ghostyolo.train.classification.module import ClassModule
-from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.teacher import Teacher, build_teacher, teacher_digest
 from ghostyolo.train.classification.validation import ClassValidator
-from ghostyolo.train.detection.fit import make_trainer, quiet_lightning, report_skipped, run_trainer
 from ghostyolo.train.distil.cost import describe_cost
-from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd
-from ghostyolo.train.nan_guard import NanGuard
-from ghostyolo.train.process import StopAtSigterm, is_main_process, keep_freed_memory
-from ghostyolo.train.progress import ProgressReport
-from ghostyolo.train.run_folder import begin
+from ghostyolo.train.loop import (
+    Finished,
+    Place,
+    Task,
+    TrainResult,
+    describe_run,
+    main_console,
+    report_skipped,
+    run_loop,
+)
+from ghostyolo.train.process import is_main_process
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.schedule import plan_class_schedule
-from ghostyolo.train.state import RunState
 
 RESULTS = "metrics.json"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """What a run left behind.
-
-    Attributes:
-        folder: of the run; ``best`` and ``last`` are checkpoints in it.
-        metrics: what ``metrics.json`` holds; empty on ranks other than 0.
-        rows: one a finished epoch, as in metrics.csv.
-        seconds: spent in epochs, over all resumes.
-        stopped_early: patience ran out.
-    """
-
-    folder: Path
-    best: Path
-    last: Path
-    metrics: dict[str, Any]
-    rows: list[dict[str, Any]] = field(repr=False)
-    seconds: float
-    stopped_early: bool
 
 
 def fit_classifier(
@@ -71,16 +49,16 @@ def fit_classifier(
     out: str | Path,
     *,
     resume: bool = False,
-    source: Mapping[str, Any] | None = None,
+    place: str | None = None,
     console: Console | None = None,
-) -> ClassResult:
+) -> TrainResult[dict[str, Any]]:
     """Train ``model`` in place; write weights, resume state, config and metrics to ``out``.
 
     Args:
         metadata: for the checkpoints.
         data: its "train" split is learned; its "val" split, where there is one, is validated on.
         resume: go on with the run in ``out`` after its last finished epoch.
-        source: where the data was read from and how; written to the config and compared on resume.
+        place: where the data was read from, for the config; None: its folder.
 
     Raises:
         ConfigError: an impossible recipe, another one than the resumed run's, a teacher or cache that does not fit.
@@ -89,68 +67,40 @@ def fit_classifier(
         OutputError: a result cannot be written.
         KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
-    main = is_main_process()
-    console = (console or Console()) if main else Console(quiet=True)
-    channels = metadata.in_channels
-    dataset = ClassDataset(
-        data.splits["train"],
-        training_transform(recipe.augment, recipe.imgsz),
-        seed=recipe.seed,
-        channels=channels,
-        cache=recipe.cache,
-    )
+    console = main_console(console)
+    channels, records = metadata.in_channels, data.splits["train"]
+    transform = training_transform(recipe.augment, recipe.imgsz)
     taught_by = teacher_digest(recipe)
-    teacher, cache = _teaching(recipe, data, channels, taught_by, console, main)
-    run = {
-        "model": metadata.model,
-        "network": metadata.config,
-        "in_channels": channels,
-        "class_names": data.class_names,
-        **(source or {"data": str(data.root)}),
-        "pictures": {split: len(images) for split, images in data.splits.items()},
-        "labels_digest": digest(data.splits["train"]),
-        "teacher": taught_by,
-    }
-    folder = begin(out, recipe, run, resume=resume) if main else Path(out)
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-
-    keep_freed_memory()
-    state = RunState()
-    with quiet_lightning():
-        trainer = make_trainer(recipe, folder)
-        rank, world_size = trainer.global_rank, trainer.world_size
-        order = EpochSampler(len(dataset), seed=recipe.seed, rank=rank, world_size=world_size)
-        loader = _make_loader(dataset, order, recipe, on_cuda=trainer.strategy.root_device.type == "cuda")
-        schedule = plan_class_schedule(recipe, steps_per_epoch=len(loader), world_size=world_size)
-        validator = None
-        if data.splits.get("val"):
-            validator = ClassValidator(data.splits["val"], recipe, channels)
-        elif main:
-            log.warning("%s has no validation pictures: the last weights count as the best", data.root)
-        guard = NanGuard(data.splits["train"], folder, rank, world_size)
-        logits = None if cache is None else LogitCache(cache, rank, world_size)
-        module = ClassModule(model, recipe, schedule, guard, teacher, logits)
-        progress = ProgressReport(console, state, recipe.epochs, len(loader))
-        epoch_end = EpochEnd(folder, metadata, recipe, state, progress, dataset, validator)
-        trainer.callbacks += [progress, epoch_end, StopAtSigterm()]
-        run_trainer(trainer, module, loader, folder / RESUME if resume else None)
-
-    metrics: dict[str, Any] = {}
-    if main:
-        skipped = {str(path): reason for path, reason in (validator.skipped if validator else [])} | state.broken
-        metrics = _measure(model, validator, module, folder, state, recipe, data, metadata, skipped)
-        write_json(folder / RESULTS, metrics)
-        report_skipped(skipped, console)
-    return ClassResult(
-        folder=folder,
-        best=folder / BEST,
-        last=folder / LAST,
-        metrics=metrics,
-        rows=state.rows,
-        seconds=state.seconds,
-        stopped_early=state.epochs_done < recipe.epochs,
+    teacher, cache = _teaching(recipe, data, channels, taught_by, console, is_main_process())
+    validator = ClassValidator(data.splits["val"], recipe, channels) if data.splits.get("val") else None
+    task = Task(
+        recipe,
+        metadata,
+        describe_run(metadata, place or os.path.abspath(data.root), data.splits, digest(records), taught_by),
+        records,
+        ClassDataset(records, transform, seed=recipe.seed, channels=channels, cache=recipe.cache),
+        collate,
+        validator,
+        lambda rank, world_size: KeySampler(
+            EpochSampler(len(records), seed=recipe.seed, rank=rank, world_size=world_size)
+        ),
+        drop_last=True,
     )
+
+    def make_module(place: Place) -> ClassModule:
+        schedule = plan_class_schedule(recipe, steps_per_epoch=place.steps_per_epoch, world_size=place.world_size)
+        logits = None if cache is None else LogitCache(cache, place.rank, place.world_size)
+        return ClassModule(model, recipe, schedule, place.nan_guard, teacher, logits)
+
+    finished = run_loop(task, make_module, out, resume=resume, console=console)
+    metrics: dict[str, Any] = {}
+    if is_main_process():
+        skipped = {str(path): reason for path, reason in (validator.skipped if validator else [])}
+        skipped |= finished.state.broken
+        metrics = _measure(finished, validator, recipe, data, metadata, skipped)
+        write_json(finished.folder / RESULTS, metrics)
+        report_skipped(skipped, console)
+    return finished.result(metrics)
 
 
 def _teaching(
@@ -194,36 +144,17 @@ def _cache_key(recipe: ClassRecipe, data: ClassificationData, channels: int, tau
     }
 
 
-def _make_loader(dataset: ClassDataset, order: EpochSampler, recipe: ClassRecipe, on_cuda: bool) -> DataLoader[Any]:
-    if recipe.workers and recipe.cache == "ram":
-        dataset.preload()  # before the workers fork, so that they share one cache
-    return DataLoader(
-        dataset,
-        batch_size=recipe.batch,
-        sampler=KeySampler(order),  # type: ignore[arg-type]
-        collate_fn=collate,
-        num_workers=recipe.workers,
-        persistent_workers=recipe.workers > 0,
-        pin_memory=on_cuda,
-        drop_last=len(order) >= recipe.batch,  # a small last batch would disturb batch norms
-    )
-
-
 def _measure(
-    model: ImageClassifier,
+    finished: Finished,
     validator: ClassValidator | None,
-    module: ClassModule,
-    folder: Path,
-    state: RunState,
     recipe: ClassRecipe,
     data: ClassificationData,
     metadata: ModelMetadata,
     skipped: dict[str, str],
 ) -> dict[str, Any]:
     """Score the best weights as they were written."""
-    best = copy.deepcopy(model)
-    tensors, _ = read_checkpoint(folder / BEST)
-    best.load_state_dict(tensors, strict=False)
+    module, state, best = finished.module, finished.state, finished.best_network()
+    assert isinstance(module, ClassModule)
     scores: dict[str, float | None] = {"top1": None, "top5": None}
     if validator is not None:
         scores = validator.scores(best, module.device)

@@ -1,4 +1,4 @@
-"""A teacher's logits on disk, so that a second student, or a second run, need not ask it again.
+"""A teacher's logits on disk, for the next student.
 
 What the teacher sees is a function of (seed, epoch, picture), and with Mixup or CutMix of the batch as well. A cache is
 for one such series of pictures; ``cache.json`` says which. Each epoch is one file of float16 logits and of the
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ghostyolo.errors import ConfigError, WeightsError
+from ghostyolo.errors import ConfigError, WeightsError, short
 from ghostyolo.files import atomic_path, make_output_folder, write_json
 
 DESCRIPTION = "cache.json"
@@ -27,7 +27,9 @@ _BYTES = 2  # of a float16
 
 
 def open_cache(folder: str | Path, run: Mapping[str, Any], console: Console, *, write: bool = True) -> Path:
-    """Take a new folder for a run, or check that a cache is that run's; say how large it is.
+    """Take a new folder, or check that a cache is this run's.
+
+    How large it will be is printed.
 
     Args:
         run: all that decides what the teacher sees and says; ``pictures``, ``classes`` and ``epochs`` tell the size.
@@ -43,19 +45,19 @@ def open_cache(folder: str | Path, run: Mapping[str, Any], console: Console, *, 
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ConfigError(f"{file} is damaged: choose another --teacher-cache") from error
+            raise ConfigError(f"{file} is damaged: choose another teacher_cache") from error
         plain = json.loads(json.dumps(dict(run)))
         for key in {**stored, **plain}:
             if stored.get(key) != plain.get(key):
                 raise ConfigError(
-                    f"the cache {folder} is of another run: '{key}' is {_short(stored.get(key))} there and "
-                    f"{_short(plain.get(key))} here; choose another --teacher-cache"
+                    f"the cache {folder} is of another run: '{key}' is {short(stored.get(key))} there and "
+                    f"{short(plain.get(key))} here; choose another teacher_cache"
                 )
         return folder
     if not write:
         return folder
     if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} holds something else than teacher logits: choose another --teacher-cache")
+        raise ConfigError(f"{folder} holds something else than teacher logits: choose another teacher_cache")
     size = run["pictures"] * run["classes"] * run["epochs"] * _BYTES
     console.print(f"teacher logits: up to {size / 1e6:,.1f} MB in {folder}", highlight=False, soft_wrap=True)
     make_output_folder(folder)
@@ -103,7 +105,9 @@ class LogitCache:
                 raise WeightsError(f"the cached logits {path} are damaged: delete that file") from error
 
     def get(self, indices: list[int]) -> Tensor | None:
-        """(B, classes) float32 of the pictures at these positions, None where they must be computed.
+        """Look up logits (B, classes) float32 of pictures by position.
+
+        None where they must be computed.
 
         Raises:
             WeightsError: the epoch is stored, but not one of these pictures.
@@ -129,8 +133,3 @@ class LogitCache:
         tensors = {"indices": positions, "logits": torch.cat([logits for _, logits in self._collected])}
         with atomic_path(self.file(self._epoch)) as temporary:
             save_file(tensors, temporary)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

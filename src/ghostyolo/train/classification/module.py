@@ -1,4 +1,6 @@
-"""One training step of a classifier as a LightningModule: mix, forward, loss with or without a teacher, optimiser.
+"""One training step of a classifier as a LightningModule.
+
+It mixes, runs the network, and takes the loss with or without a teacher.
 
 Augmentation is seeded by (seed, epoch, picture), mixing and dropout by (seed, epoch, rank, batch), and the schedule is
 a function of the step, so that a resumed run equals an uninterrupted one.
@@ -18,15 +20,15 @@ from timm.data.mixup import Mixup
 from timm.optim import create_optimizer_v2
 from torch import Tensor
 
-from ghostyolo.data.class_transforms import ClassAugment
+from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.data.classification import ClassBatch
 from ghostyolo.losses.distil_classifier import classification_loss
 from ghostyolo.models.image_classifier import ImageClassifier
 from ghostyolo.train.classification.logit_cache import LogitCache
-from ghostyolo.train.classification.recipe import ClassRecipe
 from ghostyolo.train.classification.teacher import Teacher
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.schedule import ClassSchedule, usual_ema_ramp
 
 
@@ -172,7 +174,10 @@ def build_optimizer(model: torch.nn.Module, recipe: ClassRecipe) -> torch.optim.
 
 
 def build_mixup(augment: ClassAugment, num_classes: int) -> Mixup | None:
-    """timm's mixing of a whole batch, None where both parts are off. Smoothing is the loss's affair."""
+    """Make timm's mixing of a whole batch; None where it is off.
+
+    Smoothing is the loss's affair.
+    """
     if not augment.mixes:
         return None
     return Mixup(
@@ -181,7 +186,9 @@ def build_mixup(augment: ClassAugment, num_classes: int) -> Mixup | None:
 
 
 def mix(mixup: Mixup, images: Tensor, labels: Tensor, seed: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mix the pictures of a batch; the last one of an odd batch stays as it is.
+    """Mix the pictures of a batch.
+
+    The last one of an odd batch stays as it is.
 
     Returns:
         Pictures, and the probabilities (B, classes) of their classes.

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from ghostyolo._version import __version__
 from ghostyolo.data.formats.classes import load_classes
+from ghostyolo.data.labelled import ClassificationData
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
-from ghostyolo.train.classification.fit import ClassResult, fit_classifier
-from ghostyolo.train.classification.recipe import ClassRecipe, merged, recipe_values
-from ghostyolo.train.detection.fit import check_device
-from ghostyolo.train.run_folder import read_begun
+from ghostyolo.train.classification.fit import fit_classifier
+from ghostyolo.train.loop import TrainResult, check_device
+from ghostyolo.train.recipe import ClassRecipe
+from ghostyolo.train.run_folder import settle_recipe
 
 
 def pretrain(
@@ -29,11 +30,9 @@ def pretrain(
     out: str | Path,
     recipe: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
-    channels: int = 3,
-    label_column: str | None = None,
     resume: bool = False,
     console: Console | None = None,
-) -> ClassResult:
+) -> TrainResult[dict[str, Any]]:
     """Train a backbone as a classifier.
 
     Args:
@@ -41,26 +40,16 @@ def pretrain(
         model: a name (:mod:`ghostyolo.models.image_classifier`) or a YAML file; on resume None means that of the run.
         out: folder of the run.
         recipe: name of a recipe of the package, or a YAML file.
-        options: recipe keys, which come before those of ``recipe``; keys of ``augment`` may stand among them.
-        channels: of the pictures: 3, or 1 for grey.
-        label_column: of Parquet files.
+        options: settings that come before it, by the names of :class:`ClassRecipe`.
         resume: go on with the run in ``out``; what is not given is as it was begun.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`fit_classifier`.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    given = merged(recipe_values(recipe), given)
-    where = "recipe" if recipe is None else f"recipe {recipe}"
-    begun: dict[str, Any] = {}
-    if resume:
-        stored, begun = read_begun(out, ClassRecipe)
-        given = merged(stored.model_dump(), given)
-        channels = begun["in_channels"]
-        data = data if data is not None else begun["data"]
-        label_column = label_column or begun.get("label_column")
-    settings = ClassRecipe.from_dict(given, where)
+    wanted = settle_recipe(ClassRecipe, out, recipe=recipe, options=options, resume=resume)
+    settings, begun = wanted.recipe, wanted.begun
     check_recipe(settings)
+    data = data if data is not None else begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
     if model is not None:
@@ -69,26 +58,36 @@ def pretrain(
         config = ClassifierConfig.from_dict(begun["network"], where=str(out))
     else:
         raise ConfigError("which network? --model NAME, such as ghostnetv3, mobilenetv2 or timm:resnet18")
-    dataset = load_classes(data, val_share=settings.val_share, limit=settings.limit, label_column=label_column)
+    dataset = load_pictures(data, settings)
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(settings.seed)
-    network = build_classifier(config, len(dataset.class_names), channels, settings.dropout)
-    check_pictures(network, settings.imgsz, channels)
+    network = build_classifier(config, len(dataset.class_names), settings.channels, settings.dropout)
+    check_pictures(network, settings.imgsz, settings.channels)
     metadata = ModelMetadata(
         version=__version__,
         model=config.name,
         class_names=dataset.class_names,
         imgsz=settings.imgsz,
         stride=settings.output_stride,
-        in_channels=channels,
-        mean=_per_channel(config.mean, channels),
-        std=_per_channel(config.std, channels),
+        in_channels=settings.channels,
+        mean=_per_channel(config.mean, settings.channels),
+        std=_per_channel(config.std, settings.channels),
         nms=False,
         config=config.model_dump(mode="json"),
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    source = {"data": os.path.abspath(data), "label_column": label_column}
-    return fit_classifier(network, metadata, dataset, settings, out, resume=resume, source=source, console=console)
+    return fit_classifier(
+        network, metadata, dataset, settings, out, resume=resume, place=os.path.abspath(data), console=console
+    )
+
+
+def load_pictures(data: str | Path, recipe: ClassRecipe) -> ClassificationData:
+    """Read the data set that a recipe is to be trained on.
+
+    Raises:
+        DataError: it is missing, or no classification data.
+    """
+    return load_classes(data, val_share=recipe.val_share, limit=recipe.limit, label_column=recipe.label_column)
 
 
 def network_of(model: str | Path, recipe: ClassRecipe) -> ClassifierConfig:

@@ -1,4 +1,7 @@
-"""The network that a classifier learns from: frozen, in evaluation, in the precision of its weights."""
+"""The network that a classifier learns from.
+
+It is frozen, in evaluation, and in the precision of its weights.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from ghostyolo.errors import ConfigError, WeightsError, short_list
 from ghostyolo.models.backbones.libraries import timm_network
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
-from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.run_folder import file_digest
 
 
 @dataclass
 class Teacher:
-    """Gives logits for a batch. No module, so that neither DDP nor a checkpoint takes it for a part of the student.
+    """A frozen network that gives logits for a batch.
+
+    It is no module, so that neither DDP nor a checkpoint takes it for a part of the student.
 
     Attributes:
         net: frozen.
@@ -43,7 +48,10 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """(B, classes) float32 for pictures (B, C, H, W) of 0 to 1, outside the student's mixed precision."""
+        """Give logits (B, classes) float32 for pictures of 0 to 1.
+
+        Pictures are (B, C, H, W); the student's mixed precision does not apply.
+        """
         with torch.autocast(images.device.type, enabled=False):
             x = images.float()
             if self.imgsz is not None and x.shape[2:] != (self.imgsz, self.imgsz):
@@ -69,18 +77,21 @@ def build_teacher(recipe: ClassRecipe, class_names: list[str], channels: int) ->
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"teacher '{source}' cannot take pictures of {side} x {side} with {channels} channels ({reason}): give the "
-            "size that it takes as --teacher-imgsz"
+            "size that it takes as teacher_imgsz"
         ) from error
     if given != (2, len(class_names)):
         raise ConfigError(
             f"teacher '{source}' has {given[-1]} classes, the data {len(class_names)}: choose one that was trained on "
-            "these classes, or give its weights as --teacher-weights"
+            "these classes, or give its weights as teacher_weights"
         )
     return teacher
 
 
 def teacher_digest(recipe: ClassRecipe) -> str | None:
-    """What the teacher is: its name, and a hash of its file where it has one; None without a teacher."""
+    """Name the teacher, and hash its file where it has one.
+
+    None without a teacher.
+    """
     if recipe.teacher is None:
         return None
     ours = recipe.teacher.endswith(".safetensors")
@@ -114,7 +125,7 @@ def _of_timm(recipe: ClassRecipe, channels: int) -> Teacher:
         except WeightsError as error:
             raise WeightsError(
                 f"no pretrained weights for the teacher '{name}' can be had ({error.__cause__}): check the connection, "
-                "or give its weights file as --teacher-weights".replace("\n", " ")
+                "or give its weights file as teacher_weights".replace("\n", " ")
             ) from error
     else:
         tensors = _read_tensors(Path(recipe.teacher_weights))

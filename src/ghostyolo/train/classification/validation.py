@@ -14,7 +14,7 @@ from ghostyolo.data.class_transforms import validation_transform
 from ghostyolo.data.classification import ClassDataset, collate
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.errors import DataError, TrainingError
-from ghostyolo.train.classification.recipe import ClassRecipe
+from ghostyolo.train.recipe import ClassRecipe
 
 
 class ClassValidator:
@@ -42,7 +42,9 @@ class ClassValidator:
 
     @torch.inference_mode()
     def scores(self, model: nn.Module, device: torch.device) -> dict[str, float | None]:
-        """Shares of pictures, 0 to 1, whose class is the first (top1), or among the five first (top5).
+        """Compute top1 and top5, as shares of 0 to 1.
+
+        The true class is the first, or among the five first.
 
         Raises:
             DataError: no picture of the split can be read.
@@ -66,7 +68,7 @@ class ClassValidator:
                 images = images.contiguous(memory_format=torch.channels_last)
             logits = model(images)
             if not bool(torch.isfinite(logits).all()):
-                raise TrainingError("training has diverged (logits are not numbers): lower --lr, or use --precision 32")
+                raise TrainingError("training has diverged (logits are not numbers): lower lr, or use precision 32")
             hits = logits.topk(min(5, logits.shape[1])).indices == batch.labels.to(device)[:, None]
             first += int(hits[:, 0].sum())
             five += int(hits.sum())

@@ -1,4 +1,4 @@
-"""Fit the anchors of a fresh detector to the data that it is to learn."""
+"""Anchors of a fresh detector, fitted to its data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ ENOUGH_RECALL = 0.98
 
 
 def declares_anchors(network: DetectionModel) -> bool:
-    """Whether there is nothing to fit: another head, or one whose anchors its declaration gives."""
+    """Say whether there is nothing to fit.
+
+    The head is another one, or its declaration gives the anchors.
+    """
     head = network.config.head
     return head.type != "anchor" or head.params.get("anchors") is not None
 
 
 def adopt_anchors(network: DetectionModel, anchors: Any) -> None:
-    """Give the head these anchors and its declaration as well, so that checkpoints have them."""
+    """Give these anchors to the head and to its declaration.
+
+    So checkpoints have them.
+    """
     head = network.config.head
     network.head.set_anchors(anchors)
     head = head.model_copy(update={"params": {**head.params, "anchors": anchors}})
@@ -28,7 +34,9 @@ def adopt_anchors(network: DetectionModel, anchors: Any) -> None:
 
 
 def adapt_anchors(network: DetectionModel, data: DetectionData, imgsz: int, *, seed: int, console: Console) -> None:
-    """Replace default anchors that miss more than 2 % of the training boxes by those of the data, in place.
+    """Replace default anchors that miss many boxes by the data's.
+
+    In place, where they miss more than 2 % of the training boxes.
 
     Declared anchors stay as they are. Says in one line what was done, nothing where the default ones do.
 

@@ -1,8 +1,7 @@
 """One detection training step as a LightningModule: augment, forward, loss, optimiser, averaged weights.
 
-Of what ran before an epoch, only weights, optimiser and average matter: order, augmentation and dropout are
-seeded by (seed, epoch, rank, batch), and the schedule is a function of the step. That makes a resumed run equal
-to an uninterrupted one.
+A resumed run equals an uninterrupted one, since an epoch begins with the weights, the optimiser and the average alone:
+order, augmentation and dropout are seeded by (seed, epoch, rank, batch), and the schedule is a function of the step.
 """
 
 from __future__ import annotations
@@ -130,8 +129,10 @@ class DetectionModule(TrainingModule):
         self.ema.update()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Do nothing: gradients are cleared after each step. Lightning's own rule (at every n-th batch)
-        would keep old ones while the accumulation grows during warm-up."""
+        """Do nothing: gradients are cleared after each step.
+
+        Lightning's own rule (at every n-th batch) would keep old ones while the accumulation grows during warm-up.
+        """
 
     def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         if not len(batch):

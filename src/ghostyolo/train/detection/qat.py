@@ -1,4 +1,4 @@
-"""Fine-tuning for INT8: weights learn to stand the rounding that files for devices do (``train --qat``).
+"""Fine-tuning for INT8: weights learn to stand rounding (``--set qat=true``).
 
 The network is folded first, since rounding meets folded weights; its convolutions then round weights and inputs as INT8
 files do (:mod:`ghostyolo.nn.fake_quant`), over ranges that are observed once, before the first step, and it is trained
@@ -8,12 +8,11 @@ file's. What is saved are plain float weights of the folded network (``deployed`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from ghostyolo.config import Options
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.export.quantise.calibration import canvases_of_records
@@ -29,8 +28,13 @@ from ghostyolo.train.recipe import TrainRecipe
 OBSERVED = 64  # training pictures that ranges are taken from
 
 
-def with_qat_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Recipe keys for a short run at a small learning rate on pictures as they are; those given come first."""
+def with_qat_defaults(given: Options) -> Options:
+    """Fill in settings for a short run at a small rate.
+
+    Pictures stay as they are; settings that are given come first.
+    """
+    if not given.get("qat"):
+        return given
     epochs, batch = given.get("epochs", 3), given.get("batch", 16)
     return {
         "epochs": epochs,
@@ -43,21 +47,19 @@ def with_qat_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_trained(
-    weights: str | Path | None, model: Any, backbone_weights: str | None, branches: int | None
-) -> tuple[DetectionModel, ModelMetadata]:
-    """The trained network to start from, folded.
+def read_trained(recipe: TrainRecipe, model: Any) -> tuple[DetectionModel, ModelMetadata]:
+    """Read the trained network to start from, folded.
 
     Raises:
         ConfigError: no weights, or something that only a fresh network can have.
         WeightsError: weights that are missing, damaged or not ours.
     """
-    if weights is None:
-        raise ConfigError("--qat fine-tunes trained weights for INT8: give --weights W")
-    for flag, value in (("--model", model), ("--backbone-weights", backbone_weights), ("--branches", branches)):
+    if recipe.weights is None:
+        raise ConfigError("qat fine-tunes trained weights for INT8: give --weights W")
+    for name, value in (("model", model), ("backbone_weights", recipe.backbone_weights), ("branches", recipe.branches)):
         if value is not None:
-            raise ConfigError(f"--qat keeps the network of its --weights as it is: leave {flag} out")
-    network, metadata = load_checkpoint(resolve_weights(weights, suffixes=(".safetensors",)))
+            raise ConfigError(f"qat keeps the network of its weights as it is: leave {name} out")
+    network, metadata = load_checkpoint(resolve_weights(recipe.weights, suffixes=(".safetensors",)))
     return cast(DetectionModel, fold(network)), metadata
 
 
@@ -69,12 +71,12 @@ def check_classes(trained: ModelMetadata, data: DetectionData) -> None:
     """
     if trained.class_names != data.class_names:
         raise ConfigError(
-            f"--qat goes on with the weights' classes {trained.class_names}, the data has {data.class_names}: "
+            f"qat goes on with the weights' classes {trained.class_names}, the data has {data.class_names}: "
             "train on that data first"
         )
 
 
-def begin_rounding(network: DetectionModel, data: DetectionData, recipe: TrainRecipe, channels: int) -> None:
+def begin_rounding(network: DetectionModel, data: DetectionData, recipe: TrainRecipe) -> None:
     """Let the network's convolutions round, in place, over ranges of the train split.
 
     Raises:
@@ -90,13 +92,16 @@ def begin_rounding(network: DetectionModel, data: DetectionData, recipe: TrainRe
         raise ConfigError(f"'{network.config.name}' has no convolution that INT8 files round")
     size = (recipe.imgsz, recipe.imgsz)
     with torch.no_grad(), observe(convs):
-        for canvas in canvases_of_records(records, size, channels, OBSERVED, recipe.seed):
+        for canvas in canvases_of_records(records, size, network.in_channels, OBSERVED, recipe.seed):
             network.eval()(torch.from_numpy(canvas))
     for conv in convs.values():
         conv.rounds = True
 
 
 def criterion_of(network: DetectionModel) -> Criterion:
-    """The criterion of a folded network's head; of an end-to-end head only the deployed branch is left."""
+    """Build the criterion of a folded network's head.
+
+    Of an end-to-end head only the deployed branch is left.
+    """
     criterion = build_criterion(network.config.head.type, network.head)
     return getattr(criterion, "one", criterion)

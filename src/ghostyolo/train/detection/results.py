@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from pathlib import Path
 
-import torch
 from rich.console import Console
-from torch import nn
 
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import GhostYoloError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.files import write_json
-from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.train.detection.validation import Validator
-from ghostyolo.train.epoch_end import BEST
+from ghostyolo.train.loop import Finished
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.state import RunState
 
@@ -24,35 +19,28 @@ log = logging.getLogger(__name__)
 
 
 def all_skipped(data: DetectionData, state: RunState, validator: Validator | None) -> dict[str, str]:
-    """Pictures left out of the data set, of training or of validation, path -> reason."""
+    """Collect the pictures that were left out, path -> reason.
+
+    They were left out of the data set, of training or of validation.
+    """
     skipped = [*data.skipped, *(validator.skipped if validator is not None else [])]
     return {**{str(path): reason for path, reason in skipped}, **state.broken}
 
 
 def score_best(
-    network: nn.Module,
-    validator: Validator | None,
-    device: torch.device,
-    folder: Path,
-    state: RunState,
-    recipe: TrainRecipe,
-    data: DetectionData,
-    console: Console,
+    finished: Finished, validator: Validator | None, recipe: TrainRecipe, data: DetectionData, console: Console
 ) -> Metrics | None:
-    """Evaluate the best checkpoint as it was written; pictures are left out where ``recipe.plots`` is off.
+    """Evaluate the best checkpoint as it was written.
 
-    Args:
-        network: any weights, of the checkpoint's architecture.
+    Result pictures are left out where ``recipe.plots`` is off.
 
     Returns:
         Its metrics; None without a validation split.
     """
+    folder, state = finished.folder, finished.state
     result = None
     if validator is not None:
-        network = copy.deepcopy(network)
-        tensors, _ = read_checkpoint(folder / BEST)
-        network.load_state_dict(tensors, strict=False)
-        result = validator.run(network, device)
+        result = validator.run(finished.best_network(), finished.module.device)
     scores = None if result is None else {**result.metrics.to_json(), "ms_per_image": result.ms_per_image}
     write_json(
         folder / "results.json",

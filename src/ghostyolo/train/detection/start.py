@@ -1,8 +1,12 @@
-"""From names to a run: data set, network, training. What the command and ``Detector`` call."""
+"""From names to a run: recipe, data set, network, training.
+
+The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +20,51 @@ from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.config import DetectorConfig
-from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
+from ghostyolo.models.detector import DetectionModel, build_model
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
 from ghostyolo.runtime.weights import resolve_weights
 from ghostyolo.text import printable
-from ghostyolo.train.detection.fit import TrainResult, fit
+from ghostyolo.train.detection.fit import fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
-from ghostyolo.train.process import is_main_process
+from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.run_folder import read_begun
+from ghostyolo.train.run_folder import settle_recipe
 
-NO_WEIGHTS = "none"  # as --weights: start from zero
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network that is ready to learn from a data set.
+
+    Attributes:
+        recipe: with the picture size that the network is meant for, where none was given.
+        deployed: its branches are folded, and training rounds as INT8 files do.
+    """
+
+    network: DetectionModel
+    recipe: TrainRecipe
+    deployed: bool
+
+    def metadata(self, data: DetectionData) -> ModelMetadata:
+        """What its checkpoints say."""
+        config = self.network.config
+        channels = self.network.in_channels
+        return ModelMetadata(
+            version=__version__,
+            model=config.name,
+            class_names=data.class_names,
+            imgsz=self.recipe.imgsz,
+            pixel_range=data.pixel_range,
+            stride=self.network.stride,
+            resize=TRAINED_RESIZE,
+            deployed=self.deployed,
+            in_channels=channels,
+            mean=_per_channel(config.mean, channels),
+            std=_per_channel(config.std, channels),
+            nms=self.network.needs_nms,
+            config=config.model_dump(mode="json"),
+            metrics={"data": printable(data.root.name), "split": "val"},
+        )
 
 
 def train_detector(
@@ -35,11 +72,7 @@ def train_detector(
     model: str | Path | DetectorConfig | None = None,
     *,
     out: str | Path,
-    weights: str | Path | None = None,
-    backbone_weights: str | None = None,
-    channels: int = 3,
-    branches: int | None = None,
-    pointwise_branch: bool | None = None,
+    recipe: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
     console: Console | None = None,
@@ -49,128 +82,84 @@ def train_detector(
     Args:
         data: its folder, data.yaml or COCO JSON, or several of them, each labelling only its own classes; on resume
             None means that of the run.
-        model: name in the zoo, a YAML file or a declaration; may be left out where ``weights`` says it.
+        model: name in the zoo, a YAML file or a declaration; may be left out where the weights to start from say it.
         out: folder of the run.
-        weights: fine-tune these: "none" for random ones, a built-in name, a ``.safetensors`` file or
-            ``hf://owner/repo/file``. Layers that do not fit, such as those of other classes, start anew.
-        backbone_weights: pretrained backbone, as the model's own loader takes them.
-        channels: of the pictures: 3, 1 (grey) or more.
-        branches: re-parameterized branches of each convolution, instead of the model's own number.
-        pointwise_branch: with or without a 1x1 branch beside those of larger kernels.
-        options: recipe keys, see :class:`TrainRecipe`. A resume compares those given with the run's.
+        recipe: YAML file of settings.
+        options: settings that come before it, by the names of :class:`TrainRecipe`. A resume compares those given with
+            the run's.
         resume: go on with the run in ``out``; what is not given is as it was begun.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    weights = None if weights == NO_WEIGHTS else weights
-    if "teacher" in given:
-        given["teacher"] = str(given["teacher"])
-    begun: dict[str, Any] = {}
-    if resume:
-        recipe, begun = read_begun(out, TrainRecipe)
-        stored = recipe.model_dump()
-        given["augment"] = {**stored["augment"], **given.get("augment", {})}
-        recipe = TrainRecipe.from_dict({**stored, **given})
-        channels = begun["in_channels"]
-        data = data if data is not None else begun["data"]
-        weights = weights or begun.get("weights")
-        backbone_weights = backbone_weights or begun.get("backbone_weights")
-        if model is None:
-            model = DetectorConfig.from_dict(begun["network"], where=str(out))
-    else:
-        recipe = TrainRecipe.from_dict(with_qat_defaults(given) if given.get("qat") else given)
+    wanted = settle_recipe(TrainRecipe, out, recipe=recipe, options=options, resume=resume, usual=with_qat_defaults)
+    data = data if data is not None else wanted.begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_datasets(data, recipe.join_classes)
-    shown = (console or Console()) if is_main_process() else Console(quiet=True)
+    dataset = load_datasets(data, wanted.recipe.join_classes)
+    console = main_console(console)
     for line in dataset.summary():
-        shown.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     dataset.require_objects("train")
+    if model is None and wanted.begun and not wanted.recipe.qat:
+        model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
+    prepared = prepare(model, wanted.recipe, dataset)
+    network, settled = prepared.network, prepared.recipe
+    if settled.qat:
+        begin_rounding(network, dataset, settled)
+    else:
+        _settle_anchors(network, dataset, settled, wanted.begun, console)
+    return fit(
+        network,
+        prepared.metadata(dataset),
+        dataset,
+        settled,
+        out,
+        resume=resume,
+        criterion=criterion_of(network) if settled.qat else None,
+        console=console,
+    )
+
+
+def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data: DetectionData) -> Prepared:
+    """Build the network that a recipe asks for, with its weights.
+
+    Raises:
+        ConfigError: neither model nor weights, weights that nothing can be trained from, or other classes.
+        WeightsError: weights that are missing, damaged or not ours.
+    """
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.qat:
-        network, trained = read_trained(weights, None if resume else model, backbone_weights, branches)
-        check_classes(trained, dataset)
-        channels = trained.in_channels
+        network, trained = read_trained(recipe, model)
+        check_classes(trained, data)
         usual: int | None = trained.imgsz
     else:
-        network = build_network(
-            model,
-            len(dataset.class_names),
-            weights=weights,
-            channels=channels,
-            branches=branches,
-            pointwise_branch=pointwise_branch,
-        )
+        network = _build(model, len(data.class_names), recipe)
         usual = network.config.imgsz
-    if not resume and "imgsz" not in given and usual is not None:
+        if recipe.backbone_weights is not None:
+            from ghostyolo.models.backbones.pretrained import load_backbone
+
+            load_backbone(network, recipe.backbone_weights)
+    if "imgsz" not in recipe.model_fields_set and usual is not None:
         recipe = recipe.model_copy(update={"imgsz": usual})
-    if recipe.qat:
-        begin_rounding(network, dataset, recipe, channels)
-    else:
-        _settle_anchors(network, dataset, recipe, begun, shown)
-    if backbone_weights is not None:
-        from ghostyolo.models.backbones.pretrained import load_backbone
-
-        load_backbone(network, backbone_weights)
-    metadata = ModelMetadata(
-        version=__version__,
-        model=network.config.name,
-        class_names=dataset.class_names,
-        imgsz=recipe.imgsz,
-        pixel_range=dataset.pixel_range,
-        stride=network.stride,
-        resize=TRAINED_RESIZE,
-        deployed=recipe.qat,
-        in_channels=channels,
-        mean=_per_channel(network.config.mean, channels),
-        std=_per_channel(network.config.std, channels),
-        nms=network.needs_nms,
-        config=network.config.model_dump(mode="json"),
-        metrics={"data": printable(dataset.root.name), "split": "val"},
-    )
-    origin = {
-        name: None if source is None else str(source)
-        for name, source in (("weights", weights), ("backbone_weights", backbone_weights))
-    }
-    criterion = criterion_of(network) if recipe.qat else None
-    return fit(
-        network, metadata, dataset, recipe, out, resume=resume, origin=origin, criterion=criterion, console=console
-    )
+    return Prepared(network, recipe, deployed=recipe.qat)
 
 
-def build_network(
-    model: str | Path | DetectorConfig | None,
-    num_classes: int,
-    *,
-    weights: str | Path | None = None,
-    channels: int = 3,
-    branches: int | None = None,
-    pointwise_branch: bool | None = None,
-) -> DetectionModel:
-    """A fresh or pretrained network for so many classes.
-
-    Raises:
-        ConfigError: neither model nor weights, or folded weights (they cannot be trained well).
-        WeightsError: weights that are missing, damaged or not ours.
-    """
-    overrides = {"branches": branches, "pointwise_branch": pointwise_branch}
-    if weights is None:
+def _build(model: str | Path | DetectorConfig | None, num_classes: int, recipe: TrainRecipe) -> DetectionModel:
+    """A fresh or pretrained network for so many classes."""
+    overrides = {"branches": recipe.branches, "pointwise_branch": recipe.pointwise_branch}
+    if recipe.weights is None:
         if model is None:
             raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
-        return build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
-    path = resolve_weights(weights, suffixes=(".safetensors",))
+        return build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides)
+    path = resolve_weights(recipe.weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)
     if metadata.deployed:
         raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
     if model is None:
-        source, _ = load_checkpoint(path)
-        config = resolve_config(source.config, **overrides)
-        network = build_model(config, num_classes=num_classes, in_channels=channels)
-    else:
-        network = build_model(model, num_classes=num_classes, in_channels=channels, **overrides)
+        model = load_checkpoint(path)[0].config
+    network = build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides)
     kept = transfer(network, tensors)
     if len(kept) == len(network.state_dict()):
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")

@@ -1,4 +1,4 @@
-"""Score a live network on the validation split, with the predictor and metrics of ``ghostyolo val``."""
+"""Scores of a live network, by the metrics of ``ghostyolo val``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ SCORES = ("AP", "AP50", "AP75", "AR100")
 
 
 class Validator:
-    """Evaluates networks on one split, in rectangular batches; keeps its decoded pictures, up to 1 GiB.
+    """An evaluation of networks on one split, in rectangular batches.
+
+    It keeps decoded pictures, up to 1 GiB.
 
     Args:
         records: the split.
@@ -70,9 +72,7 @@ class Validator:
                 load_image=self.load_image,
             )
         except WeightsError as error:
-            raise TrainingError(
-                f"training has diverged ({error}): the last good weights are kept; lower --lr"
-            ) from error
+            raise TrainingError(f"training has diverged ({error}): the last good weights are kept; lower lr") from error
 
         # A picture that cannot be read is said once, not at every epoch.
         self.skipped += result.skipped

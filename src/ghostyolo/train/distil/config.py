@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ghostyolo.config import StrictModel
 
 PARTS = ("logits", "boxes", "features")
 DEFAULT_WEIGHTS = {"logits": 1.0, "boxes": 1.0, "features": 5.0}
 
 
-class DistilConfig(BaseModel):
-    """Weights of the parts of distillation. With none given, all that fit the two networks, at their usual weights;
-    else those given, and the others are off.
+class DistilConfig(StrictModel):
+    """Weights of the parts of distillation.
+
+    With none given, all that fit the two networks are on, at their usual weights; else those given alone.
 
     Also read from text: ``"logits,boxes"`` (usual weights) or ``"logits=1,features=0.5,tau=4"``.
-
-    Attributes:
-        logits: weight of the scores, see :mod:`ghostyolo.losses.distil_detector`; usually 1.
-        boxes: weight of the boxes, see :mod:`ghostyolo.losses.distil_detector`; usually 1.
-        features: weight of the neck's maps, see :mod:`ghostyolo.losses.distil_detector`; usually 5.
-        tau: temperature of all three.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    logits: float | None = Field(None, ge=0)
-    boxes: float | None = Field(None, ge=0)
-    features: float | None = Field(None, ge=0)
-    tau: float = Field(2.0, gt=0)
+    logits: float | None = Field(None, ge=0, description="weight of the scores; usually 1")
+    boxes: float | None = Field(None, ge=0, description="weight of the boxes; usually 1")
+    features: float | None = Field(None, ge=0, description="weight of the neck's maps; usually 5")
+    tau: float = Field(2.0, gt=0, description="temperature of all three; higher ones soften both sides")
 
     @model_validator(mode="before")
     @classmethod
@@ -53,13 +48,13 @@ def parse_parts(text: str) -> dict[str, float]:
     Raises:
         ValueError: an empty text or item, a name twice, or something that is no number.
     """
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for item in text.split(","):
         name, equals, number = (word.strip() for word in item.partition("="))
-        if not name or name in found or (name == "tau" and not equals):
+        if not name or name in weights or (name == "tau" and not equals):
             raise ValueError("write parts and weights such as logits=1,boxes=1,features=0.5, each name once")
         try:
-            found[name] = float(number) if equals else DEFAULT_WEIGHTS.get(name, 1.0)
+            weights[name] = float(number) if equals else DEFAULT_WEIGHTS.get(name, 1.0)
         except ValueError:
             raise ValueError(f"'{number}' is not a number: write a weight such as {name}=1") from None
-    return found
+    return weights

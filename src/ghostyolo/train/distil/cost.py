@@ -1,4 +1,4 @@
-"""What a teacher costs: parameters, multiply-accumulates of one picture, its share of a training step."""
+"""What a teacher costs: parameters, multiply-accumulates, share of a step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ STEPS = 6  # the first, which warms up, does not count where there are others
 
 
 class TeacherShare(Callback):
-    """Times the first steps, or those of the first epoch where it has fewer, and prints one line.
+    """A callback that times the first steps and prints one line.
+
+    Where the first epoch has fewer steps, it times those.
 
     Args:
         imgsz: side of the training pictures, pixels.
@@ -58,7 +60,9 @@ class TeacherShare(Callback):
 
 
 def describe_cost(name: str, net: nn.Module, imgsz: int, channels: int) -> str:
-    """``teacher NAME: 2.45 M parameters, 3,210.5 M MACs a picture``; without MACs where they cannot be counted.
+    """Say what a teacher costs, in one line.
+
+    Such as ``teacher NAME: 2.45 M parameters, 3,210.5 M MACs a picture``; without MACs where they cannot be counted.
 
     Args:
         imgsz: side of the pictures that it sees, pixels.

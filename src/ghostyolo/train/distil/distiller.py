@@ -21,7 +21,9 @@ from ghostyolo.train.run_folder import file_digest
 
 
 class Distiller:
-    """Compares a student with its teacher. No module: only the adapters learn, and training holds them apart.
+    """A comparison of a student with its teacher.
+
+    It is no module: only the adapters learn, and training holds them apart.
 
     Args:
         student: tells widths and strides.
@@ -102,7 +104,9 @@ class Distiller:
 def build_distiller(
     student: DetectionModel, metadata: ModelMetadata, recipe: TrainRecipe, console: Console
 ) -> tuple[Distiller | None, str | None]:
-    """What a recipe's teacher is compared by, and what the teacher is: its file's name and hash.
+    """Read a recipe's teacher and choose what is compared.
+
+    Returns that, and the teacher's file name and hash.
 
     The first is None where there is no teacher, or all its weights are 0. Says in one line which parts are used.
 

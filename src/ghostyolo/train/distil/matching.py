@@ -1,4 +1,7 @@
-"""Which parts of two detectors can be compared: common strides, and heads whose cells mean the same."""
+"""The parts of two detectors that can be compared.
+
+They have common strides, and heads whose cells mean the same.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Matching:
         if missing and by_name:
             raise ConfigError(
                 f"teacher {teacher} cannot teach {' and '.join(missing)}: {self.obstacle}; leave "
-                f"{'it' if len(missing) == 1 else 'them'} out of --distil"
+                f"{'it' if len(missing) == 1 else 'them'} out of distil"
             )
         return fitting
 

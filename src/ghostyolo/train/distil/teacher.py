@@ -20,7 +20,9 @@ from ghostyolo.runtime.weights import resolve_weights
 
 
 class DetectionTeacher:
-    """Gives feature maps and raw predictions. No module, so that no average, optimiser, DDP or checkpoint takes it in.
+    """A frozen detector that gives feature maps and raw predictions.
+
+    It is no module, so that no average, optimiser, DDP or checkpoint takes it in.
 
     Args:
         name: as it was given.
@@ -44,7 +46,9 @@ class DetectionTeacher:
 
     @torch.no_grad()
     def look(self, images: Tensor) -> tuple[list[Tensor], Any]:
-        """Feature maps of the neck and the head's raw predictions, outside the student's mixed precision.
+        """Give the neck's feature maps and the head's raw predictions.
+
+        The student's mixed precision does not apply.
 
         Args:
             images: (B, C, H, W) of 0 to 1; it normalises them itself.
@@ -106,7 +110,7 @@ def read_teacher(source: str, path: Path, student: ModelMetadata, imgsz: int) ->
     if metadata.in_channels != student.in_channels:
         raise ConfigError(
             f"teacher {source} takes pictures of {metadata.in_channels} channels, the student {student.in_channels}: "
-            f"give another one, or --channels {metadata.in_channels}"
+            f"give another one, or set channels={metadata.in_channels}"
         )
     network, _ = load_checkpoint(path)
     check_imgsz(imgsz, network.stride, f", as the teacher {source} needs")

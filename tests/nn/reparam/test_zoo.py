@@ -11,7 +11,7 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.nn.reparam import RepConv, add_branches, fold, is_folded
-from tests.nn.trained import assert_same, flat, norms_in, randomise, train_steps
+from tests.nn.reparam.trained import assert_same, flat, norms_in, randomise, train_steps
 
 torchvision = pytest.importorskip("torchvision")
 timm = pytest.importorskip("timm")

@@ -11,7 +11,7 @@ from torch import nn
 from ghostyolo.errors import ConfigError
 from ghostyolo.nn.blocks import DSConv
 from ghostyolo.nn.reparam import ConvNorm, RepConv, add_branches, fold, is_folded
-from tests.nn.trained import assert_same, norms_in, ramp_loss, randomise, train_steps
+from tests.nn.reparam.trained import assert_same, norms_in, ramp_loss, randomise, train_steps
 
 
 def image(channels: int = 4) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.nn.reparam import fold, is_folded
-from tests.nn.trained import assert_same, norms_in, randomise
+from tests.nn.reparam.trained import assert_same, norms_in, randomise
 
 
 def image(channels: int = 4, batch: int = 2) -> torch.Tensor:

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from ghostyolo.export.onnx_graph import append_nms
-from ghostyolo.export.options import NmsOptions
 from ghostyolo.runtime.engines.exported import spread_detections
 from ghostyolo.runtime.postprocess import select_detections
+from ghostyolo.selection import Selection
 
 
 def suppress(boxes, scores, options, iou):
@@ -38,10 +38,10 @@ def test_same_detections_as_the_reader_keeps(iou):
     corner = generator.uniform(0, 60, (2, 80, 2)).astype(np.float32)
     boxes = np.concatenate([corner, corner + generator.uniform(5, 40, (2, 80, 2)).astype(np.float32)], -1)
     scores = generator.uniform(0, 1, (2, 80, 3)).astype(np.float32)
-    found = suppress(boxes, scores, NmsOptions(confidence=0.4, max_detections=300), iou)
+    found = suppress(boxes, scores, Selection(confidence=0.4, max_detections=300), iou)
     for picture in range(2):
         expected_boxes, expected_scores, expected_labels = select_detections(
-            boxes[picture], scores[picture], confidence=0.4, iou=iou, max_detections=300
+            boxes[picture], scores[picture], Selection(confidence=0.4, iou=iou)
         )
         own = found[found[:, 0] == picture]
         own = own[np.argsort(-own[:, 5], kind="stable")]
@@ -55,7 +55,7 @@ def test_the_number_of_detections_is_of_each_class_and_nothing_is_nothing():
     boxes = np.arange(10, dtype=np.float32)[None, :, None] * 20 + np.array([0, 0, 10, 10], np.float32)
     scores = np.full((1, 10, 2), 0.5, np.float32)
     scores[0, :5, 0] = scores[0, 5:, 1] = 0.4
-    assert len(suppress(boxes, scores, NmsOptions(max_detections=3), 0.7)) == 6
-    nothing = suppress(boxes, scores, NmsOptions(confidence=0.6), 0.7)
+    assert len(suppress(boxes, scores, Selection(max_detections=3), 0.7)) == 6
+    nothing = suppress(boxes, scores, Selection(confidence=0.6), 0.7)
     assert nothing.shape == (0, 7)
     assert spread_detections(nothing, 1, 2)[0].shape == (1, 0, 4)

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ghostyolo.models.backbones.ghostnet import GhostNet
 from ghostyolo.nn.reparam import RepConv
 from ghostyolo.nn.reparam.fast_sum import choice
-from tests.nn.trained import assert_same, ramp_loss
+from tests.nn.reparam.trained import assert_same, ramp_loss
 
 FORMATS = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "first"])
 

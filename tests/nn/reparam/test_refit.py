@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ghostyolo.nn.reparam import ConvNorm, RepConv, add_branches, refit_branches
-from tests.nn.trained import randomise
+from tests.nn.reparam.trained import randomise
 
 
 class Small(nn.Module):
