@@ -50,8 +50,8 @@ class Recipe(StrictModel):
     ema_ramp: float | None = Field(
         None,
         gt=0,
-        description="the decay grows as 1 - exp(-updates / ema_ramp); none: so that in the end the average covers about "
-        "the last tenth of the optimiser steps, at most 2000",
+        description="the decay grows as 1 - exp(-updates / ema_ramp); none: so that in the end the average covers "
+        "about the last tenth of the optimiser steps, at most 2000",
     )
     gradient_clip: float = Field(
         10.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
