@@ -30,6 +30,13 @@ class Selection(StrictModel):
     max_detections: Annotated[int, BeforeValidator(_plain)] = Field(
         default=300, ge=1, description="the best so many of each picture"
     )
+    vote: bool = Field(
+        default=False,
+        description="a box becomes the mean, by score, of those that it suppresses; without effect there too",
+    )
+    tta: bool = Field(
+        default=False, description="look at the mirrored picture too and join what both find; twice the time"
+    )
 
 
 class MetricSelection(Selection):

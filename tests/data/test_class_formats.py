@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ghostyolo.data.formats import class_folders
 from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import LabelledImage, digest, labels_of, take_evenly
 from ghostyolo.errors import DataError
+from tests.data.builders import picture
 from tests.train.class_pictures import encoded, write_folders, write_parquet
 
 NAMES = ("blue", "green", "red")
@@ -126,3 +128,14 @@ class TestParquet:
         write_parquet(tmp_path / "test.parquet", self.rows())
         with pytest.raises(DataError, match="no training split: its Parquet files are of test"):
             load_classes(tmp_path)
+
+
+def test_hidden_and_stray_files_are_passed_over_and_counted(tmp_path, caplog):
+    for name in ("train/cat/a.png", "train/dog/b.png", "train/stray.png"):
+        picture(tmp_path / name)
+    for name in ("train/cat/._a.png", "train/cat/.ipynb_checkpoints/a.png", "train/__MACOSX/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+    data = class_folders.read(tmp_path)
+    assert (data.class_names, len(data.splits["train"])) == (["cat", "dog"], 2)
+    assert "passed over 2 hidden, 1 outside class folders" in caplog.text

@@ -254,7 +254,7 @@ def test_crowds_alone_are_nothing_to_learn_and_the_text_0_is_no_crowd(tmp_path):
     coco_json(path, [{"id": 1, "file_name": "a.png"}], [annotation(1, iscrowd="0")])
     assert load_dataset(tmp_path).splits["train"][0].ignore.tolist() == [False]
     coco_json(path, [{"id": 1, "file_name": "a.png"}], [annotation(1, iscrowd=1)])
-    with pytest.raises(DataError, match="all 1 objects are crowd"):
+    with pytest.raises(DataError, match="all 1 objects are crowd or difficult"):
         load_dataset(tmp_path).require_objects("train")
     assert check_dataset(tmp_path).count("error") == 1
 

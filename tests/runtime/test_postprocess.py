@@ -16,7 +16,7 @@ from ghostyolo.selection import Selection
 
 
 def select(boxes, scores, **options):
-    how = {key: options.pop(key) for key in ("nms", "multi_label", "vote") if key in options}
+    how = {key: options.pop(key) for key in ("nms", "multi_label") if key in options}
     selection = Selection.from_dict({"confidence": 0.1, "iou": 0.5} | options)
     return select_detections(np.array(boxes, np.float32), np.array(scores, np.float32), selection, **how)
 

@@ -274,3 +274,31 @@ def test_python_calls_of_a_wrong_type_are_our_errors(predictor, call, message):
 def test_a_batch_of_pictures_may_be_one_array(predictor):
     images = np.stack([picture(64, 64, (0, 0, RED)), picture(64, 64)])
     assert [len(found) for found in predictor.detect(images)] == [4, 0]
+
+
+def test_a_mirrored_pass_finds_what_the_first_misses_at_its_place():
+    class RightHalf(ColourEngine):
+        """Blind on the left half of the canvas."""
+
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            scores = scores.copy()
+            scores[boxes[..., 0] < images.shape[3] / 2] = 0
+            return boxes, scores
+
+    image = picture(128, 128, (0, 1, RED), (3, 2, BLUE))
+    predictor = Predictor(RightHalf())
+    assert found(predictor.detect([image], confidence=0.5)[0]) == {("blue", 96, 64, 128, 96)}
+    both = {("red", 0, 32, 32, 64), ("blue", 96, 64, 128, 96)}
+    assert found(predictor.detect([image], confidence=0.5, tta=True, vote=True)[0]) == both
+    assert found(next(predictor.predict(image, confidence=0.5, tta=True)).detections) == both
+
+
+def test_a_network_of_not_a_number_is_an_error_and_no_empty_picture():
+    class Diverged(ColourEngine):
+        def __call__(self, images):
+            boxes, scores = super().__call__(images)
+            return boxes, scores * np.float32("nan")
+
+    with pytest.raises(GhostYoloError, match="not finite numbers"):
+        Predictor(Diverged()).detect([picture(64, 64)])

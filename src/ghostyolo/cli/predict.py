@@ -30,6 +30,8 @@ def predict(
     out: Path = typer.Option(Path("runs/predict"), help="Folder for the results."),
     conf: float | None = option(Selection, "confidence", "--conf"),
     iou: float | None = option(Selection, "iou"),
+    vote: bool | None = option(Selection, "vote"),
+    tta: bool | None = option(Selection, "tta"),
     imgsz: int | None = typer.Option(
         None,
         help="Side in pixels that pictures are fitted to; default: the weights' own.",
@@ -68,7 +70,7 @@ def predict(
         engine_options=parse_assignments(engine_option, "--engine-option"),
     )
     stream = predictor.open_sources(list(sources))
-    predictions = predictor.predict(stream, confidence=conf, iou=iou, imgsz=imgsz, batch=batch)
+    predictions = predictor.predict(stream, confidence=conf, iou=iou, vote=vote, tta=tta, imgsz=imgsz, batch=batch)
     tally = Tally()
     writer = ResultWriter(out, save=save, json=json, csv=csv, txt=txt, sources=stream.paths)
     with writer, console.status("reading ...") as status:

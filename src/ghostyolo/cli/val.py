@@ -39,6 +39,8 @@ def val(
     ),
     conf: float | None = option(MetricSelection, "confidence", "--conf"),
     iou: float | None = option(MetricSelection, "iou"),
+    vote: bool | None = option(MetricSelection, "vote"),
+    tta: bool | None = option(MetricSelection, "tta"),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
     plots: Path | None = typer.Option(
         None, help="Write PR curves, the confusion matrix and example pictures to this folder."
@@ -80,7 +82,7 @@ def val(
             predictor,
             dataset.splits[split],
             dataset.class_names,
-            MetricSelection.from_dict({"confidence": conf, "iou": iou}, "val"),
+            MetricSelection.from_dict({"confidence": conf, "iou": iou, "vote": vote, "tta": tta}, "val"),
             imgsz=imgsz,
             batch=batch,
             progress=lambda done, _: bar.update(task, completed=done),

@@ -121,10 +121,10 @@ class DetectionData:
         """Stop where the pictures of a split have no box.
 
         Raises:
-            DataError: none has a box that is no crowd; the cause is named.
+            DataError: none has a box that is neither crowd nor difficult; the cause is named.
         """
         records = self.splits.get(split, [])
-        if records and all(record.crowd.all() for record in records):
+        if records and all(record.ignore.all() for record in records):
             causes = [str(fault) for fault in self.faults if fault.kind == "no-objects" and fault.split == split]
             raise DataError(causes[0] if causes else f"{self.root}: {split} has no box in {len(records)} pictures")
 

@@ -20,6 +20,7 @@ from ghostyolo.errors import WeightsError
 from ghostyolo.selection import Selection
 
 Chosen = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Boxes = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 64, 4096  # candidates that are settled at a time
@@ -33,7 +34,6 @@ def select_detections(
     *,
     nms: bool = True,
     multi_label: bool = False,
-    vote: bool = False,
 ) -> Chosen:
     """Choose the detections of one picture.
 
@@ -42,11 +42,10 @@ def select_detections(
     Args:
         boxes_xyxy: (A, 4).
         scores: (A, classes) in 0..1.
-        selection: the limits.
+        selection: the limits, and whether boxes vote.
         nms: suppress the weaker of two boxes of a class that overlap.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
-        vote: a box becomes the mean, by score, of those of its class that it suppresses, and itself.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
@@ -86,13 +85,25 @@ def select_detections(
             if len(keep) >= max_detections or count >= len(confidences):
                 break
             count *= 4
-        if vote and len(keep):
+        if selection.vote and len(keep):
             boxes[keep] = _voted(boxes, confidences, labels, keep, candidates, iou)
     return (
         boxes[keep].astype(np.float32, copy=False),
         confidences[keep].astype(np.float32, copy=False),
         labels[keep].astype(np.int64, copy=False),
     )
+
+
+def join_mirrored(plain: tuple[Boxes, Boxes], mirrored: tuple[Boxes, Boxes], width: int) -> tuple[Boxes, Boxes]:
+    """Join what a network gives for pictures and for the mirrored ones.
+
+    Args:
+        plain, mirrored: boxes_xyxy (B, A, 4) and scores (B, A, classes).
+        width: of the canvas in pixels.
+    """
+    boxes = mirrored[0].copy()
+    boxes[..., 0], boxes[..., 2] = width - mirrored[0][..., 2], width - mirrored[0][..., 0]
+    return np.concatenate((plain[0], boxes), axis=1), np.concatenate((plain[1], mirrored[1]), axis=1)
 
 
 def suppress(

@@ -24,7 +24,7 @@ from ghostyolo.data.letterbox import TRAINED_RESIZE, Letterbox, Place, Resize, n
 from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engines import Engine, open_engine
-from ghostyolo.runtime.postprocess import select_detections
+from ghostyolo.runtime.postprocess import join_mirrored, select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
 from ghostyolo.selection import SELECTION, MetricSelection, Selection
@@ -175,6 +175,9 @@ class Predictor:
         prepared = self._prepare(images, imgsz, rect, getattr(self._memory, "inputs", None))
         self._memory.inputs = prepared.inputs
         boxes_xyxy, scores = self.engine(prepared.inputs)
+        if selection.tta:
+            mirrored = self.engine(np.ascontiguousarray(prepared.inputs[..., ::-1]))
+            boxes_xyxy, scores = join_mirrored((boxes_xyxy, scores), mirrored, prepared.inputs.shape[3])
         return self.finish(prepared, boxes_xyxy, scores, selection, multi_label=multi_label)
 
     def prepare(self, images: list[npt.NDArray[np.uint8]], *, imgsz: int | None = None, rect: bool = True) -> Prepared:
@@ -232,7 +235,7 @@ class Predictor:
                 boxes,
                 class_scores,
                 selection,
-                nms=self.metadata.nms,
+                nms=self.metadata.nms or selection.tta,  # what two passes find, each finds once
                 multi_label=multi_label,
             )
             boxes = plan.boxes_to_image(boxes, width, height)

@@ -77,7 +77,7 @@ def test_crowds_alone_are_refused(tmp_path):
     images, categories = [{"id": 1, "file_name": "a.png"}], [{"id": 3, "name": "x"}]
     content = {"images": images, "annotations": [crowd], "categories": categories}
     text(tmp_path / "data/annotations/instances_train.json", json.dumps(content))
-    with pytest.raises(DataError, match="all 1 objects are crowd"):
+    with pytest.raises(DataError, match="all 1 objects are crowd or difficult"):
         start.train_detector(tmp_path / "data", "ghostyolo-p", out=tmp_path / "out", console=Console(quiet=True))
 
 

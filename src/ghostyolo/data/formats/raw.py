@@ -295,15 +295,15 @@ def _judge(raw: RawData, split: str, records: Sequence[ImageRecord], tally: _Tal
             faults.report("missing-split", raw.root, f"{split} has no pictures", split)
         return
     counts = np.zeros(len(raw.class_names), np.int64)
-    crowd = 0
+    ignored = 0
     for record in records:
-        crowd += int(record.crowd.sum())
-        np.add.at(counts, record.labels[~record.crowd], 1)
+        ignored += int(record.ignore.sum())
+        np.add.at(counts, record.labels[~record.ignore], 1)
     bare = [image for image in images if not image.boxes]
     cause = _cause_of_bare(bare, raw.layout, faults, split)
     if not counts.any() and split != "test":
-        ignored = f", all {crowd} objects are crowd" if crowd else ""
-        message = f"{split} has no box in {len(images)} pictures{ignored}{cause}"
+        only = f", all {ignored} objects are crowd or difficult" if ignored else ""
+        message = f"{split} has no box in {len(images)} pictures{only}{cause}"
         faults.report("no-objects", raw.root, message, split, len(images))
     elif len(bare) > _USUAL_UNLABELLED * len(images):
         message = f"{len(bare)} of {len(images)} pictures of {split} have no label{cause}"
