@@ -97,8 +97,9 @@ def test_batches_follow_the_order_of_the_epoch():
     sampler = EpochSampler(40, seed=1)
     batches = EvenBatches(sampler, 16)
     first = [number for part in batches for number in part]
-    sampler.set_epoch(1)
-    second = [number for part in batches for number in part]
+    begun = iter(batches)
+    sampler.set_epoch(1)  # after the iterator is made, as Lightning does on resume
+    second = [number for part in begun for number in part]
     assert second == list(sampler) != first
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ghostyolo.data.check import CheckReport
+    from ghostyolo.data.faults import Fault
     from ghostyolo.data.records import DetectionData
 
 app = typer.Typer(help="Check data sets, fit anchors to them, or make one of scenes.", no_args_is_help=True)
@@ -184,17 +185,15 @@ def _print_report(console: Console, report: CheckReport) -> None:
     if not report.problems:
         console.print("No problems found.")
         return
-    kinds: dict[str, list[str]] = {}
-    level_of: dict[str, str] = {}
+    kinds: dict[str, list[Fault]] = {}
     for problem in report.problems:
-        kinds.setdefault(problem.kind, []).append(f"{problem.path}: {problem.message}")
-        level_of[problem.kind] = problem.level
+        kinds.setdefault(problem.kind, []).append(problem)
     table = Table("problem", "level", "count", "first", title="Problems")
     table.columns[2].justify = "right"
     table.columns[3].overflow = "fold"
-    for kind in sorted(kinds, key=lambda kind: (list(_STYLES).index(level_of[kind]), kind)):
-        level = level_of[kind]
-        table.add_row(kind, f"[{_STYLES[level]}]{level}[/]", str(len(kinds[kind])), escape(kinds[kind][0]))
+    for kind, faults in sorted(kinds.items(), key=lambda item: (list(_STYLES).index(item[1][0].level), item[0])):
+        count, level = sum(fault.count for fault in faults), faults[0].level
+        table.add_row(kind, f"[{_STYLES[level]}]{level}[/]", str(count), escape(str(faults[0])))
     console.print(table)
     errors, warnings = report.count("error"), report.count("warning")
     console.print(f"errors: {errors}, warnings: {warnings}; --json FILE lists each one")

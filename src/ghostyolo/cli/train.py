@@ -33,6 +33,7 @@ def train(
     workers: int | None = option(TrainRecipe, "workers"),
     seed: int | None = option(TrainRecipe, "seed"),
     teacher: str | None = option(TrainRecipe, "teacher"),
+    plots: bool | None = option(TrainRecipe, "plots", "--plots/--no-plots"),
     assignments: list[str] = SET,
     settings: bool = list_option(TrainRecipe),
 ) -> None:

@@ -129,8 +129,11 @@ class EvenBatches(Sampler[list[int]]):
         return batches if self.batch == 1 else min(batches, max(1, pictures // 2))
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator: the order is asked for at the first batch. On resume Lightning makes the iterator, and only then
+        # sets the epoch.
         order, batches = list(self.sampler), len(self)
         # A sampler's blocks stay whole where a batch is some of them.
         block = self.sampler.BLOCK if self.batch % self.sampler.BLOCK == 0 else 1
         ends = [len(order) // block * number // batches * block for number in range(batches + 1)]
-        return iter([order[begin:end] for begin, end in pairwise(ends)])
+        for begin, end in pairwise(ends):
+            yield order[begin:end]

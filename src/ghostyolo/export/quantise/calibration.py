@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.data.formats import load_dataset
-from ghostyolo.data.images import IMAGE_SUFFIXES, read_image
+from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, read_image
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize, network_input, plan_letterbox
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, DataError, SourceError
@@ -71,8 +71,9 @@ def canvases_of_records(
     Raises:
         DataError: none can be read.
     """
-    paths = [records[position].path for position in choose(len(records), images, seed)]
-    return _read(paths, size, channels, resize, str(paths[0].parent))
+    chosen = [records[position] for position in choose(len(records), images, seed)]
+    pictures = [(record.path, record.pixel_range) for record in chosen]
+    return _read(pictures, size, channels, resize, str(chosen[0].path.parent))
 
 
 def canvases_of_folder(
@@ -92,9 +93,8 @@ def canvases_of_folder(
     paths = [path for path in Sources(str(source)).paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise SourceError(f"{source} has no pictures to calibrate on")
-    return _read(
-        [paths[position] for position in choose(len(paths), images, seed)], size, channels, resize, str(source)
-    )
+    pictures = [(paths[position], None) for position in choose(len(paths), images, seed)]
+    return _read(pictures, size, channels, resize, str(source))
 
 
 def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
@@ -127,13 +127,15 @@ def canvas_of(image: npt.NDArray[np.uint8], size: tuple[int, int], resize: Resiz
     return network_input([image], [plan])
 
 
-def _read(paths: Sequence[Path], size: tuple[int, int], channels: int, resize: Resize, where: str) -> list[Canvas]:
+def _read(
+    pictures: Sequence[tuple[Path, PixelRange | None]], size: tuple[int, int], channels: int, resize: Resize, where: str
+) -> list[Canvas]:
     canvases, reason = [], ""
-    for path in paths:
+    for path, pixel_range in pictures:
         try:
-            canvases.append(canvas_of(read_image(path, channels=channels), size, resize))
+            canvases.append(canvas_of(read_image(path, channels, pixel_range), size, resize))
         except (DataError, OSError) as error:
             reason = str(error)
     if not canvases:
-        raise DataError(f"{where}: none of {len(paths)} pictures to calibrate on can be read; the last: {reason}")
+        raise DataError(f"{where}: none of {len(pictures)} pictures to calibrate on can be read; the last: {reason}")
     return canvases
