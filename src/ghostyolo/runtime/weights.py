@@ -21,6 +21,16 @@ def builtin_names() -> list[str]:
     return sorted({path.stem for path in assets_folder().glob("*") if path.suffix in engine_suffixes()})
 
 
+def start_names() -> list[str]:
+    """Networks that have start weights inside the package, sorted."""
+    return sorted(path.stem for path in (assets_folder() / "start").glob("*.safetensors"))
+
+
+def start_weights(network: str) -> Path | None:
+    """The file that training of a network begins from, or None where it has none."""
+    return assets_folder() / "start" / f"{network}.safetensors" if network in start_names() else None
+
+
 def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None) -> Path:
     """Find the file that a name, a path or a Hugging Face address stands for.
 

@@ -139,7 +139,7 @@ class TrainRecipe(Recipe):
     optimizer: Literal["auto", "sgd", "adamw"] = Field(
         "auto",
         description="auto, sgd or adamw; auto is AdamW up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) "
-        "from scratch and a third of it from trained weights, else SGD",
+        "where classes are new and a third of it from weights that know all of them, else SGD",
     )
     lr: float | None = Field(
         None, gt=0, description="peak learning rate; none: auto's rule, 0.01 for SGD, 0.001 for AdamW"
@@ -166,8 +166,9 @@ class TrainRecipe(Recipe):
     )
     weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
         None,
-        description="fine-tune these: a built-in name, a .safetensors file or hf://owner/repo/file; layers that do not "
-        "fit, such as those of other classes, start anew; none: random ones",
+        description="begin from these: a built-in name, a .safetensors file or hf://owner/repo/file; what does not "
+        "fit, such as other classes, starts anew; none: random ones; left out: the network's start weights, if it has "
+        "them",
     )
     backbone_weights: Place | None = Field(
         None, description="pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file"

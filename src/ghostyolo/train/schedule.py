@@ -78,7 +78,7 @@ def plan_schedule(
         num_classes: of the data set; "auto" lowers the learning rate with it.
         steps_per_epoch: batches of one device in an epoch.
         world_size: devices that train together.
-        from_scratch: no part of the network starts from trained weights; "auto" is bolder then.
+        from_scratch: random weights, or those of other classes; "auto" is bolder then.
     """
     total = recipe.epochs * steps_per_epoch
     batch = recipe.batch * world_size

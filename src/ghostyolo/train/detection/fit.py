@@ -45,6 +45,7 @@ def fit(
     out: str | Path,
     *,
     resume: bool = False,
+    learns_anew: bool = False,
     criterion: Criterion | None = None,
     console: Console | None = None,
 ) -> TrainResult[Metrics | None]:
@@ -58,6 +59,7 @@ def fit(
         recipe: how.
         out: folder of the run.
         resume: go on with the run in ``out`` after its last finished epoch.
+        learns_anew: the weights know nothing of some class: "auto" then takes the learning rate of random weights.
         criterion: default: the one that is registered for the model's head.
         console: where progress is shown.
 
@@ -102,7 +104,7 @@ def fit(
             num_classes=len(data.class_names),
             steps_per_epoch=place.steps_per_epoch,
             world_size=place.world_size,
-            from_scratch=_from_scratch(metadata, recipe),
+            from_scratch=learns_anew or _from_scratch(metadata, recipe),
         )
         return DetectionModule(model, criterion, recipe, schedule, place.nan_guard, distiller)
 
