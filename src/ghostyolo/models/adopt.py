@@ -1,6 +1,6 @@
-"""Begins a network from weights of another task: all that fits is kept.
+"""Begins from the weights of another task.
 
-Of class scores, the rows of classes whose names agree are kept.
+All that fits is kept, a class's own rows where the names agree.
 """
 
 from __future__ import annotations
