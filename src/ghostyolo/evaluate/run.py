@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,10 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.metadata import numbered_names
-from ghostyolo.selection import METRIC_SELECTION, Selection
+from ghostyolo.selection import METRIC_SELECTION, Limits, Selection
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class PredictorLike(Protocol):
         imgsz: int | None = None,
         rect: bool = True,
         multi_label: bool = False,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> Sequence[Any]:
         """Return a ``supervision.Detections`` for each picture, boxes in its own pixels."""
 

@@ -1,4 +1,7 @@
-"""Begin from weights of another task: all that fits is kept, a class's own rows where the names agree."""
+"""Begins from the weights of another task.
+
+All that fits is kept, a class's own rows where the names agree.
+"""
 
 from __future__ import annotations
 

@@ -27,10 +27,11 @@ from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import join_mirrored, select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
-from ghostyolo.selection import SELECTION, MetricSelection, Selection
+from ghostyolo.selection import SELECTION, Limits, MetricSelection, Selection
 
 if TYPE_CHECKING:
     import supervision
+    from typing_extensions import Unpack
 
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.timing import Timing
@@ -105,7 +106,7 @@ class Predictor:
         imgsz: int | None = None,
         batch: int = 1,
         rect: bool = True,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> Iterator[Prediction]:
         """Detect objects on pictures and videos, one prediction for each picture or frame, in order.
 
@@ -115,7 +116,7 @@ class Predictor:
                 :meth:`open_sources` to read its ``faults`` instead.
             imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
-            **select: see :meth:`detect`.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``: see :meth:`detect`.
 
         Raises:
             SourceError: nothing to read, or none of it can be read.
@@ -139,7 +140,7 @@ class Predictor:
         imgsz: int | None = None,
         rect: bool = True,
         multi_label: bool = False,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> list[supervision.Detections]:
         """Detect objects on pictures of any sizes as one batch.
 
@@ -151,8 +152,9 @@ class Predictor:
             rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
                 share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
-            **select: ``confidence``, ``iou``, ``max_detections``: :class:`ghostyolo.selection.Selection`. ``iou`` is
-                without effect where the network finds each object once (``metadata.nms`` is False).
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.Selection`. ``iou`` is without effect where the network finds each object
+                once (``metadata.nms`` is False).
 
         Returns:
             One ``supervision.Detections`` for each picture, by falling score: ``xyxy`` in pixels of that
@@ -257,9 +259,17 @@ class Predictor:
         *,
         imgsz: int | None = None,
         batch: int = 16,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> Metrics:
         """Score on a split of a data set with COCO metrics, values 0..1.
+
+        Args:
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            split: its part to score on.
+            imgsz: see :meth:`detect`.
+            batch: pictures in one call of the network.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.MetricSelection`.
 
         Raises:
             ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
