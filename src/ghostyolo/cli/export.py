@@ -10,10 +10,12 @@ from ghostyolo.cli.settings import option
 from ghostyolo.export.formats import export_formats
 from ghostyolo.selection import Selection
 
+FORMATS = ", ".join(kind.name for kind in export_formats())
+
 
 def export(
     weights: str = typer.Option(..., help="A .safetensors checkpoint, or a built-in name such as bccd."),
-    format: str = typer.Option("onnx", help=f"One of {', '.join(kind.name for kind in export_formats())}."),
+    format: str = typer.Option("onnx", help=f"One of {FORMATS}."),
     out: Path | None = typer.Option(None, help="File or folder to write. [default: beside the checkpoint]"),
     imgsz: str | None = typer.Option(
         None,
