@@ -6,6 +6,8 @@ be set while no network is loaded, and at no other time.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +70,10 @@ class ExecuTorchEngine(ExportedEngine):
         self._torch = torch
 
     def run(self, images: Array) -> Sequence[npt.NDArray[Any]]:
-        return [output.numpy() for output in self._method.execute([self._torch.from_numpy(images)])]
+        # The library writes to Python's streams in each call, and fails where there is none.
+        absent = any(stream is None or stream.closed for stream in (sys.stdout, sys.stderr))
+        with silence() if absent else contextlib.nullcontext():
+            return [output.numpy() for output in self._method.execute([self._torch.from_numpy(images)])]
 
 
 def _set_threads(library: Any, threads: int) -> None:
