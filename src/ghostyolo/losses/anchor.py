@@ -6,7 +6,7 @@ predictions, weighted by level. Gains are those published for 640 x 640 pixels, 
 published: classes by C / 80 (so that one class's logit weighs the same for any C), objectness by the picture's area
 over 640^2 (so that one cell weighs the same in any picture), and all by 3 / levels.
 Shapes: B pictures, N anchors a cell, P matches, C classes. Sources: YOLOv5's published recipe, YOLOv7-tiny's (the same
-gains); the matching is in `anchor_match`, YOLOv7's choice among matches in `anchor_ota`.
+gains); the matching is in `anchor_match`, with YOLOv7's choice.
 """
 
 from __future__ import annotations
