@@ -1,6 +1,6 @@
-"""What a grid knows of the command that trains its cells, and what a run's result depends on.
+"""What a grid knows of the command that trains its cells.
 
-The latter are settings: plain values that are written beside the run, hashed, and compared with those of a grid.
+Settings are all that a run's result depends on, as plain values, which are written beside it, hashed and compared.
 """
 
 from __future__ import annotations

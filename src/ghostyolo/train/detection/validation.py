@@ -1,4 +1,4 @@
-"""Scores of a live network after an epoch, and of the best weights at the end of a run."""
+"""Scores of a live network, and of the best weights at the end."""
 
 from __future__ import annotations
 
