@@ -183,7 +183,10 @@ class DetectionDataset(Dataset[Sample | Missing]):
         return sum(self._sizes())
 
     def limit_cache(self, room: int) -> int:
-        """Keep only as many pictures as fit into ``room`` bytes; return their number. The others are read each time."""
+        """Keep as many pictures as fit into ``room`` bytes; return their number.
+
+        The others are read each time.
+        """
         fits = takewhile(lambda total: total <= room, accumulate(self._sizes()))
         self._kept = min(self._kept, sum(1 for _ in fits))
         return self._kept

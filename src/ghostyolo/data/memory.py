@@ -6,7 +6,9 @@ from pathlib import Path
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that can be taken before the system or the container's limit (cgroup) stops it; None where it is unknown.
+    """Return the bytes that can still be taken; None: it is unknown.
+
+    More than these the system or the container's limit (cgroup) stops.
 
     Args:
         root: where ``proc`` and ``sys`` lie.

@@ -61,7 +61,9 @@ class Targets:
         return image, row
 
     def background(self, centers: Tensor, classes: int) -> Tensor | None:
-        """Where a cell that learns no object is background of a class: outside the class's regions to ignore.
+        """Tell where a cell without an object is background of a class.
+
+        It is not inside the class's regions to ignore.
 
         Args:
             centers: (A, 2) cell centres, pixels.

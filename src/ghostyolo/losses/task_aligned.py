@@ -161,9 +161,10 @@ def _ordered_bits(values: Tensor) -> Tensor:
 
 
 def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logits: Tensor) -> Tensor | None:
-    """Weight of each class loss: 0 where the labels do not say what is there, else 1.
+    """Return the weight of each class loss: 0 or 1.
 
-    They do not of classes that a picture's labels do not know, and of cells that learn no object in a region to ignore.
+    It is 0 where the labels do not say what is there: for classes that a picture's labels do not know, and for cells
+    that learn no object in a region to ignore.
 
     Args:
         targets: of the batch.

@@ -92,11 +92,17 @@ class Predictor:
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """(height, width) of the only canvas that an exported file takes, None where it takes any."""
+        """The only canvas (height, width) that an exported file takes.
+
+        It is None where the file takes any.
+        """
         return self.metadata.export.canvas if self.metadata.export else None
 
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
-        """Look up sources, to be read with the network's channels where it takes more than three."""
+        """Look up sources.
+
+        They are read with the network's channels where it takes more than three.
+        """
         return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range)
 
     def predict(
@@ -108,7 +114,9 @@ class Predictor:
         rect: bool = True,
         **select: Unpack[Limits],
     ) -> Iterator[Prediction]:
-        """Detect objects on pictures and videos, one prediction for each picture or frame, in order.
+        """Detect objects on pictures and videos.
+
+        There is one prediction for each picture or frame, in order.
 
         Args:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
@@ -218,7 +226,9 @@ class Predictor:
         *,
         multi_label: bool = False,
     ) -> list[supervision.Detections]:
-        """Do what comes after the network: threshold, NMS where it is needed, boxes back to each picture.
+        """Do what comes after the network.
+
+        It applies the threshold and, where needed, NMS, and puts boxes back onto each picture.
 
         Args:
             prepared: what the network was given.
@@ -398,7 +408,10 @@ def plan_batch(
     resize: Resize = TRAINED_RESIZE,
     place: Place = "centre",
 ) -> list[Letterbox]:
-    """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
+    """Plan one canvas for pictures of these (width, height).
+
+    Its sides are the largest that any needs.
+    """
     plans = [plan_letterbox(width, height, imgsz, stride, rect, resize, place) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
     canvas_height = max(plan.height for plan in plans)

@@ -27,12 +27,12 @@ def start_names() -> list[str]:
 
 
 def start_weights(network: str) -> Path | None:
-    """The file that training of a network begins from, or None where it has none."""
+    """Return the file that training begins from; None: there is none."""
     return assets_folder() / "start" / f"{network}.safetensors" if network in start_names() else None
 
 
 def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None) -> Path:
-    """Find the file that a name, a path or a Hugging Face address stands for.
+    """Find the file of a name, a path or a Hugging Face address.
 
     Args:
         weights: a built-in name (``"bccd"``), an existing file or folder of an exported model, or ``hf://owner/repo/file``.

@@ -151,7 +151,7 @@ def _accumulation(nominal_batch: int | None, batch: int, total: int) -> int:
 
 
 def usual_ema_ramp(updates: float) -> float:
-    """The ramp with which the average covers about the last tenth of so many updates in the end.
+    """Return the ramp of an average over the last tenth of the updates.
 
     After them the decay is 1 - exp(-updates / ramp), and the average covers 1 / (1 - decay) of them.
     """
