@@ -27,12 +27,14 @@ from typing import Any
 import yaml
 
 from accuracy import RECIPES, WAYS
-from ap_latency_picture import Point, draw
+from ghostyolo.benchmark.picture import write_names
+from ghostyolo.evaluate.plots.style import PALETTE, figure_file
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, write_between
 
 PICTURE = REPOSITORY / "docs" / "images" / "ap-latency.png"
 DATA = {"bccd": "BCCD", "neu-det": "NEU-DET"}
 REFERENCE = "yolo26n"
+OURS, PEERS = PALETTE[0], PALETTE[1]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,23 @@ class Detector:
     latency: str
     accuracy: str
     speed: str
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """One detector.
+
+    Attributes:
+        name: its label.
+        latency: as a multiple of YOLO26-n's.
+        AP: in 0..1.
+        ours: drawn apart from the peers, and joined by the front.
+    """
+
+    name: str
+    latency: float
+    AP: float
     ours: bool
 
 
@@ -164,6 +183,62 @@ def join(results: Path) -> tuple[list[Row], list[Point]]:
             ratio = statistics.mean((cost["onnxruntime"], cost["openvino"]))
             points.append(Point(one.title, ratio, bccd.AP, one.ours))
     return rows, points
+
+
+def pareto_front(points: list[Point]) -> list[Point]:
+    """The points that no faster one equals or beats in AP, fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.latency, -one.AP)):
+        if not front or point.AP > front[-1].AP:
+            front.append(point)
+    return front
+
+
+def draw(points: list[Point], path: Path) -> None:
+    """Write the picture.
+
+    Raises:
+        SystemExit: there is no point.
+    """
+    if not points:
+        raise SystemExit(f"{path.name} has nothing to show: no detector has both a latency and an AP on BCCD")
+    with figure_file(path, 7.2, 4.2, dpi=140) as figure:
+        axes = figure.subplots()
+        front = pareto_front([point for point in points if point.ours])
+        line = [(point.latency, point.AP) for point in front]
+        if len(line) > 1:
+            axes.plot(*zip(*line, strict=True), color=OURS, alpha=0.45, zorder=1)
+        for whose, colour, marker, label in ((True, OURS, "o", "ghostyolo"), (False, PEERS, "s", "released packages")):
+            group = [point for point in points if point.ours is whose]
+            if group:
+                axes.scatter(
+                    [point.latency for point in group], [point.AP for point in group],
+                    s=42, color=colour, marker=marker, label=label, zorder=2,
+                )  # fmt: skip
+        _scale(axes, points)
+        axes.set_xlabel("latency as a multiple of YOLO26-n's, mean of ONNX Runtime and OpenVINO")
+        axes.set_ylabel("AP on BCCD, from scratch")
+        axes.grid(True)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.13), ncols=2, borderaxespad=0)
+        figure.draw_without_rendering()  # the layout is settled before places are looked for
+        names = [(point.name, point.latency, point.AP) for point in sorted(points, key=lambda one: one.latency)]
+        write_names(axes, names, [(point.latency, point.AP) for point in points], [line])
+
+
+def _scale(axes: Any, points: list[Point]) -> None:
+    """A logarithmic x axis in plain numbers, with room for the names on all sides."""
+    from matplotlib.ticker import NullFormatter
+
+    latencies, scores = [point.latency for point in points], [point.AP for point in points]
+    axes.set_xscale("log")
+    axes.set_xlim(min(latencies) / 1.5, max(latencies) * 1.7)
+    ticks = [tick for tick in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if axes.get_xlim()[0] <= tick]
+    ticks = [tick for tick in ticks if tick <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    room = max(0.25 * (max(scores) - min(scores)), 0.01)
+    axes.set_ylim(min(scores) - room, max(scores) + room)
 
 
 def main() -> None:

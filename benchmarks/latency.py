@@ -1,11 +1,13 @@
-"""Time networks side by side: one process, interleaved rounds, medians of paired ratios."""
+"""Networks and maps timed side by side in one process, by the package's own ``benchmark.interleave``.
+
+``ghostyolo benchmark`` times whole detectors, each in a process of its own; here the network alone runs, or a part of
+it, and engines read and answer in place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,14 +18,10 @@ import numpy as np
 
 from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
+from ghostyolo.benchmark.interleave import interleave, paired_ratio
+from ghostyolo.runtime.timing import Call as Steps
 
 Call = Callable[[], object]
-
-
-def session_of(network: Any, imgsz: int, threads: int) -> Any:
-    """An ONNX Runtime session of a folded network (a torch module), see :func:`write_onnx`; all optimisations on."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _session(write_onnx(network, Path(folder) / "network.onnx", imgsz), threads)
 
 
 def write_onnx(network: Any, path: Path, imgsz: int, channels: int = 3) -> Path:
@@ -64,18 +62,14 @@ def open_file(engine: str, path: Path, image: Any, threads: int = 1) -> Call:
         }
         request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
         return lambda: request.infer({0: image}, share_inputs=True, share_outputs=True)
-    session = _session(path, threads)
-    feed = {session.get_inputs()[0].name: image}
-    return lambda: session.run(None, feed)
-
-
-def _session(path: Path, threads: int) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = threads
+    session_options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), session_options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, feed)
 
 
 def noise(imgsz: int, channels: int = 3) -> Any:
@@ -83,32 +77,28 @@ def noise(imgsz: int, channels: int = 3) -> Any:
     return np.random.default_rng(0).random((1, channels, imgsz, imgsz), dtype=np.float32)
 
 
-def interleaved(sessions: Mapping[str, Any], imgsz: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each ONNX Runtime session in each round, see :func:`take_turns`."""
-    image = noise(imgsz)
+class _Runner:
+    """A call, as ``interleave`` runs it: there is nothing before and after the network."""
 
-    def call(session: Any) -> Call:
-        return lambda: session.run(None, {"images": image})
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
-    return take_turns({name: call(session) for name, session in sessions.items()}, rounds)
-
-
-def take_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each call in each round.
-
-    In its turn a call is made twice and the second one counts: a device runs one network over and over, with that
-    network's weights and maps in its caches, which the others here have just displaced.
-    """
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            call()
+    def calls(self, count: int) -> tuple[list[Steps], None]:
+        """Run so many calls; return the times of each."""
+        steps = []
+        for _ in range(count):
             start = time.perf_counter()
-            call()
-            times[name].append((time.perf_counter() - start) * 1000)
-    return times
+            self._call()
+            steps.append(Steps(0.0, (time.perf_counter() - start) * 1000, 0.0))
+        return steps, None
+
+
+def take_turns(calls: Mapping[str, Call], runs: int) -> dict[str, list[float]]:
+    """Milliseconds of each call, ``runs`` times, those of one round at the same positions."""
+    measured = interleave([_Runner(call) for call in calls.values()], runs, warmup=0)
+    return {name: [step.inference for step in one.calls] for name, one in zip(calls, measured, strict=True)}
 
 
 def median_ratio(times: Mapping[str, list[float]], name: str, reference: str) -> float:
-    """Median over the rounds of one network's time to the reference's in the same round."""
-    return statistics.median(mine / theirs for mine, theirs in zip(times[name], times[reference], strict=True))
+    """Median of one network's time to the reference's at the same position."""
+    return paired_ratio([[value] for value in times[name]], [[value] for value in times[reference]])

@@ -109,7 +109,7 @@ def main() -> None:
             data = args.data_root / name
             if name == "digits":
                 data = digit_scenes(args.runs / "scenes", args.train_scenes, args.val_scenes)
-            run = train(name, data, args.runs / name, ["--model", args.model], args)
+            run = train(name, data, args.runs / name, ["--model", args.model, "--weights", "none"], args)
             if name == "digits":
                 first = ["--weights", run / "best.safetensors"]
                 run = train("digits_fine", data, args.runs / "digits_fine", first, args)

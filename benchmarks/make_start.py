@@ -21,6 +21,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from report import REPOSITORY, data_root
 
 ASSETS = REPOSITORY / "src" / "ghostyolo" / "assets" / "start"
@@ -91,7 +93,7 @@ def train(
         start = ["--weights", weights]
     sets = [argument for path in data for argument in ("--data", path)]
     ghostyolo(
-        *("train", *sets, "--model", name, *start, "--branches", 1, "--recipe", RECIPE),
+        *("train", *sets, "--model", name, *start, "--set", "branches=1", "--recipe", RECIPE),
         *("--imgsz", side, "--epochs", epochs),
         *("--out", folder, *resume, *more),
     )
@@ -111,8 +113,9 @@ def install(name: str, weights: Path, folders: list[Path], data: list[Path], com
         sys.exit(f"{target} is over {LARGEST_BYTES / 1e6:g} MB")
     stages = []
     for folder in folders:
-        rows = (folder / "metrics.csv").read_text().splitlines()
-        stages.append({"recipe": (folder / "config.yaml").read_text().partition("run:")[0], "epochs": rows})
+        recipe = yaml.safe_load((folder / "config.yaml").read_text())["recipe"]
+        kept = {key: value for key, value in recipe.items() if key not in ("weights", "device", "threads", "workers")}
+        stages.append({"recipe": kept, "epochs": (folder / "metrics.csv").read_text().splitlines()})
     card = {
         "network": name,
         "file": target.name,
@@ -160,6 +163,8 @@ def main() -> None:
     if args.scenes:
         data.append(scenes(args.work, args.scenes, 192, args.seed, args.without))
     for name in args.names:
+        sizes = " ".join(f"--stage {side}:{epochs}" for side, epochs in stages)
+        command = f"python benchmarks/make_start.py {name} {sizes} --scenes {args.scenes} --seed {args.seed}"
         weights, folders = None, []
         for number, stage in enumerate(stages, start=1):
             folder = args.work / name / f"{number}-{stage[0]}px-{stage[1]}-epochs"
@@ -172,7 +177,7 @@ def main() -> None:
             folders.append(folder)
         if weights is None:
             sys.exit(f"{name}: there are no weights in {args.work / name} yet")
-        install(name, weights, folders, data, " ".join(["python", "benchmarks/make_start.py", *sys.argv[1:]]))
+        install(name, weights, folders, data, command)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def measure_ours(one: Contestant, folder: Path, args: argparse.Namespace) -> tup
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(folder / "ours.yaml"),
              "--model", one.name, *branches, "--epochs", str(args.epochs), "--imgsz", str(args.imgsz),
              "--batch", str(args.batch), "--threads", str(args.threads), "--set", "close_mosaic=0",
-             "--device", "cpu", "--workers", "0", "--set", "plots=false", "--out", str(out), *args.ours],
+             "--device", "cpu", "--weights", "none",
+             "--workers", "0", "--set", "plots=false", "--out", str(out), *args.ours],
             Path(scratch) / "log.txt",
             args.threads,
         )  # fmt: skip

@@ -15,11 +15,12 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
 
-from latency import interleaved, median_ratio, session_of
+from latency import median_ratio, noise, open_file, take_turns, write_onnx
 from processes import run_measured
 from report import RESULTS, Row, data_root, markdown, read_rows, replace_row, write_results
 
@@ -45,6 +46,7 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
         folder.mkdir(parents=True, exist_ok=True)
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(args.data), "--model", model, *branches,
+             "--weights", "none",
              "--recipe", str(RECIPE), "--seed", str(seed), "--device", "cpu", "--threads", str(args.threads),
              "--set", "plots=false", "--out", str(folder / "run"), *resume],
             folder / "log.txt",
@@ -71,8 +73,14 @@ def measure(models: list[str], num_classes: int, imgsz: int, rounds: int) -> dic
     from ghostyolo.nn.reparam import fold
 
     names = list(dict.fromkeys([REFERENCE, *models]))
-    sessions = {name: session_of(fold(build_model(name, num_classes=num_classes)), imgsz, 1) for name in names}
-    times = interleaved(sessions, imgsz, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {}
+        for name in names:
+            network = fold(build_model(name, num_classes=num_classes))
+            calls[name] = open_file(
+                "onnxruntime", write_onnx(network, Path(folder) / f"{name}.onnx", imgsz), noise(imgsz)
+            )
+        times = take_turns(calls, rounds)
     counts = {name: describe_model(name, imgsz, num_classes) for name in models}
     return {
         name: {

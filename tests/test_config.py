@@ -69,3 +69,16 @@ def test_fields_of_models_inside_have_dots() -> None:
 def test_wrong_settings_are_one_line_that_helps(values, message) -> None:
     with pytest.raises(ConfigError, match=f"^here: {message}"):
         Outer.from_dict(values, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 1}, "unknown key 'epoch': did you mean epochs"),
+        ({"epochs": 0}, "'epochs' is 0: input should be greater"),
+        ({"augment": {"scale": 2}}, r"'augment\.scale' is 2: input should be less than or equal to 1"),
+    ],
+)
+def test_model_made_directly_refuses_in_the_same_words(values, message) -> None:
+    with pytest.raises(ConfigError, match=f"^Outer: {message}"):
+        Outer(**values)

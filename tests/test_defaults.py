@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 
 from ghostyolo.detector import Detector
 from ghostyolo.runtime.postprocess import select_detections
-from ghostyolo.selection import METRIC_SELECTION, SELECTION, MetricSelection, Selection
+from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.selection import METRIC_SELECTION, SELECTION, Limits, MetricSelection, Selection
 from tests.runtime.colour_model import MODEL_PATH, RED, picture
 
 
@@ -66,6 +68,21 @@ def test_scoring(selections, typed, photo) -> None:
     Detector(MODEL_PATH).val(data)
     typed("val", "--weights", MODEL_PATH, "--data", data)
     assert [dict(selection) for selection in selections] == [dict(METRIC_SELECTION)] * 2
+
+
+@pytest.mark.parametrize("method", ["predict", "val", "benchmark"])
+def test_detector_takes_what_its_predictor_takes(method) -> None:
+    def names(owner: type) -> list[tuple[str, Any, Any]]:
+        parameters = inspect.signature(getattr(owner, method)).parameters.values()
+        return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+
+    assert names(Detector) == names(Predictor)
+
+
+def test_editors_see_every_limit() -> None:
+    assert list(Limits.__annotations__) == list(Selection.model_fields)
+    for door in (Detector.predict, Detector.val, Predictor.predict, Predictor.detect, Predictor.val):
+        assert inspect.signature(door).parameters["select"].annotation == "Unpack[Limits]"
 
 
 def test_exporting() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,6 +25,17 @@ class StrictModel(BaseModel):
     """A frozen model that refuses unknown keys, other types and infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # checkers know a model's arguments by its fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(f"{type(self).__name__}: {_first_error(error, type(self))}") from error
+
+        # Models inside others, and from_dict, are validated by pydantic alone, which knows the whole place.
+        __init__.__pydantic_base_init__ = True
 
     @classmethod
     def from_dict(cls: type[M], values: Mapping[str, Any], where: str = "settings") -> M:

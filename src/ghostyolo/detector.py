@@ -17,10 +17,13 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
     from ghostyolo.runtime.timing import Timing
+    from ghostyolo.selection import Limits
     from ghostyolo.train.loop import TrainResult
 
 
@@ -126,42 +129,67 @@ class Detector:
         self.weights, self._predictor = result.best, None
         return result
 
-    def val(self, data: str | Path, split: str = "val", **options: Any) -> Metrics:
+    def val(
+        self,
+        data: str | Path,
+        split: str = "val",
+        *,
+        imgsz: int | None = None,
+        batch: int = 16,
+        **select: Unpack[Limits],
+    ) -> Metrics:
         """Score on a split with COCO metrics, values 0..1.
 
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
             split: its part to score on.
-            **options: ``imgsz``, ``batch``, ``confidence``, ``iou``: see
-                :meth:`ghostyolo.runtime.predictor.Predictor.val`.
+            imgsz, batch: see :meth:`ghostyolo.runtime.predictor.Predictor.val`.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.MetricSelection`.
 
         Raises:
             ConfigError, DataError: model and data have different classes, or there is nothing to score on.
         """
-        return self.predictor.val(data, split, **options)
+        return self.predictor.val(data, split, imgsz=imgsz, batch=batch, **select)
 
-    def predict(self, sources: Source | Iterable[Source], **options: Any) -> Iterator[Prediction]:
+    def predict(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        imgsz: int | None = None,
+        batch: int = 1,
+        rect: bool = True,
+        **select: Unpack[Limits],
+    ) -> Iterator[Prediction]:
         """Detect objects on pictures, folders, globs, URLs, videos, RGB arrays or PIL images.
 
         Args:
             sources: one, or several.
-            **options: ``confidence``, ``iou``, ``max_detections``, ``imgsz``, ``batch``, ``rect``: see
-                :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
+            imgsz, batch, rect: see :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.Selection`.
 
         Returns:
             One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.
         """
-        return self.predictor.predict(sources, **options)
+        return self.predictor.predict(sources, imgsz=imgsz, batch=batch, rect=rect, **select)
 
-    def benchmark(self, images: Source | Iterable[Source] | None = None, **options: Any) -> Timing:
+    def benchmark(
+        self,
+        images: Source | Iterable[Source] | None = None,
+        *,
+        imgsz: int | None = None,
+        batch: int = 1,
+        runs: int = 50,
+        warmup: int = 5,
+    ) -> Timing:
         """Time letterbox, network and NMS in this process, on pictures or built-in ones.
 
         Args:
             images: see :meth:`predict`.
-            **options: ``imgsz``, ``batch``, ``runs``, ``warmup``: see
-                :meth:`ghostyolo.runtime.predictor.Predictor.benchmark`.
+            imgsz, batch, runs, warmup: see :meth:`ghostyolo.runtime.predictor.Predictor.benchmark`.
         """
-        return self.predictor.benchmark(images, **options)
+        return self.predictor.benchmark(images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
 
     def export(self, format: str = "onnx", out: str | Path | None = None, **options: Any) -> Path:
         """Fold the branches and write the detector for another engine.

@@ -31,7 +31,7 @@ class Extra:
 # Extras of formats and engines stand in the files of those.
 _PROBES = {
     "train": ("torch", "torchvision", "timm", "lightning"),
-    "scenes": ("sklearn", "skimage"),
+    "scenes": ("sklearn", "skimage", "matplotlib"),
     "parquet": ("pyarrow",),
     "ultralytics": ("ultralytics",),
     "energy": ("zeus", "pynvml"),

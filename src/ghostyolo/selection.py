@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import BeforeValidator, Field
 
@@ -45,6 +45,16 @@ class MetricSelection(Selection):
     confidence: Share = Field(
         default=0.001, ge=0, le=1, description="leave out what scores less, 0 to 1; AP needs the weak detections too"
     )
+
+
+class Limits(TypedDict, total=False):
+    """The fields of a :class:`Selection` as keyword arguments; None means "as by default"."""
+
+    confidence: float | None
+    iou: float | None
+    max_detections: int | None
+    vote: bool | None
+    tta: bool | None
 
 
 SELECTION, METRIC_SELECTION = Selection(), MetricSelection()

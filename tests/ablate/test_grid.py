@@ -42,7 +42,7 @@ def test_lists_combine_cells_and_axes_make_cells() -> None:
     ("changes", "message"),
     [
         ({"sells": {}}, "unknown key 'sells': did you mean cells"),
-        ({"task": "clasification"}, "unknown task 'clasification': did you mean classification"),
+        ({"task": "clasification"}, "'task' is 'clasification': input should be 'classification' or 'detection'"),
         ({"seeds": []}, "no seeds: give --seeds 3"),
         ({"seeds": 0}, "no seeds"),
         ({"seeds": [1, 1]}, "the seed 1 is there twice"),

@@ -61,7 +61,7 @@ def check_boxes_fit(images: Tensor, targets: Targets, tolerance: float) -> int:
 
 @pytest.mark.parametrize("mosaic", [True, False])
 def test_boxes_fit_their_objects_to_half_a_pixel(mosaic: bool):
-    augment = BatchAugment(AugmentConfig(flipud=0.5), 128)
+    augment = BatchAugment(AugmentConfig(flipud=0.5, hsv_v=0.0), 128)
     checked = 0
     for seed in range(12):
         images, targets = augment(*four_pictures(), generator=generator(seed), mosaic=mosaic)
@@ -71,7 +71,7 @@ def test_boxes_fit_their_objects_to_half_a_pixel(mosaic: bool):
 
 def test_boxes_fit_turned_and_sheared_objects():
     # A turned corner is a tip narrower than a pixel, so its last pixel stays below one half.
-    augment = BatchAugment(AugmentConfig(degrees=30, shear=10), 128)
+    augment = BatchAugment(AugmentConfig(degrees=30, shear=10, hsv_v=0.0), 128)
     checked = 0
     for seed in range(12):
         images, targets = augment(*four_pictures(), generator=generator(seed), mosaic=False)
@@ -82,7 +82,7 @@ def test_boxes_fit_turned_and_sheared_objects():
 
 
 def test_every_object_in_view_has_its_box():
-    augment = BatchAugment(AugmentConfig(), 128)
+    augment = BatchAugment(AugmentConfig(hsv_v=0.0), 128)  # padding that is brightened would pass for white
     for seed in range(6):
         images, targets = augment(*four_pictures(), generator=generator(seed), mosaic=True)
         for image, boxes, labels, mask in zip(images, targets.boxes_xyxy, targets.labels, targets.mask, strict=True):

@@ -14,6 +14,7 @@ from ghostyolo.data.augment.batch import BatchAugment
 from ghostyolo.data.augment.config import AugmentConfig
 from ghostyolo.data.dataset import DetectionDataset, Missing, Sample, collate
 from ghostyolo.data.records import ImageRecord
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 
 
@@ -64,11 +65,13 @@ def test_boxes_follow_the_rounding_of_the_short_side(tmp_path: Path):
     assert sample.boxes.tolist() == [[0, 0, 50, 16]]
 
 
-def test_objects_to_ignore_are_no_targets(red_picture: Path):
+def test_objects_to_ignore_become_regions_to_ignore(red_picture: Path):
     boxes = [[0, 0, 10, 10], [0, 0, 20, 20], [0, 0, 30, 30]]
     sample = DetectionDataset([record(red_picture, 100, 50, boxes, [0, 1, 2], [False, True, False])], 100)[0]
-    assert sample.labels.tolist() == [0, 2]
-    assert sample.boxes[:, 2].tolist() == [10, 30]
+    assert sample.labels.tolist() == [0, ~1, 2]
+    assert sample.boxes[:, 2].tolist() == [10, 20, 30]
+    targets = Targets.from_lists([sample.boxes], [sample.labels])
+    assert targets.real()[1].tolist() == [0, 2]
 
 
 def test_a_picture_without_objects_has_empty_targets(red_picture: Path):
@@ -96,6 +99,16 @@ def test_the_cache_keeps_pictures_and_no_cache_reads_again(red_picture: Path):
     red_picture.unlink()
     assert isinstance(cached[0], Sample)
     assert isinstance(uncached[0], Missing)
+
+
+def test_a_limited_cache_keeps_as_many_pictures_as_fit_and_reads_the_others_again(red_picture: Path):
+    data = DetectionDataset([record(red_picture, 100, 50)] * 3, 64)
+    one = 3 * 32 * 64
+    assert data.limit_cache(2 * one + 1) == 2
+    assert data.preload() is None
+    assert isinstance(data[2], Sample)
+    red_picture.unlink()
+    assert [type(data[index]) for index in range(3)] == [Sample, Sample, Missing]
 
 
 def test_preload_reads_everything_and_finds_what_is_broken(red_picture: Path, broken_picture: Path):

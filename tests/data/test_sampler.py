@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from ghostyolo.data.sampler import EpochSampler, SetSampler, make_sampler
+from ghostyolo.data.sampler import EpochSampler, EvenBatches, SetSampler, make_sampler
 from ghostyolo.errors import ConfigError
 
 
@@ -66,6 +66,41 @@ def test_no_pictures_is_an_empty_order():
 def test_impossible_settings_are_refused(settings: dict):
     with pytest.raises(ConfigError):
         order(5, 0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch", "sizes"),
+    [(205, 16, {15, 16}), (33, 16, {11}), (17, 16, {8, 9}), (3, 2, {3}), (5, 2, {2, 3}), (2, 16, {2}), (1, 16, {1})],
+)
+def test_batches_are_of_one_size_and_none_of_a_single_picture(pictures, batch, sizes):
+    batches = EvenBatches(EpochSampler(pictures, seed=0), batch)
+    drawn = list(batches)
+    assert len(drawn) == len(batches)
+    assert {len(part) for part in drawn} == sizes
+    assert sorted(number for part in drawn for number in part) == list(range(pictures))
+
+
+def test_batches_of_one_are_kept_where_they_are_asked_for():
+    assert [len(part) for part in EvenBatches(EpochSampler(3, seed=0), 1)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("batch", "whole"), [(16, True), (4, True), (6, False), (2, False)])
+def test_batches_hold_whole_blocks_where_some_of_them_make_a_batch(batch, whole):
+    sampler = SetSampler([0] * 64 + [1] * 13, 1, seed=0)
+    sizes = [len(part) for part in EvenBatches(sampler, batch)]
+    assert sum(sizes) == len(sampler)
+    assert 2 <= min(sizes) <= max(sizes) <= batch
+    assert all(size % 4 == 0 for size in sizes) is whole
+
+
+def test_batches_follow_the_order_of_the_epoch():
+    sampler = EpochSampler(40, seed=1)
+    batches = EvenBatches(sampler, 16)
+    first = [number for part in batches for number in part]
+    begun = iter(batches)
+    sampler.set_epoch(1)  # after the iterator is made, as Lightning does on resume
+    second = [number for part in begun for number in part]
+    assert second == list(sampler) != first
 
 
 def set_order(sizes: list[int], temperature: float, epoch: int, **settings: int) -> list[int]:

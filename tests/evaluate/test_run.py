@@ -53,11 +53,10 @@ def test_neither_the_order_of_the_pictures_nor_the_batch_matters(split):
 def test_options_reach_the_detector_and_batches_have_their_size():
     records = [record([BOX], [0], image_id=number) for number in range(5)]
     predictor = FakePredictor(NAMES, {})
-    selection = Selection(confidence=0.01, iou=0.6, max_detections=50)
-    evaluate(predictor, records, NAMES, selection, batch=2, imgsz=96, load_image=load_fake_image)
+    limits = {"confidence": 0.01, "iou": 0.6, "max_detections": 50, "vote": True, "tta": False}
+    evaluate(predictor, records, NAMES, Selection(**limits), batch=2, imgsz=96, load_image=load_fake_image)
     assert [len(shapes) for shapes, _ in predictor.calls] == [2, 2, 1]
-    expected = {"confidence": 0.01, "iou": 0.6, "max_detections": 50, "imgsz": 96}
-    assert predictor.calls[0][1] == {**expected, "rect": True, "multi_label": True}
+    assert predictor.calls[0][1] == {**limits, "imgsz": 96, "rect": True, "multi_label": True}
 
 
 def test_pictures_of_like_shape_share_a_batch():

@@ -114,5 +114,18 @@ def console_of_an_export(path: Path, format: str) -> str:
     return (run.stdout + run.stderr).strip()
 
 
+def assert_runs_with_closed_output(path: Path, shape: tuple[int, ...] = (1, 3, HEIGHT, WIDTH)) -> None:
+    """A process without standard output, as a service may be, opens a file and runs it."""
+    code = (
+        "import sys; import numpy as np; from ghostyolo.runtime.engines import open_engine\n"
+        f"answer = open_engine(sys.argv[1])(np.zeros({shape}, np.float32))\n"
+        "print(*(array.shape[0] for array in answer), file=sys.stderr)"
+    )
+    command = ["sh", "-c", '"$0" -W ignore -c "$1" "$2" >&-', sys.executable, code, str(path)]
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == f"{shape[0]} {shape[0]}\n"
+
+
 def parity_report(path: Path) -> dict:
     return json.loads(path.with_name(path.name + ".parity.json").read_text())

@@ -17,7 +17,7 @@ from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
-from ghostyolo.models.weights import load_checkpoint, read_checkpoint, save_checkpoint, transfer
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint, save_checkpoint
 from ghostyolo.nn.reparam import fold, is_folded
 from tests.train import tiny  # noqa: F401  registers the parts of bare networks
 
@@ -64,13 +64,6 @@ def test_a_folded_checkpoint_is_loaded_folded(model, metadata, tmp_path):
     loaded, _ = load_checkpoint(tmp_path / "folded.safetensors")
     assert is_folded(loaded)
     torch.testing.assert_close(outputs(loaded)[0], outputs(model)[0], atol=1e-3, rtol=1e-4)
-
-
-def test_another_class_count_keeps_all_but_the_class_layers(model):
-    other = build_model("yolov13n-ghostnetv3", num_classes=5, branches=1)
-    kept = transfer(other, model.state_dict())
-    assert kept
-    assert all(name.startswith("head.cls.") for name in kept)
 
 
 class Trap:

@@ -276,6 +276,12 @@ def test_impossible_thresholds_are_refused(photos, predictor, tmp_path, values, 
         pseudo_label(predictor, photos, tmp_path / "out", thresholds=Thresholds.from_dict(values))
 
 
+def test_confidence_beside_the_thresholds_is_refused(photos, predictor, tmp_path):
+    with pytest.raises(ConfigError, match="'confidence' of pseudo-labels is one of their thresholds"):
+        pseudo_label(predictor, photos, tmp_path / "out", confidence=0.9)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_sure_enough_is_an_error_and_leaves_nothing(photos, predictor, tmp_path):
     with pytest.raises(DataError, match=r"no picture gets a label: 1 have no detection above 0.5"):
         pseudo_label(predictor, photos / "c.png", tmp_path / "out")

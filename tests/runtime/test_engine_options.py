@@ -30,9 +30,9 @@ def test_a_session_option_reaches_the_session(monkeypatch):
     given = []
     session = onnxruntime.InferenceSession
 
-    def spy(path, sess_options, providers):
+    def spy(path, sess_options, providers, **others):
         given.append((sess_options.intra_op_num_threads, sess_options.graph_optimization_level.name, providers))
-        return session(path, sess_options=sess_options, providers=providers)
+        return session(path, sess_options=sess_options, providers=providers, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
     options = {"graph_optimization_level": "ORT_DISABLE_ALL", "provider": "CPUExecutionProvider", "provider.a": 1}

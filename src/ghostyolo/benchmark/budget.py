@@ -1,8 +1,8 @@
-"""Which candidates to measure, and which of them to name: the decisions of ``fit``, without measuring anything itself.
+"""Decides which candidates ``fit`` measures, and which it names.
 
-Latency grows about as the work does (multiply-accumulates of the network at its picture size), within one engine and
-precision. So the cheapest is measured first, then the largest that should still fit by the nearest measurement, and so
-on upwards, until all that is more capable than the best one should miss the budget clearly.
+It measures nothing itself. Latency grows about as the work does (multiply-accumulates of the network at its picture
+size), within one engine and precision. So the cheapest is measured first, then the largest that should still fit by the
+nearest measurement, and so on upwards, until all that is more capable than the best one should miss the budget clearly.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class Option:
 
     @property
     def capability(self) -> tuple[float, int]:
-        """More work at the picture's size is more capable; of the same work, the finer arithmetic."""
+        """Return what to compare by: more is more capable.
+
+        It is the work at the picture's size; of the same work, the finer arithmetic.
+        """
         return self.macs, PRECISIONS.index(self.precision)
 
     @property
@@ -46,7 +49,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measurement gave: milliseconds from picture to boxes, peak MB (None where it is not known)."""
+    """What a measurement gave.
+
+    It is milliseconds from picture to boxes and peak MB (None where it is not known).
+    """
 
     milliseconds: float
     memory_mb: float | None = None
@@ -60,13 +66,19 @@ class Budget:
     memory_mb: float | None = None
 
     def holds(self, cost: Cost) -> bool:
-        """Whether a measurement is within it; memory that is not known is not held against it."""
+        """Whether a measurement is within the budget.
+
+        Memory that is not known is not held against it.
+        """
         if cost.milliseconds > self.milliseconds:
             return False
         return self.memory_mb is None or cost.memory_mb is None or cost.memory_mb <= self.memory_mb
 
     def excess(self, cost: Cost) -> float:
-        """The largest share of a budget that it takes; above 1 it does not fit."""
+        """Return the largest share of a budget that a measurement takes.
+
+        Above 1 it does not fit.
+        """
         shares = [cost.milliseconds / self.milliseconds]
         if self.memory_mb is not None and cost.memory_mb is not None:
             shares.append(cost.memory_mb / self.memory_mb)
@@ -174,7 +186,10 @@ def best_fit(
     budget: Budget,
     accuracies: dict[int, float] | None = None,
 ) -> int | None:
-    """The most capable that fits: by AP where it is known of all that fit, else by capability; then the faster."""
+    """Return the most capable that fits.
+
+    AP decides where it is known of all that fit, else capability; then the time.
+    """
     fitting = [index for index, cost in costs.items() if budget.holds(cost)]
     if not fitting:
         return None

@@ -1,6 +1,6 @@
-"""Make the file that an engine runs, where there is none yet: export checkpoints and untrained networks.
+"""Makes the file that an engine runs, where there is none yet.
 
-Only to be timed, so the comparison with the network is left out.
+It exports checkpoints and untrained networks. Only to be timed, so the comparison with the network is left out.
 """
 
 from __future__ import annotations

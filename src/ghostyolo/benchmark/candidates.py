@@ -1,4 +1,7 @@
-"""What is measured: weights, untrained networks of the zoo and networks of other packages, each on an engine."""
+"""The candidates of a measurement: a network each, on an engine.
+
+Networks are weights, untrained ones of the zoo, or other packages'.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Measure candidates side by side: build, open each in a process, take turns, score, put into rows."""
+"""Measures candidates side by side.
+
+It builds them, opens each in a process, takes turns, scores, and puts all into rows.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,10 @@ _INSTALL = 'pip install "ghostyolo[energy]"'
 
 
 def energy_counter(device: str) -> tuple[Counter | None, str]:
-    """A counter of the device's energy and what it counts, or None and the reason why there is none."""
+    """Return a counter of the device's energy and what it counts.
+
+    Where there is none, return None and the reason.
+    """
     kind, number = parse_device(device)
     return _gpu(number) if kind == "cuda" else _cpu()
 

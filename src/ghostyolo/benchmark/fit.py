@@ -1,4 +1,7 @@
-"""Find the most capable detector that meets a budget on this machine, by measuring as few as that takes."""
+"""Finds the most capable detector that meets a budget on this machine.
+
+It measures as few as that takes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several models in one run: short bursts of each, round after round, so that all meet the same machine."""
+"""Times several models in turns: short bursts, round after round.
+
+So all meet the same machine.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ class Runner(Protocol):
     """What can run calls; :class:`ghostyolo.benchmark.process.Process` does."""
 
     def calls(self, count: int) -> tuple[list[Call], float | None]:
-        """Run so many calls: the times of each, and the joules of all where they can be counted."""
+        """Run so many calls; return the times of each.
+
+        The joules of all come with them where they can be counted.
+        """
         ...
 
 
@@ -72,9 +78,10 @@ def interleave(
 
 
 def paired_ratio(bursts: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> float:
-    """How many times as long as the reference: median over the rounds of the two bursts' medians in the same round.
+    """Return how many times as long as the reference a model takes.
 
-    What else the machine does slows both of a round, so that their ratio is steadier than the times.
+    It is the median, over the rounds, of the ratio of the two bursts' medians in a round. What else the machine does
+    slows both of a round, so that their ratio is steadier than the times.
     """
     return statistics.median(
         statistics.median(mine) / statistics.median(theirs) for mine, theirs in zip(bursts, reference, strict=True)
@@ -82,11 +89,17 @@ def paired_ratio(bursts: Sequence[Sequence[float]], reference: Sequence[Sequence
 
 
 def burst_sizes(runs: int) -> list[int]:
-    """Timed calls of each round: as few rounds of at most BURST calls as give ``runs``, even in size."""
+    """Return the timed calls of each round.
+
+    There are as few rounds of at most BURST calls as give ``runs``, even in size.
+    """
     rounds = -(-runs // BURST)
     return [runs // rounds + (number < runs % rounds) for number in range(rounds)]
 
 
 def turns(count: int, number: int) -> list[int]:
-    """The order of ``count`` models in round ``number``: each goes first, second, ... equally often."""
+    """Return the order of ``count`` models in round ``number``.
+
+    Each goes first, second, ... equally often.
+    """
     return [(number + position) % count for position in range(count)]

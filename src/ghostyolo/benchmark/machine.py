@@ -1,4 +1,7 @@
-"""The machine in words: processor, cores, memory, and the versions that a figure depends on."""
+"""Describes the machine in words.
+
+It names processor, cores, memory, and the versions that a figure depends on.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,14 @@ from ghostyolo.evaluate.plots.style import FAINT, INK, colour, figure_file, shor
 from ghostyolo.extras import require
 
 SUFFIXES = (".png", ".svg", ".pdf")
+# Where a name may stand, in points from its marker (right, up): close by first, then further off, where a thin line
+# ties it to its marker.
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_PLACES = (
+    *((7 * right, 7 * up) for right, up in _DIRECTIONS),
+    *((far * right, far * up) for far in (18, 30, 44, 60) for right, up in _DIRECTIONS if up),
+)
+_MARKER = 5  # half a marker's side in points, with a margin
 _STEPS = (("preprocess_ms", "before the network"), ("median_ms", "network"), ("postprocess_ms", "after it"))
 
 
@@ -65,28 +75,87 @@ def _draw_accuracy(rows: Sequence[Row], path: Path) -> None:
             axis.legend(loc="lower right")
         _conditions(figure, rows)
         figure.draw_without_rendering()  # lays out, so that the sizes of names are known
-        _write_names(axis, networks)
+        lines = {name: [(row.median_ms, row.AP or 0.0) for row in mine] for name, mine in networks.items()}
+        names = [(name, *max(line)) for name, line in lines.items()]  # each once, at its slowest point
+        write_names(axis, names, [point for line in lines.values() for point in line], list(lines.values()))
 
 
-def _write_names(axis: Any, networks: dict[str, list[Row]]) -> None:
-    """Name each network once, at its slowest point, where no other name is yet: above, below, then further away."""
-    taken: list[Any] = []
-    for name, mine in networks.items():
-        slowest = max(mine, key=lambda row: row.median_ms)
-        for height in (5, -14, 18, -27, 31, -40):
-            text = axis.annotate(
-                name,
-                (slowest.median_ms, slowest.AP),
-                (7, height),
-                textcoords="offset points",
-                fontsize=9,
-                color=INK,
-            )
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken) or height == -40:
-                taken.append(box)
-                break
+def write_names(
+    axes: Any,
+    names: Sequence[tuple[str, float, float]],
+    points: Sequence[tuple[float, float]],
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
+) -> None:
+    """Write each name beside its point, clear of points, lines and other names.
+
+    Where no place is clear, it takes the one that covers least. The figure is drawn already, so that sizes are known.
+
+    Args:
+        axes: matplotlib's, its limits set.
+        names: each with the (x, y) it belongs to; the first ones choose first.
+        points: (x, y) of all markers.
+        lines: corners of each line.
+    """
+    half = _MARKER * axes.figure.dpi / 72  # in pixels
+    taken = [_square(x, y, half) for x, y in axes.transData.transform(list(points))]
+    for corners in lines:
+        if len(corners) > 1:
+            taken += [_square(x, y, 2) for x, y in _along(axes.transData.transform(list(corners)))]
+    inside = axes.get_window_extent()
+    for name, x, y in names:
+        best: tuple[float, Any, Any] | None = None
+        for place in _PLACES:
+            box, text = _write_name(axes, name, x, y, place)
             text.remove()
+            covered = sum(_common(box, other) for other in taken) + _area(box) - _common(box, inside)
+            if best is None or covered < best[0] - 1:  # a pixel is rounding
+                best = (covered, place, box)
+        if best is not None:
+            _write_name(axes, name, x, y, best[1])
+            taken.append(best[2])
+
+
+def _write_name(axes: Any, name: str, x: float, y: float, place: tuple[int, int]) -> tuple[Any, Any]:
+    """Write a name at a place, with a thin line to its point from further off; return its box without that line."""
+    from matplotlib.text import Text
+
+    right, up = place
+    tie = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+    text = axes.annotate(
+        name, (x, y), xytext=place, textcoords="offset points", fontsize=9, color=INK,
+        ha="center" if not right else "left" if right > 0 else "right",
+        va="center" if not up else "bottom" if up > 0 else "top",
+        arrowprops=tie if abs(up) > 7 else None,
+    )  # fmt: skip
+    text.get_window_extent()  # puts it into its place, but has the thin line in it
+    return Text.get_window_extent(text), text
+
+
+def _along(corners: Any, step: float = 4) -> list[tuple[float, float]]:
+    """Points of a broken line, about ``step`` pixels apart."""
+    dots: list[tuple[float, float]] = []
+    for (x1, y1), (x2, y2) in itertools.pairwise(corners):
+        count = max(1, int(math.hypot(x2 - x1, y2 - y1) / step))
+        dots += [(x1 + (x2 - x1) * part / count, y1 + (y2 - y1) * part / count) for part in range(count + 1)]
+    return dots
+
+
+def _square(x: float, y: float, half: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
+
+
+def _area(box: Any) -> float:
+    return float(box.width * box.height)
+
+
+def _common(box: Any, other: Any) -> float:
+    """The area that two boxes share, in square pixels."""
+    from matplotlib.transforms import Bbox
+
+    shared = Bbox.intersection(box, other)
+    return 0.0 if shared is None else _area(shared)
 
 
 def _draw_bars(rows: Sequence[Row], path: Path) -> None:

@@ -25,9 +25,10 @@ class BenchmarkError(GhostYoloError):
 
 
 class Process:
-    """Starts a worker and opens a model in it; close it, or use it in a ``with`` statement.
+    """Starts a worker and opens a model in it.
 
-    A library that crashes takes its own process down, thread pools do not meet, and peak memory is one model's.
+    Close it, or use it in a ``with`` statement. A library that crashes takes its own process down, thread pools do not
+    meet, and peak memory is one model's.
 
     Attributes:
         metadata: what the weights say about themselves.
@@ -71,12 +72,18 @@ class Process:
         self.energy_source: str = opened["energy_source"]
 
     def calls(self, count: int) -> tuple[list[Call], float | None]:
-        """Run so many calls: the times of each, and the joules of all where they can be counted."""
+        """Run so many calls; return the times of each.
+
+        The joules of all come with them where they can be counted.
+        """
         answer = self._ask({"calls": count})
         return [Call(**call) for call in answer["calls"]], answer["joules"]
 
     def peak_memory_mb(self) -> float | None:
-        """The most memory so far above what the process held before the model was opened."""
+        """Return the most memory so far that the model took.
+
+        It is counted from what the process held before the model was opened.
+        """
         megabytes: float | None = self._ask({"memory": True})["megabytes"]
         return megabytes
 

@@ -11,7 +11,9 @@ from ghostyolo.benchmark.machine import machine_line
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one model on one engine. Milliseconds of a call of ``batch`` pictures.
+    """What was measured of one model on one engine.
+
+    Milliseconds are of a call of ``batch`` pictures.
 
     Attributes:
         model: name of the network, or of its weights.
@@ -99,7 +101,10 @@ _ONLY_WHERE_KNOWN = ("energy_j", "AP")
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells as text; columns that no row fills are left out where the text around says why."""
+    """Return headings and cells as text.
+
+    Columns that no row fills are left out where the text around says why.
+    """
     shown = [
         column
         for column in COLUMNS

@@ -1,7 +1,7 @@
-"""Networks of the ``ultralytics`` package, written by its own ONNX exporter in a process of its own.
+"""Measures networks of the ``ultralytics`` package.
 
-Only its public interface is used and nothing is fetched: networks are built, untrained, from the YAML files that the
-package brings.
+They are written by its own ONNX exporter in a process of its own. Only its public interface is used and nothing is
+fetched: networks are built, untrained, from the YAML files that the package brings.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def _detectors() -> set[str]:
 
 
 def export_peer(name: str, imgsz: int, batch: int, folder: Path) -> Path:
-    """Build the network and export it at one size, once; counts of it go into a JSON file beside it.
+    """Build the network and export it at one size, once.
+
+    Counts of it go into a JSON file beside it.
 
     Raises:
         ExportError: the package could not.

@@ -93,7 +93,9 @@ class Worker:
 
 
 def check_canvas(metadata: ModelMetadata, imgsz: int | None, batch: int, name: str) -> None:
-    """Refuse a size or a batch that a file does not take; it would run another, and the figures would be of that.
+    """Refuse a size or a batch that a file does not take.
+
+    It would run another, and the figures would be of that.
 
     Raises:
         ConfigError: with the size or batch that it takes.

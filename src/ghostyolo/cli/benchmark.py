@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from ghostyolo.cli.tables import print_measurements, progress_bar
+from ghostyolo.runtime.engines import engine_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ghostyolo.benchmark.candidates import Candidate
     from ghostyolo.benchmark.compare import Labelled
     from ghostyolo.metadata import Precision
+
+ENGINES = ", ".join(kind.name for kind in engine_kinds())
 
 
 def benchmark(
@@ -31,7 +34,7 @@ def benchmark(
         [], help="Networks of another package: ultralytics:yolo26n,yolo11n.", show_default=False
     ),
     engine: str = typer.Option(
-        "", help="Engines, comma between: onnxruntime, openvino, ...; default: the weights' own.", show_default=False
+        "", help=f"Engines, comma between: {ENGINES}; default: the weights' own.", show_default=False
     ),
     precision: str = typer.Option("fp32", help="fp32, fp16, int8, comma between: of what is exported to be measured."),
     threads: int | None = typer.Option(

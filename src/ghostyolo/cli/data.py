@@ -94,7 +94,7 @@ def scenes(
         show_default=False,
     ),
 ) -> None:
-    """Make labelled scenes of hundreds of kinds of objects, to pretrain on: their classes are the kinds."""
+    """Make labelled scenes of hundreds of kinds of objects to pretrain on."""
     from ghostyolo.extras import require
 
     require("scenes", "data scenes")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from ghostyolo.cli.settings import option
+from ghostyolo.export.formats import export_formats
 from ghostyolo.selection import Selection
 
-if TYPE_CHECKING:
-    pass
+FORMATS = ", ".join(kind.name for kind in export_formats())
 
 
 def export(
     weights: str = typer.Option(..., help="A .safetensors checkpoint, or a built-in name such as bccd."),
-    format: str = typer.Option(
-        "onnx", help="onnx, openvino, tensorrt, mnn, ncnn, tnn, torchscript, executorch or litert."
-    ),
+    format: str = typer.Option("onnx", help=f"One of {FORMATS}."),
     out: Path | None = typer.Option(None, help="File or folder to write. [default: beside the checkpoint]"),
     imgsz: str | None = typer.Option(
         None,

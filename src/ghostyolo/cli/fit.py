@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ghostyolo.cli.benchmark import check_sources, comma_list
+from ghostyolo.benchmark.candidates import DEFAULT_ENGINE
+from ghostyolo.cli.benchmark import ENGINES, check_sources, comma_list
 from ghostyolo.cli.tables import print_choices, progress_bar
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def fit(
         show_default=False,
     ),
     engines: str = typer.Option(
-        "", help="Engines, comma between; default: onnxruntime, of weights their own.", show_default=False
+        "",
+        help=f"Engines, comma between: {ENGINES}; default: {DEFAULT_ENGINE}, of weights their own.",
+        show_default=False,
     ),
     precisions: str = typer.Option("fp32", help="fp32, fp16, int8, comma between."),
     threads: int | None = typer.Option(

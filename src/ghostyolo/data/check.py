@@ -55,7 +55,7 @@ class CheckReport:
         return sum(problem.level == level for problem in self.problems)
 
     def objects(self, split: str) -> dict[str, int]:
-        """Objects of each class in a split, by name; crowds and difficult ones are none."""
+        """Objects of each class in a split; crowds and difficult ones are not counted."""
         labels = [record.labels[~record.ignore] for record in self.data.splits[split]]
         counts = Counter(label for part in labels for label in part.tolist())
         return {name: counts[label] for label, name in enumerate(self.data.class_names)}

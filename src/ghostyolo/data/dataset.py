@@ -9,9 +9,10 @@ be read is left out of its batch and reported, it never stops an epoch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -140,7 +141,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
         """Hold records; nothing is read before it is asked for.
 
         Args:
-            records: pictures with their objects; those marked ``ignore`` are no training targets.
+            records: pictures with their objects; those marked ``ignore`` become regions to ignore.
             imgsz: long side of every picture in pixels.
             channels: 3 for RGB, 1 for grey, others as ``read_image`` allows.
             cache: ``"ram"`` keeps resized pictures (uint8, see ``cache_bytes``), ``"none"`` reads every time.
@@ -156,7 +157,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
         self.imgsz = imgsz
         self.channels = channels
         self.broken: dict[Path, str] = {}
-        self._keep = cache == "ram"
+        self._kept = len(self.records) if cache == "ram" else 0
         self._cached: list[Tensor | None] = [None] * len(self.records)
 
     def __len__(self) -> int:
@@ -170,18 +171,31 @@ class DetectionDataset(Dataset[Sample | Missing]):
             missing = Missing(index, record.path, str(error))
             self._note(missing)
             return missing
-        wanted = ~np.asarray(record.ignore, dtype=bool)
-        boxes = torch.from_numpy(np.array(record.boxes_xyxy[wanted], dtype=np.float32).reshape(-1, 4))
+        boxes = torch.from_numpy(np.array(record.boxes_xyxy, dtype=np.float32).reshape(-1, 4))
         boxes *= torch.tensor([scale_x, scale_y, scale_x, scale_y])
-        labels = torch.from_numpy(np.array(record.labels[wanted], dtype=np.int64))
+        labels = torch.from_numpy(np.where(record.ignore, ~record.labels, record.labels).astype(np.int64))
         known = None if record.known is None else torch.from_numpy(record.known)
         return Sample(image, boxes, labels, index, known)
 
     @property
     def cache_bytes(self) -> int:
         """Memory that all pictures will take when cached."""
-        sizes = (_fitted_size(record.width, record.height, self.imgsz) for record in self.records)
-        return sum(width * height for width, height in sizes) * self.channels
+        return sum(self._sizes())
+
+    def limit_cache(self, room: int) -> int:
+        """Keep as many pictures as fit into ``room`` bytes; return their number.
+
+        The others are read each time.
+        """
+        fits = takewhile(lambda total: total <= room, accumulate(self._sizes()))
+        self._kept = min(self._kept, sum(1 for _ in fits))
+        return self._kept
+
+    def _sizes(self) -> Iterator[int]:
+        """Bytes that each picture takes when cached."""
+        for record in self.records:
+            width, height = _fitted_size(record.width, record.height, self.imgsz)
+            yield width * height * self.channels
 
     def preload(self, threads: int = 2) -> None:
         """Read every picture into the cache.
@@ -189,7 +203,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
         Do it before ``DataLoader`` workers start: they then share this one cache instead of filling one each.
         """
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            for _ in pool.map(self.__getitem__, range(len(self))):
+            for _ in pool.map(self.__getitem__, range(self._kept)):
                 pass
 
     def report(self, batch: Batch) -> None:
@@ -213,7 +227,7 @@ class DetectionDataset(Dataset[Sample | Missing]):
             pixels = read_image(record.path, self.channels, record.pixel_range)
             pixels = resize_picture(pixels, *_fitted_size(pixels.shape[1], pixels.shape[0], self.imgsz))
             image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-            if self._keep:
+            if index < self._kept:
                 self._cached[index] = image
         return image, image.shape[2] / record.width, image.shape[1] / record.height
 

@@ -117,7 +117,7 @@ def _join_classes(
         if join and odd is not None:
             raise ConfigError(
                 f"'{one.name}' of {set_names[one.source]} and '{odd.name}' of {set_names[odd.source]} differ in "
-                "spelling alone: rename one of them to join the classes, or leave --join-classes out"
+                "spelling alone: rename one of them to join the classes, or leave join_classes out"
             )
         if name not in joined:
             joined.append(name)

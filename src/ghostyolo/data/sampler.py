@@ -6,6 +6,7 @@ Shuffled each epoch, the same after a resume.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -19,6 +20,8 @@ class EpochSampler(Sampler[int]):
     Lightning calls ``set_epoch`` at the start of every epoch. Build its Trainer with
     ``use_distributed_sampler=False``, since this sampler already gives each rank its share.
     """
+
+    BLOCK = 1
 
     def __init__(self, length: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         """Order ``length`` positions; rank r takes every ``world_size``-th one from the r-th on.
@@ -106,3 +109,31 @@ def make_sampler(
     if len(set(sources)) > 1:
         return SetSampler(sources, temperature, seed=seed, rank=rank, world_size=world_size)
     return EpochSampler(len(sources), seed=seed, rank=rank, world_size=world_size)
+
+
+class EvenBatches(Sampler[list[int]]):
+    """Batches of nearly one size, at most one picture apart.
+
+    A small last batch would weigh as much as the others, and one of a single picture ends a network whose batch norms
+    see maps of 1 x 1. So three pictures in batches of two are one batch of three.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch: int) -> None:
+        """Share out what ``sampler`` gives; ``batch``: pictures in a batch, as a rule at most."""
+        self.sampler = sampler  # Lightning calls its set_epoch
+        self.batch = batch
+
+    def __len__(self) -> int:
+        pictures = len(self.sampler)
+        batches = -(-pictures // self.batch)
+        return batches if self.batch == 1 else min(batches, max(1, pictures // 2))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # A generator: the order is asked for at the first batch. On resume Lightning makes the iterator, and only then
+        # sets the epoch.
+        order, batches = list(self.sampler), len(self)
+        # A sampler's blocks stay whole where a batch is some of them.
+        block = self.sampler.BLOCK if self.batch % self.sampler.BLOCK == 0 else 1
+        ends = [len(order) // block * number // batches * block for number in range(batches + 1)]
+        for begin, end in pairwise(ends):
+            yield order[begin:end]

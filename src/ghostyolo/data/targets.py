@@ -20,7 +20,8 @@ class Targets:
 
     Attributes:
         boxes_xyxy: (B, M, 4) float, corners in pixels of the network's input.
-        labels: (B, M) int64.
+        labels: (B, M) int64; of a region to ignore ``~label``, which is below 0: what lies there is neither an object
+            to learn nor background of that class (COCO crowd, VOC difficult).
         mask: (B, M) bool, True where the row is an object and not padding.
         known: (B, C) bool, classes that each picture's labels know: of the others nothing is said, neither that they
             are there nor that they are not. None: all.
@@ -56,8 +57,30 @@ class Targets:
         No prediction can overlap the others.
         """
         sides = self.boxes_xyxy[..., 2:] - self.boxes_xyxy[..., :2]
-        image, row = (self.mask & (sides > 0).all(-1)).nonzero(as_tuple=True)
+        image, row = (self.mask & (self.labels >= 0) & (sides > 0).all(-1)).nonzero(as_tuple=True)
         return image, row
+
+    def background(self, centers: Tensor, classes: int) -> Tensor | None:
+        """Tell where a cell without an object is background of a class.
+
+        It is not inside the class's regions to ignore.
+
+        Args:
+            centers: (A, 2) cell centres, pixels.
+            classes: C.
+
+        Returns:
+            (B, A, C) bool; None where there is no region to ignore, so that all is background.
+        """
+        image, row = (self.mask & (self.labels < 0)).nonzero(as_tuple=True)
+        if not len(image):
+            return None
+        background = torch.ones(len(self.mask), len(centers), classes, dtype=torch.bool, device=centers.device)
+        regions_xyxy, labels = self.boxes_xyxy[image, row], ~self.labels[image, row]
+        for picture, region, label in zip(image.tolist(), regions_xyxy, labels.tolist(), strict=True):
+            inside = ((centers >= region[:2]) & (centers <= region[2:])).all(-1)
+            background[picture, :, label] &= ~inside
+        return background
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""The network that is written: folded, with one tuple of outputs, and what a writer needs to know beside it."""
+"""A folded detector, and what a writer needs to know beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ NETWORK = "network"  # the attribute of DeployedModel that begins the names of i
 
 
 class DeployedModel(nn.Module):
-    """A folded detector with decoded boxes and scores, or with the raw maps of its head, as a tuple.
+    """A folded detector whose outputs are one tuple.
+
+    They are decoded boxes and scores, or the raw maps of its head.
 
     Args:
         folded: in evaluation mode, on the CPU, float32.
@@ -73,16 +75,18 @@ class ExportJob:
     reports: list[PassReport] = field(default_factory=list, compare=False, repr=False)
 
     def once(self, what: str, make: Callable[[], Any]) -> Any:
-        """A step of writing that gives the same each time, such as the graph that several trials are made from.
+        """Return what a step of writing makes, which runs once.
 
-        A copy (``copy.deepcopy``), so that a writer may change it.
+        One is the graph that several trials are made from. A copy (``copy.deepcopy``), so that a writer may change it.
         """
         if what not in self.made:
             self.made[what] = make()
         return copy.deepcopy(self.made[what])
 
     def rewritten(self, example: Tensor | None = None, dynamic_shapes: Any = None) -> Rewritten | None:
-        """The network in the form that the format's engine runs fastest; None where it is to be written as it is.
+        """Return the network in the form that the format's engine runs fastest.
+
+        It is None where the network is to be written as it is.
 
         Args:
             example: what to capture it with; None: :meth:`example`.
@@ -105,7 +109,10 @@ class ExportJob:
         return self.model if made is None else made.module
 
     def example(self) -> Tensor:
-        """A picture of noise (B, C, H, W) of the file's batch and canvas (of its training size where they are open)."""
+        """Make a picture of noise (B, C, H, W).
+
+        It has the file's batch and canvas, or the training size where they are open.
+        """
         export = self.metadata.export
         batch = export.batch if export and export.batch else 1
         height, width = self.options.canvas(self.metadata)

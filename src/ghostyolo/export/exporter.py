@@ -1,4 +1,7 @@
-"""From a checkpoint to a checked file: fold, write, compare with the network, move into place."""
+"""Turns a checkpoint into a checked file of another format.
+
+It is folded, written, compared with the network and moved into place.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ class ExportResult:
 
 
 def default_out(weights: str | Path, kind: ExportFormat) -> Path:
-    """Where a file goes when nobody says: beside the checkpoint; for built-in weights the working folder."""
+    """Return where a file goes when nobody says.
+
+    It goes beside the checkpoint; of built-in weights into the working folder.
+    """
     path = Path(weights)
     stem = path.with_suffix("") if path.suffix == ".safetensors" else path
     return stem.with_name(stem.name + kind.suffix)
@@ -81,7 +87,9 @@ def export_detector(
     overwrite: bool = False,
     **options: Any,
 ) -> ExportResult:
-    """Write a detector for a device, and compare what was written with it. All ways to export go through here.
+    """Write a detector for a device, and compare the file with it.
+
+    All ways to export go through here.
 
     Args:
         weights: a checkpoint's file or built-in name, or a network with its metadata.

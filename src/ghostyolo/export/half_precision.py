@@ -14,10 +14,11 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store weights as float16 and compute in float32: half the file, any engine. Changes the model given.
+    """Store weights as float16 and compute in float32.
 
-    Every large float32 initializer becomes a float16 one with a Cast behind it; engines fold the Cast once at load, so
-    inference costs what it did. The weights themselves are rounded to float16 (about 3 decimal digits).
+    The file is half as large and runs in any engine. The model given is changed. Every large float32 initializer
+    becomes a float16 one with a Cast behind it; engines fold the Cast once at load, so inference costs what it did. The
+    weights themselves are rounded to float16 (about 3 decimal digits).
 
     Raises:
         GhostYoloError: a weight is too large for float16.
@@ -43,10 +44,11 @@ def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def compute_half(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute in float16 up to the last convolutions, for readers that take a graph's types at their word.
+    """Compute in float16 up to the last convolutions.
 
-    Input, outputs and what follows the last convolution of each path (the decoding of boxes, whose coordinates go to
-    hundreds of pixels, where float16 has steps of a quarter) stay float32. The graph given may be changed.
+    It is for readers that take a graph's types at their word. Input, outputs and what follows the last convolution of
+    each path (the decoding of boxes, whose coordinates go to hundreds of pixels, where float16 has steps of a quarter)
+    stay float32. The graph given may be changed.
     """
     from onnxruntime.transformers import float16
 
@@ -54,7 +56,10 @@ def compute_half(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def after_the_last_weights(proto: onnx.ModelProto) -> list[str]:
-    """Names of the nodes without a node of weights, and without any of their own, behind them."""
+    """Return the names of the nodes behind the last weights.
+
+    They have no weights, and no node behind them has.
+    """
     constants = {tensor.name for tensor in proto.graph.initializer}
     needed: set[str] = set()  # tensors that a node of weights depends on
     names = []

@@ -1,8 +1,8 @@
-"""A detector as an ONNX graph, from the current torch exporter: what ONNX files and five other formats are made of.
+"""Writes a detector as an ONNX graph, with the current torch exporter.
 
-Input ``images`` (B, C, H, W) float32, RGB in 0..1. Outputs are ``boxes`` (B, A, 4) xyxy in input pixels and ``scores``
-(B, A, classes) in 0..1, or the raw maps of the head (:mod:`ghostyolo.runtime.raw_outputs`), or ``detections``
-(:func:`append_nms`).
+ONNX files and five other formats are made of it. Input ``images`` (B, C, H, W) float32, RGB in 0..1. Outputs are
+``boxes`` (B, A, 4) xyxy in input pixels and ``scores`` (B, A, classes) in 0..1, or the raw maps of the head
+(:mod:`ghostyolo.runtime.raw_outputs`), or ``detections`` (:func:`append_nms`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ DETECTIONS = "detections"
 
 
 def to_onnx(job: ExportJob) -> onnx.ModelProto:
-    """The graph in float32, without metadata, as ONNX and as the way into the formats that are made from it.
+    """Return the graph in float32, without metadata.
+
+    ONNX files and the formats that are made from ONNX begin with it.
 
     Raises:
         ExportError: the exporter cannot take the network.

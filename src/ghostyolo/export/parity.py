@@ -192,7 +192,10 @@ def check_parity(
 
 
 def built_in_pictures(channels: int) -> list[Image]:
-    """The pictures inside the package, with one of noise; noise alone for channels that no picture file has."""
+    """Return the pictures inside the package, with one of noise.
+
+    There is noise alone for channels that no picture file has.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, channels), dtype=np.uint8)
     if channels > 3:
         return [noise]

@@ -30,7 +30,10 @@ def capture(job: ExportJob, target: str) -> ExportedProgram:
 
 
 def refusal(error: Exception, program: ExportedProgram, target: str) -> ExportError:
-    """The error of a converter in one line, with the operator and the layer where it names an operator we know."""
+    """Return the error of a converter in one line.
+
+    It has the operator and the layer where the error names an operator we know.
+    """
     message = " ".join(str(error).split())
     for node in program.graph.nodes:
         operator = str(node.target)

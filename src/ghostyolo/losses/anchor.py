@@ -6,7 +6,7 @@ predictions, weighted by level. Gains are those published for 640 x 640 pixels, 
 published: classes by C / 80 (so that one class's logit weighs the same for any C), objectness by the picture's area
 over 640^2 (so that one cell weighs the same in any picture), and all by 3 / levels.
 Shapes: B pictures, N anchors a cell, P matches, C classes. Sources: YOLOv5's published recipe, YOLOv7-tiny's (the same
-gains); the matching is in `anchor_match`, YOLOv7's choice among matches in `anchor_ota`.
+gains); the matching is in `anchor_match`, with YOLOv7's choice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.nn.boxes import decode_anchors
+from ghostyolo.nn.boxes import cell_centers, decode_anchors
 
 if TYPE_CHECKING:
     from ghostyolo.models.heads.outputs import AnchorOutput
@@ -110,7 +110,7 @@ class AnchorCriterion(nn.Module):
             one_hot = functional.one_hot(labels[matches.objects], self.num_classes).to(dtype)
             by_class = functional.binary_cross_entropy_with_logits(logits[:, 5:], one_hot, reduction="none")
             cls = (by_class.mean(-1) * share).sum()
-        obj = self._objectness(output, matches, iou_aligned(boxes_xyxy.detach(), true_xyxy))
+        obj = self._objectness(output, matches, iou_aligned(boxes_xyxy.detach(), true_xyxy), targets)
 
         gain = 3 / levels
         area = shapes[0][0] * shapes[0][1] * output.strides[0] ** 2
@@ -120,7 +120,7 @@ class AnchorCriterion(nn.Module):
             cls * (self.cls_gain * gain * self.num_classes / 80),
         )
 
-    def _objectness(self, output: AnchorOutput, matches: Matches, overlap: Tensor) -> Tensor:
+    def _objectness(self, output: AnchorOutput, matches: Matches, overlap: Tensor, targets: Targets) -> Tensor:
         """Weighted sum of the levels' mean losses; of several objects at one prediction the best overlap is taught."""
         levels = len(output.logits)
         total = overlap.new_zeros(())
@@ -133,8 +133,21 @@ class AnchorCriterion(nn.Module):
             _, anchors, rows, columns = logits.shape
             place = ((image * anchors + anchor) * rows + row) * columns + column
             taught = logits.new_zeros(logits.numel()).scatter_reduce(0, place, overlap[here], "amax")
-            total = total + weight * functional.binary_cross_entropy_with_logits(logits, taught.view_as(logits))
+            learns = torch.zeros(logits.numel(), dtype=torch.bool, device=logits.device)
+            learns[place] = True
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, taught.view_as(logits), weight=self._cell_weight(targets, learns.view_as(logits), output, level)
+            )
+            total = total + weight * loss
         return total
+
+    def _cell_weight(self, targets: Targets, learns: Tensor, output: AnchorOutput, level: int) -> Tensor | None:
+        """Weight (B, N, H, W) of a level's objectness: 0 in a region to ignore where no object is learned, else 1."""
+        centers, _ = cell_centers([output.logits[level][:, 0]], output.strides[level : level + 1])
+        background = targets.background(centers, self.num_classes)
+        if background is None:
+            return None
+        return (background.all(-1).view(-1, 1, *learns.shape[-2:]) | learns).to(output.logits[level].dtype)
 
     def _check(self, output: AnchorOutput) -> None:
         classes = output.logits[0].shape[2] - 5

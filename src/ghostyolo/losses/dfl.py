@@ -21,7 +21,7 @@ from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.losses.task_aligned import TaskAlignedAssigner
+from ghostyolo.losses.task_aligned import TaskAlignedAssigner, class_weight
 from ghostyolo.nn.boxes import decode_distances, encode_ltrb, expected_distance
 
 if TYPE_CHECKING:
@@ -123,8 +123,10 @@ class DflCriterion(nn.Module):
         assigned = self.assigner(cls_logits, predicted_xyxy, centers, strides, targets)
         total = assigned.cls_targets.sum().clamp(min=1)
 
-        known = None if targets.known is None else targets.known.unsqueeze(1).to(dtype)
-        cls = functional.binary_cross_entropy_with_logits(cls_logits, assigned.cls_targets, known, reduction="sum")
+        weight = class_weight(targets, assigned.foreground, centers, cls_logits)
+        cls = functional.binary_cross_entropy_with_logits(
+            cls_logits, assigned.cls_targets, weight=weight, reduction="sum"
+        )
 
         # The foreground alone is decoded again, with gradient: backward then skips the other anchors' bins.
         cells = assigned.foreground.flatten().nonzero().squeeze(1)

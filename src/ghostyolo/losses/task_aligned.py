@@ -160,6 +160,29 @@ def _ordered_bits(values: Tensor) -> Tensor:
     return values.float().view(torch.int32).long()
 
 
+def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logits: Tensor) -> Tensor | None:
+    """Return the weight of each class loss: 0 or 1.
+
+    It is 0 where the labels do not say what is there: for classes that a picture's labels do not know, and for cells
+    that learn no object in a region to ignore.
+
+    Args:
+        targets: of the batch.
+        foreground: (B, A) bool, cells that learn an object.
+        centers: (A, 2) cell centres, pixels.
+        cls_logits: (B, A, C), for their dtype.
+
+    Returns:
+        (B, A, C), or (B, 1, C), or None where all weights are 1.
+    """
+    background = targets.background(centers, cls_logits.shape[-1])
+    said = None if background is None else background | foreground.unsqueeze(-1)
+    if targets.known is not None:
+        known = targets.known.unsqueeze(1)
+        said = known if said is None else said & known
+    return None if said is None else said.to(cls_logits.dtype)
+
+
 def _wins_its_cell(cell: Tensor, overlap: Tensor, alignment: Tensor, cells: int) -> Tensor:
     """(K,) bool: of the pairs that want the same cell, one is True."""
     keys = (_ordered_bits(overlap) << 32) + _ordered_bits(alignment)

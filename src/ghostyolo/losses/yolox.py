@@ -20,6 +20,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.simota import SimOtaAssigner
+from ghostyolo.losses.task_aligned import class_weight
 from ghostyolo.nn.boxes import decode_offsets, encode_offsets
 
 if TYPE_CHECKING:
@@ -87,7 +88,14 @@ class YoloXCriterion(nn.Module):
             predicted_xyxy = decode_offsets(centers, output.box_offsets, strides)
         assigned = self.assigner(cls_logits, obj_logits, predicted_xyxy, centers, strides, targets)
         total = assigned.foreground.sum().clamp(min=1)
-        obj = functional.binary_cross_entropy_with_logits(obj_logits, assigned.foreground.to(dtype), reduction="sum")
+        weight = class_weight(targets, assigned.foreground, centers, cls_logits)
+        obj = functional.binary_cross_entropy_with_logits(
+            obj_logits,
+            assigned.foreground.to(dtype),
+            # What is to be ignored as one class is no background of objects at all.
+            weight=None if weight is None else weight.amin(-1),
+            reduction="sum",
+        )
 
         # The foreground alone is decoded again, with gradient.
         cells = assigned.foreground.flatten().nonzero().squeeze(1)

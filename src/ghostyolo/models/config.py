@@ -14,7 +14,7 @@ from ghostyolo.config import StrictModel, read_yaml
 
 
 class Declaration(StrictModel):
-    """A declaration, in which a list may stand for a tuple, as it does in YAML."""
+    """A declaration takes lists for tuples, as YAML writes them."""
 
     model_config = ConfigDict(strict=False)
 

@@ -129,17 +129,3 @@ def _load_exactly(model: torch.nn.Module, tensors: dict[str, Tensor], path: str 
         name = (missing or unexpected)[0]
         state = "lacks" if missing else "has an unknown"
         raise WeightsError(f"{path} does not fit its own declaration: it {state} tensor '{name}'")
-
-
-def transfer(model: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str]:
-    """Copy the tensors whose name and shape agree.
-
-    Such as all but the class layers of another data set.
-
-    Returns:
-        Names of the model's tensors that kept their state values.
-    """
-    state = model.state_dict()
-    fitting = {name: value for name, value in tensors.items() if name in state and state[name].shape == value.shape}
-    model.load_state_dict(fitting, strict=False)
-    return [name for name in state if name not in fitting and not name.endswith(NOT_STORED)]

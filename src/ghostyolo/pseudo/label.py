@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,11 @@ from ghostyolo.pseudo.dataset import (
 from ghostyolo.runtime.predictor import Prediction, Predictor
 from ghostyolo.runtime.sources import VIDEO_SUFFIXES, Source
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ghostyolo.selection import Limits
+
 Progress = Callable[[PseudoLabelReport], None]
 
 
@@ -47,7 +52,7 @@ def pseudo_label(
     batch: int = 1,
     weights: str = "",
     progress: Progress | None = None,
-    **select: Any,
+    **select: Unpack[Limits],
 ) -> PseudoLabelReport:
     """Label pictures with a detector and write a data set.
 
@@ -64,7 +69,7 @@ def pseudo_label(
         imgsz, batch: see :meth:`Predictor.predict`.
         weights: how the report names the detector.
         progress: called after each picture with the counts so far.
-        **select: ``iou`` and ``max_detections``, see :class:`ghostyolo.selection.Selection`.
+        **select: ``iou``, ``max_detections``, ``vote``, ``tta``: :class:`ghostyolo.selection.Selection`.
 
     Raises:
         ConfigError: an impossible option, or the labelled data has other classes.
@@ -74,6 +79,8 @@ def pseudo_label(
     """
     out, thresholds = Path(out), thresholds or Thresholds()
     check_new(out)
+    if select.get("confidence") is not None:
+        raise ConfigError("'confidence' of pseudo-labels is one of their thresholds: Thresholds(confidence=...)")
     thresholds.check(predictor.class_names)
     labelled = load_dataset(add_to) if add_to is not None else None
     class_names = predictor.class_names if labelled is None else labelled.class_names
@@ -84,8 +91,8 @@ def pseudo_label(
     for path in stream.paths:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise SourceError(f"{path} is a video: save its frames as pictures first, or name the pictures only")
-    lowest = thresholds.lowest(class_names)
-    predictions = predictor.predict(stream, imgsz=imgsz, batch=batch, **{**select, "confidence": lowest})
+    select["confidence"] = thresholds.lowest(class_names)
+    predictions = predictor.predict(stream, imgsz=imgsz, batch=batch, **select)
     known = _digests(labelled) if labelled is not None else set()
     seen: set[bytes] = set()
     with staged(out) as folder:

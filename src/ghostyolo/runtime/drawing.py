@@ -1,4 +1,7 @@
-"""Draw detections on pictures: boxes and labels that stay legible on small and large pictures alike."""
+"""Draws detections on pictures: boxes and labels.
+
+They stay legible on small and large pictures alike.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def draw_detections(image: npt.NDArray[np.uint8], detections: supervision.Detect
 
 
 def class_palette() -> supervision.ColorPalette:
-    """The library's colours in another order: its neighbours are alike, classes 0, 1, 2 ... should not be."""
+    """Return the library's colours in another order.
+
+    Neighbours in the library's order are alike, classes 0, 1, 2 ... should not be.
+    """
     import supervision
 
     colors = supervision.ColorPalette.DEFAULT.colors

@@ -1,9 +1,10 @@
-"""Detectors that other programs wrote: what they take, and which of the :mod:`layouts` they answer in.
+"""Reads detectors that other programs wrote.
 
-Nothing is guessed from shapes alone. The file is run once on a built-in picture; a layout is taken where shapes,
-metadata and values leave no other, and where its boxes and scores of that picture are sane. Class names, image size
-and stride come from Ultralytics' metadata (``names``, ``imgsz``, ``stride``) where the file has it; else classes are
-numbered, the size is the input's (640 where that is free) and the stride 32.
+It finds out what they take, and which of the :mod:`layouts` they answer in. Nothing is guessed from shapes alone. The
+file is run once on a built-in picture; a layout is taken where shapes, metadata and values leave no other, and where
+its boxes and scores of that picture are sane. Class names, image size and stride come from Ultralytics' metadata
+(``names``, ``imgsz``, ``stride``) where the file has it; else classes are numbered, the size is the input's (640 where
+that is free) and the stride 32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The layouts in which detectors of other programs answer, each a row: how it is known, how it is read.
+"""The layouts in which detectors of other programs answer.
 
-A row is tried on what the file says and on one run on a built-in picture (:class:`Answer`). ``classes`` counts the
-classes from the shapes; ``known`` says whether shapes, metadata and values leave no other reading. Boxes are read as
-xyxy in pixels of the canvas, scores in 0..1. B pictures, A anchors or queries, C classes.
+Each is a row: how it is known, how it is read. A row is tried on what the file says and on one run on a built-in
+picture (:class:`Answer`). ``classes`` counts the classes from the shapes; ``known`` says whether shapes, metadata and
+values leave no other reading. Boxes are read as xyxy in pixels of the canvas, scores in 0..1. B pictures, A anchors or
+queries, C classes.
 
 A further layout is a further row. Sources: the exporters of the programs named in the rows.
 """
@@ -48,14 +49,20 @@ class Answer:
     task: str = "detect"
 
     def only(self, dimensions: int) -> Array | None:
-        """The only output, where it has so many dimensions; of segmentation, without the masks' prototypes."""
+        """Return the only output, where it has so many dimensions.
+
+        Of segmentation, the masks' prototypes are left out.
+        """
         arrays = list(self.outputs.values())
         if self.task == "segment" and len(arrays) == 2 and arrays[1].ndim == 4:
             arrays = arrays[:1]
         return arrays[0] if len(arrays) == 1 and arrays[0].ndim == dimensions else None
 
     def count(self, columns: int, before: int) -> int | None:
-        """The classes of rows with so many columns; keypoints and mask coefficients stand behind their scores."""
+        """Return the classes of rows with so many columns.
+
+        Keypoints and mask coefficients stand behind their scores.
+        """
         classes = columns - before
         if self.names is None:
             return classes if classes > 0 and self.task == "detect" else None
@@ -97,7 +104,10 @@ def cells(canvas: tuple[int, int], strides: tuple[int, ...]) -> int:
 
 
 def find_strides(count: int, canvas: tuple[int, int], anchors: int = 1) -> tuple[int, ...] | None:
-    """The strides, each twice the one before, of which the maps have so many boxes; None: of no strides."""
+    """Return the strides of which the maps have so many boxes.
+
+    Each is twice the one before; None: there are none.
+    """
     return next((strides for strides in _ALL_STRIDES if anchors * cells(canvas, strides) == count), None)
 
 

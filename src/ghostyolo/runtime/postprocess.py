@@ -1,7 +1,8 @@
-"""From raw boxes and scores to a short list of detections: threshold, class-wise NMS, best first.
+"""Turns raw boxes and scores into a short list of detections.
 
-Boxes are xyxy in pixels; arrays are numpy. Two boxes of one class suppress each other when their IoU is above
-``iou``; boxes of different classes never do. A network that finds each object once needs no suppression.
+It applies a threshold and NMS class by class; the best comes first. Boxes are xyxy in pixels; arrays are numpy. Two
+boxes of one class suppress each other when their IoU is above ``iou``; boxes of different classes never do. A network
+that finds each object once needs no suppression.
 
 Suppression is exact for any number of candidates, and near linear in it: only pairs that can overlap enough are
 compared. Two boxes of widths w and v with an IoU above t have a width ratio above t, and their overlap is wider

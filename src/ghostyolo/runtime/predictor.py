@@ -27,10 +27,11 @@ from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import join_mirrored, select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
-from ghostyolo.selection import SELECTION, MetricSelection, Selection
+from ghostyolo.selection import SELECTION, Limits, MetricSelection, Selection
 
 if TYPE_CHECKING:
     import supervision
+    from typing_extensions import Unpack
 
     from ghostyolo.evaluate import Metrics
     from ghostyolo.runtime.timing import Timing
@@ -91,11 +92,17 @@ class Predictor:
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """(height, width) of the only canvas that an exported file takes, None where it takes any."""
+        """The only canvas (height, width) that an exported file takes.
+
+        It is None where the file takes any.
+        """
         return self.metadata.export.canvas if self.metadata.export else None
 
     def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
-        """Look up sources, to be read with the network's channels where it takes more than three."""
+        """Look up sources.
+
+        They are read with the network's channels where it takes more than three.
+        """
         return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range)
 
     def predict(
@@ -105,9 +112,11 @@ class Predictor:
         imgsz: int | None = None,
         batch: int = 1,
         rect: bool = True,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> Iterator[Prediction]:
-        """Detect objects on pictures and videos, one prediction for each picture or frame, in order.
+        """Detect objects on pictures and videos.
+
+        There is one prediction for each picture or frame, in order.
 
         Args:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
@@ -115,7 +124,7 @@ class Predictor:
                 :meth:`open_sources` to read its ``faults`` instead.
             imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
-            **select: see :meth:`detect`.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``: see :meth:`detect`.
 
         Raises:
             SourceError: nothing to read, or none of it can be read.
@@ -139,7 +148,7 @@ class Predictor:
         imgsz: int | None = None,
         rect: bool = True,
         multi_label: bool = False,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> list[supervision.Detections]:
         """Detect objects on pictures of any sizes as one batch.
 
@@ -151,8 +160,9 @@ class Predictor:
             rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
                 share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
-            **select: ``confidence``, ``iou``, ``max_detections``: :class:`ghostyolo.selection.Selection`. ``iou`` is
-                without effect where the network finds each object once (``metadata.nms`` is False).
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.Selection`. ``iou`` is without effect where the network finds each object
+                once (``metadata.nms`` is False).
 
         Returns:
             One ``supervision.Detections`` for each picture, by falling score: ``xyxy`` in pixels of that
@@ -216,7 +226,9 @@ class Predictor:
         *,
         multi_label: bool = False,
     ) -> list[supervision.Detections]:
-        """Do what comes after the network: threshold, NMS where it is needed, boxes back to each picture.
+        """Do what comes after the network.
+
+        It applies the threshold and, where needed, NMS, and puts boxes back onto each picture.
 
         Args:
             prepared: what the network was given.
@@ -257,9 +269,17 @@ class Predictor:
         *,
         imgsz: int | None = None,
         batch: int = 16,
-        **select: Any,
+        **select: Unpack[Limits],
     ) -> Metrics:
         """Score on a split of a data set with COCO metrics, values 0..1.
+
+        Args:
+            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            split: its part to score on.
+            imgsz: see :meth:`detect`.
+            batch: pictures in one call of the network.
+            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+                :class:`ghostyolo.selection.MetricSelection`.
 
         Raises:
             ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
@@ -388,7 +408,10 @@ def plan_batch(
     resize: Resize = TRAINED_RESIZE,
     place: Place = "centre",
 ) -> list[Letterbox]:
-    """Plan one canvas for pictures of these (width, height): its sides are the largest that any needs."""
+    """Plan one canvas for pictures of these (width, height).
+
+    Its sides are the largest that any needs.
+    """
     plans = [plan_letterbox(width, height, imgsz, stride, rect, resize, place) for width, height in sizes]
     canvas_width = max(plan.width for plan in plans)
     canvas_height = max(plan.height for plan in plans)

@@ -1,7 +1,7 @@
-"""Boxes and scores from the raw maps of a head, in numpy: what ``export --output raw`` leaves to the reader.
+"""Reads boxes and scores from the raw maps of a head, in numpy.
 
-One output a level, named ``level_8``, ``level_16`` ... after its stride: (B, K, H, W) logits. What the K channels are
-depends on the head (``metadata.config["head"]``):
+It is what ``export --output raw`` leaves to the reader. One output a level, named ``level_8``, ``level_16`` ... after
+its stride: (B, K, H, W) logits. What the K channels are depends on the head (``metadata.config["head"]``):
 
     dfl, end2end    4 x bins of the left, top, right and bottom distance, then the classes
     yolox           dx, dy, dw, dh, objectness, then the classes

@@ -85,11 +85,12 @@ class Fault:
 
 
 class Sources:
-    """Iterate over the frames of one or more sources, in the order given; folders and globs in name order.
+    """Iterate over the frames of one or more sources.
 
-    What is named is looked up at once, so a mistyped path is reported before any work; pictures are opened
-    while iterating. A picture or video that cannot be read is skipped and kept in ``faults``, unless it is
-    the only one. Of a damaged video the frames that can be read are given, and their number is kept there.
+    They come in the order given, of folders and globs in name order. What is named is looked up at once, so a mistyped
+    path is reported before any work; pictures are opened while iterating. A picture or video that cannot be read is
+    skipped and kept in ``faults``, unless it is the only one. Of a damaged video the frames that can be read are given,
+    and their number is kept there.
 
     Args:
         sources: one source or several.
@@ -149,7 +150,10 @@ class Sources:
         return [(fault.name, fault.reason) for fault in self.faults if fault.frames is None]
 
     def missing(self) -> list[str]:
-        """Return a line for each source that was not read, or not to its end, and one for what was passed over."""
+        """Return a line for each source that was not read to its end.
+
+        There is one more for what was passed over.
+        """
         lines = [f"skipped {name}: {reason}" for name, reason in self.skipped]
         if self.skipped:
             lines.append(f"{len(self.skipped)} of {len(self)} sources were skipped")
@@ -272,7 +276,7 @@ class Sources:
 
 
 def continues(previous: Frame | None, frame: Frame) -> bool:
-    """Whether a frame is a later one of the same video as the frame before it."""
+    """Whether a frame follows the frame before it in one video."""
     return (
         previous is not None
         and previous.frame_index is not None

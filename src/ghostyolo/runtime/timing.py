@@ -28,7 +28,10 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Call:
-    """Milliseconds of the three steps of one call: before the network, the network, after it."""
+    """Milliseconds of the three steps of one call.
+
+    The steps are before the network, the network, after it.
+    """
 
     preprocess: float
     inference: float
@@ -83,9 +86,10 @@ def summarise(calls: Sequence[Call], batch: int) -> Timing:
 
 
 def read_pictures(images: Source | Iterable[Source] | None, channels: int = 3) -> list[Picture]:
-    """The first pictures or frames of the sources, at most MAX_PICTURES; without sources the built-in ones.
+    """Read the first pictures or frames of the sources.
 
-    A network of more than three channels, which no built-in picture has, is given noise.
+    They are at most MAX_PICTURES, without sources the built-in ones. A network of more than three channels, which no
+    built-in picture has, is given noise.
 
     Raises:
         SourceError: nothing to read, or none of it can be read.

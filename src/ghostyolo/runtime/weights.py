@@ -21,8 +21,18 @@ def builtin_names() -> list[str]:
     return sorted({path.stem for path in assets_folder().glob("*") if path.suffix in engine_suffixes()})
 
 
+def start_names() -> list[str]:
+    """Networks that have start weights inside the package, sorted."""
+    return sorted(path.stem for path in (assets_folder() / "start").glob("*.safetensors"))
+
+
+def start_weights(network: str) -> Path | None:
+    """Return the file that training begins from; None: there is none."""
+    return assets_folder() / "start" / f"{network}.safetensors" if network in start_names() else None
+
+
 def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None) -> Path:
-    """Find the file that a name, a path or a Hugging Face address stands for.
+    """Find the file of a name, a path or a Hugging Face address.
 
     Args:
         weights: a built-in name (``"bccd"``), an existing file or folder of an exported model, or ``hf://owner/repo/file``.

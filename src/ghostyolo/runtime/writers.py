@@ -1,8 +1,9 @@
-"""Write predictions: annotated pictures and videos, JSON, CSV, YOLO text. A file appears whole or not at all.
+"""Writes predictions: annotated pictures and videos, JSON, CSV, YOLO text.
 
-In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for videos, ``detections.json``,
-``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``, ``NAME-3`` ...; so do
-pictures that would replace a source. Names longer than file systems take are cut, bytes that are no text escaped.
+A file appears whole or not at all. In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for
+videos, ``detections.json``, ``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``,
+``NAME-3`` ...; so do pictures that would replace a source. Names longer than file systems take are cut, bytes that are
+no text escaped.
 """
 
 from __future__ import annotations
@@ -223,7 +224,10 @@ def detection_record(prediction: Prediction) -> dict[str, Any]:
 
 
 def yolo_text(detections: supervision.Detections, width: int, height: int) -> str:
-    """One line an object: ``class cx cy w h confidence``, the box as fractions of the picture's size."""
+    """Return one line an object: ``class cx cy w h confidence``.
+
+    The box is in fractions of the picture's size.
+    """
     lines = []
     for (x1, y1, x2, y2), score, class_id in zip(
         detections.xyxy.tolist(), detections.confidence, detections.class_id, strict=True

@@ -20,6 +20,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ghostyolo.data.sampler import EvenBatches
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import read_checkpoint
@@ -282,15 +283,16 @@ def _make_loader(task: Task, rank: int, world_size: int, on_cuda: bool) -> DataL
     order = task.sampler(rank=rank, world_size=world_size)
     if recipe.workers and recipe.cache == "ram":
         task.dataset.preload()  # before the workers fork, so that they share one cache
+    batches: dict[str, Any] = {"batch_sampler": EvenBatches(order, recipe.batch)}
+    if task.drop_last:
+        batches = {"batch_size": recipe.batch, "sampler": order, "drop_last": len(order) >= recipe.batch}
     return DataLoader(
         task.dataset,  # type: ignore[arg-type]  # a Dataset by its methods
-        batch_size=recipe.batch,
-        sampler=order,
         collate_fn=task.collate,
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,
         pin_memory=on_cuda,
-        drop_last=task.drop_last and len(order) >= recipe.batch,
+        **batches,
     )
 
 

@@ -47,7 +47,12 @@ class Recipe(StrictModel):
     ema_decay: float = Field(
         0.9999, ge=0, lt=1, description="of the averaged weights, which are validated and saved; 0 switches it off"
     )
-    ema_ramp: float = Field(2000.0, gt=0, description="the decay grows as 1 - exp(-updates / ema_ramp)")
+    ema_ramp: float | None = Field(
+        None,
+        gt=0,
+        description="the decay grows as 1 - exp(-updates / ema_ramp); none: so that in the end the average covers "
+        "about the last tenth of the optimiser steps, at most 2000",
+    )
     gradient_clip: float = Field(
         10.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
     )
@@ -133,13 +138,16 @@ class TrainRecipe(Recipe):
     imgsz: int = Field(
         640, ge=32, description="side of the square training pictures in pixels, a multiple of the network's stride"
     )
-    nominal_batch: int = Field(
-        64, ge=1, description="gradients are accumulated until all devices together saw about so many pictures"
+    nominal_batch: int | None = Field(
+        None,
+        ge=1,
+        description="gradients are accumulated until all devices together saw about so many pictures; none: up to 64, "
+        "but no more than leaves the run 5000 optimiser steps",
     )
     optimizer: Literal["auto", "sgd", "adamw"] = Field(
         "auto",
         description="auto, sgd or adamw; auto is AdamW up to 10000 optimiser steps, with lr 0.006 x 5 / (4 + classes) "
-        "from scratch and a third of it from trained weights, else SGD",
+        "where classes are new and a third of it from weights that know all of them, else SGD",
     )
     lr: float | None = Field(
         None, gt=0, description="peak learning rate; none: auto's rule, 0.01 for SGD, 0.001 for AdamW"
@@ -160,14 +168,17 @@ class TrainRecipe(Recipe):
     warmup_bias_lr: float | None = Field(
         None, ge=0, description="learning rate of biases at the first step; none: 0.1 for SGD, 0 for AdamW"
     )
-    close_mosaic: int = Field(10, ge=0, description="no mosaic in the last so many epochs")
+    close_mosaic: int | None = Field(
+        None, ge=0, description="no mosaic in the last so many epochs; none: a sixth of them, at most 10"
+    )
     augment: AugmentConfig = Field(
         default_factory=lambda: AugmentConfig.model_validate({}), description="strengths of augmentation"
     )
     weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
         None,
-        description="fine-tune these: a built-in name, a .safetensors file or hf://owner/repo/file; layers that do not "
-        "fit, such as those of other classes, start anew; none: random ones",
+        description="begin from these: a built-in name, a .safetensors file or hf://owner/repo/file; what does not "
+        "fit, such as other classes, starts anew; none: random ones; left out: the network's start weights, if it has "
+        "them",
     )
     backbone_weights: Place | None = Field(
         None, description="pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file"

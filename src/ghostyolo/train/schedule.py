@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 from ghostyolo.train.recipe import ClassRecipe, TrainRecipe
 
@@ -18,6 +20,10 @@ _MANY_STEPS = 10_000
 # AdamW's rate times (4 + classes) / 5, for trained and for random weights: docs/train.md says what was compared.
 _TUNING_RATE, _FRESH_RATE = 0.002, 0.006
 _LEAST_WARMUP_STEPS = 100
+# Where nothing is given: pictures of one optimiser step at most, and optimiser steps that a run keeps where it can.
+# benchmarks/small_sets.py measures both, the average's ramp and the epochs without mosaic.
+_LARGEST_NOMINAL_BATCH, _ENOUGH_STEPS = 64, 5000
+_LONGEST_EMA_RAMP, _MOST_WITHOUT_MOSAIC = 2000.0, 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Schedule:
         total_steps, warmup_steps: of one device.
         warmup_bias_lr, warmup_momentum: their values at step 0.
         accumulation: batches in one optimiser step after warm-up.
+        steps_per_epoch: batches of one device.
+        ema_ramp: of the averaged weights.
+        close_mosaic: the last so many epochs have no mosaic.
     """
 
     optimizer: str
@@ -44,6 +53,9 @@ class Schedule:
     warmup_bias_lr: float
     warmup_momentum: float
     accumulation: int
+    steps_per_epoch: int
+    ema_ramp: float
+    close_mosaic: int
 
     def lr_at(self, step: int, bias: bool = False) -> float:
         """Learning rate for the given step; ``bias``: for biases."""
@@ -65,8 +77,28 @@ class Schedule:
         """
         return max(1, round(_ramp(1, self.accumulation, self._warmth(step))))
 
+    def ends_optimizer_step(self, step: int) -> bool:
+        """Whether the optimiser steps after this batch.
+
+        It always does at the end of an epoch. The batches of an epoch are shared out evenly, since a step over the
+        few that are left over would weigh as much as the others: gradients are clipped, and AdamW sets their scale.
+        """
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        return batch in _optimizer_steps(self, epoch)
+
     def _warmth(self, step: int) -> float:
         return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
+
+
+@lru_cache(maxsize=2)
+def _optimizer_steps(schedule: Schedule, epoch: int) -> frozenset[int]:
+    """The batches of an epoch after which the optimiser steps."""
+    first = epoch * schedule.steps_per_epoch
+    steps = range(first, first + schedule.steps_per_epoch)
+    shares = list(accumulate(1 / schedule.accumulation_at(step) for step in steps))
+    count = max(1, round(shares[-1]))
+    done = [math.floor(share * count / shares[-1] + 1e-9) for share in shares]
+    return frozenset(batch for batch, (now, before) in enumerate(zip(done, [0, *done], strict=False)) if now > before)
 
 
 def plan_schedule(
@@ -78,11 +110,12 @@ def plan_schedule(
         num_classes: of the data set; "auto" lowers the learning rate with it.
         steps_per_epoch: batches of one device in an epoch.
         world_size: devices that train together.
-        from_scratch: no part of the network starts from trained weights; "auto" is bolder then.
+        from_scratch: random weights, or those of other classes; "auto" is bolder then.
     """
     total = recipe.epochs * steps_per_epoch
     batch = recipe.batch * world_size
-    accumulation = max(1, round(recipe.nominal_batch / batch))
+    accumulation = _accumulation(recipe.nominal_batch, batch, total)
+    seen = batch * accumulation
     optimizer, lr = recipe.optimizer, recipe.lr
     if optimizer == "auto":
         few = total / accumulation <= _MANY_STEPS
@@ -99,13 +132,35 @@ def plan_schedule(
         peak_lr=lr or (0.01 if sgd else 0.001),
         final_lr=recipe.final_lr,
         momentum=recipe.momentum if recipe.momentum is not None else (0.937 if sgd else 0.9),
-        weight_decay=recipe.weight_decay * batch * accumulation / recipe.nominal_batch,
+        weight_decay=recipe.weight_decay * seen / (recipe.nominal_batch or min(seen, _LARGEST_NOMINAL_BATCH)),
         total_steps=total,
         warmup_steps=warmup,
         warmup_bias_lr=recipe.warmup_bias_lr if recipe.warmup_bias_lr is not None else (0.1 if sgd else 0.0),
         warmup_momentum=recipe.warmup_momentum,
         accumulation=accumulation,
+        steps_per_epoch=steps_per_epoch,
+        ema_ramp=recipe.ema_ramp or usual_ema_ramp(total / accumulation),
+        close_mosaic=usual_close_mosaic(recipe.epochs) if recipe.close_mosaic is None else recipe.close_mosaic,
     )
+
+
+def _accumulation(nominal_batch: int | None, batch: int, total: int) -> int:
+    if nominal_batch is not None:
+        return max(1, round(nominal_batch / batch))
+    return max(1, min(round(_LARGEST_NOMINAL_BATCH / batch), total // _ENOUGH_STEPS))
+
+
+def usual_ema_ramp(updates: float) -> float:
+    """Return the ramp of an average over the last tenth of the updates.
+
+    After them the decay is 1 - exp(-updates / ramp), and the average covers 1 / (1 - decay) of them.
+    """
+    return min(_LONGEST_EMA_RAMP, max(1.0, updates / max(1.0, math.log(max(updates, 1.0) / 10))))
+
+
+def usual_close_mosaic(epochs: int) -> int:
+    """Epochs without mosaic at the end of a run."""
+    return min(_MOST_WITHOUT_MOSAIC, round(epochs / 6))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import numpy as np
 import pytest
@@ -68,6 +69,11 @@ def test_a_program_of_another_author_is_refused(tmp_path):
     (tmp_path / "m.pte").write_bytes(to_edge_transform_and_lower(program).to_executorch().buffer)
     with pytest.raises(WeightsError, match="was not written by ghostyolo"):
         open_engine(tmp_path / "m.pte")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_file_runs_where_standard_output_is_closed(path):
+    files.assert_runs_with_closed_output(path)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 
 import numpy as np
@@ -99,6 +100,11 @@ def test_a_file_of_another_author_is_refused(tmp_path):
         litert_torch.convert(nn.ReLU(), (torch.zeros(1, 4),)).export(str(tmp_path / "m.tflite"))
     with pytest.raises(WeightsError, match="was not written by ghostyolo"):
         open_engine(tmp_path / "m.tflite")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_file_runs_where_standard_output_is_closed(path):
+    files.assert_runs_with_closed_output(path)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 
 import numpy as np
@@ -73,6 +74,11 @@ def test_a_program_of_another_author_is_refused_before_any_of_it_runs(tmp_path, 
     monkeypatch.setattr(torch.jit, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(WeightsError, match="was not written by ghostyolo"):
         open_engine(bad)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_file_runs_where_standard_output_is_closed(path):
+    files.assert_runs_with_closed_output(path)
 
 
 @pytest.mark.slow

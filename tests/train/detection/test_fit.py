@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from ghostyolo.data.join import join_datasets
 from ghostyolo.data.records import DetectionData
@@ -22,6 +23,7 @@ from ghostyolo.errors import ConfigError, DataError, OutputError, TrainingError
 from ghostyolo.losses.dfl import DflCriterion
 from ghostyolo.losses.yolox import YoloXCriterion
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.train import epoch_end
 from ghostyolo.train.detection.fit import fit
@@ -296,6 +298,39 @@ def test_batch_of_broken_pictures_only_is_survived(tmp_path) -> None:
     for record in data.splits["train"][:2]:
         record.path.write_bytes(b"no picture")
     result = train(data, tmp_path / "run", epochs=1, batch=1)
+    assert np.isfinite(result.rows[0]["train/loss"])
+
+
+def norms_one_cell(imgsz: int) -> tuple[DetectionModel, ModelMetadata]:
+    """A detector whose coarsest map, of one cell at 32 px, has a batch norm."""
+    model, metadata = tiny.model_and_metadata(imgsz=imgsz)
+    model.backbone.coarse.append(nn.BatchNorm2d(16))
+    return model, metadata
+
+
+@pytest.mark.parametrize(("pictures", "broken"), [(3, 0), (1, 0), (4, 1), (4, 2)])
+def test_a_batch_of_one_picture_does_not_end_a_network_with_maps_of_one_cell(tmp_path, pictures, broken) -> None:
+    data = tiny.squares(tmp_path / "data", train=pictures)
+    for record in data.splits["train"][:broken]:
+        record.path.write_bytes(b"no picture")
+    model, metadata = norms_one_cell(32)
+    result = fit(model, metadata, data, tiny.recipe(imgsz=32, epochs=2), tmp_path / "run", console=Console(quiet=True))
+    assert np.isfinite(result.rows[-1]["train/loss"])
+
+
+def test_batches_of_one_are_refused_where_a_norm_would_see_one_value(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data", train=3)
+    model, metadata = norms_one_cell(32)
+    with pytest.raises(ConfigError, match="batch 1 at imgsz 32"):
+        fit(model, metadata, data, tiny.recipe(imgsz=32, batch=1), tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_do_not_fit_into_memory_are_said_and_read_anew(tmp_path, monkeypatch, capsys) -> None:
+    data = tiny.squares(tmp_path / "data", train=6)
+    monkeypatch.setattr("ghostyolo.train.detection.fit.free_memory", lambda: 5 * 64 * 48 * 3)
+    result = train(data, tmp_path / "run", epochs=1, console=Console(width=300))
+    assert "cache: 2 of 6 pictures are kept" in capsys.readouterr().out
     assert np.isfinite(result.rows[0]["train/loss"])
 
 

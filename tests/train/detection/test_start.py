@@ -28,7 +28,7 @@ def said(monkeypatch, data, out) -> str:
     def build(*_, **__):
         raise Built
 
-    monkeypatch.setattr(start, "build_network", build)
+    monkeypatch.setattr(start, "prepare", build)
     console = Console(file=io.StringIO(), width=200)
     with pytest.raises(Built):
         start.train_detector(data, "ghostyolo-p", out=out, console=console)
@@ -65,7 +65,7 @@ def test_a_missing_val_folder_is_named_as_such(tmp_path, monkeypatch):
 )
 def test_nothing_to_learn_is_refused_with_its_cause(tmp_path, monkeypatch, labels, message):
     yolo(tmp_path / "data", labels)
-    monkeypatch.setattr(start, "build_network", None)
+    monkeypatch.setattr(start, "prepare", None)
     with pytest.raises(DataError, match=message):
         start.train_detector(tmp_path / "data", "ghostyolo-p", out=tmp_path / "out", console=Console(quiet=True))
     assert not (tmp_path / "out").exists()
@@ -84,14 +84,19 @@ def test_crowds_alone_are_refused(tmp_path):
 def test_the_same_data_at_another_place_may_be_resumed_and_other_data_not(tmp_path):
     from ghostyolo.data.formats import load_dataset
     from ghostyolo.errors import ConfigError
-    from ghostyolo.train.run_folder import describe_run
+    from ghostyolo.train.loop import describe_run
+    from ghostyolo.train.run_folder import records_digest
+
+    def described(data):
+        records = data.splits["train"]
+        return describe_run(metadata, str(data.root), data.splits, records_digest(records), None)
 
     metadata = ModelMetadata(model="m", class_names=["cat", "dog"], imgsz=64)
     here = load_dataset(yolo(tmp_path / "here", {"train/a": ROW}))
-    begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, here), resume=False)
+    begin(tmp_path / "out", TrainRecipe(), described(here), resume=False)
     (tmp_path / "here").rename(tmp_path / "there")
     moved = load_dataset(tmp_path / "there")
-    begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, moved), resume=True)
+    begin(tmp_path / "out", TrainRecipe(), described(moved), resume=True)
     other = load_dataset(yolo(tmp_path / "other", {"train/a": "1 0.5 0.5 0.2 0.4\n"}))
     with pytest.raises(ConfigError, match="another 'labels_digest'"):
-        begin(tmp_path / "out", TrainRecipe(), describe_run(metadata, other), resume=True)
+        begin(tmp_path / "out", TrainRecipe(), described(other), resume=True)

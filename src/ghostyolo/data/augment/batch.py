@@ -74,13 +74,17 @@ class BatchAugment:
         saturation, value = (1 + gains[1] * config.hsv_s).to(device), (1 + gains[2] * config.hsv_v).to(device)
 
         out = torch.empty(count, images[0].shape[0], self.imgsz, self.imgsz, device=device)
-        with_color = out.shape[1] == 3 and max(config.hsv_h, config.hsv_s, config.hsv_v) > 0
+        in_color = out.shape[1] == 3
+        jitters = max(config.hsv_h, config.hsv_s, config.hsv_v) > 0 if in_color else config.hsv_v > 0
         self._sheet = stack_pictures(images, self.imgsz, reuse=self._sheet)
         for part, planes in sample_outputs(self._sheet, layout, affine, self.imgsz):
             planes.mul_(1 / 255)
             target = out[part].transpose(0, 1)
-            if with_color:
+            if jitters and in_color:
                 jitter_hsv(planes, hue[part], saturation[part], value[part], target)
+            elif jitters:
+                # Hue and saturation are of three colours; brightness is of any channels.
+                torch.mul(planes, value[part].view(-1, 1, 1), out=target).clamp_(max=1)
             else:
                 target.copy_(planes)
 
@@ -122,7 +126,9 @@ def _place_objects(
     shown = layout.is_mosaic[:, None] | (torch.arange(4, device=move.device) == 0)
     present = objects.mask[layout.sources] & shown[:, :, None]
     placed, visible = warp_boxes(on_canvas.flatten(1, 2), affine, imgsz)
-    return placed, objects.labels[layout.sources].flatten(1), present.flatten(1) & visible
+    placed_labels = objects.labels[layout.sources].flatten(1)
+    # What is left of a region to ignore is still to be ignored, however small.
+    return placed, placed_labels, present.flatten(1) & (visible | (placed_labels < 0))
 
 
 def _mixup(

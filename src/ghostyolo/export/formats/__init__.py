@@ -1,7 +1,8 @@
-"""The formats that a detector can leave in: one file each, found by scanning this folder.
+"""The formats that a detector can be written in, one file each.
 
-A file declares its ``FORMAT`` and holds what writes it, INT8 beside float. The rows are read at start-up, also in the
-install without torch: heavy imports stand inside functions. docs/add-a-format.md shows one whole.
+They are found by scanning this folder. A file declares its ``FORMAT`` and holds what writes it, INT8 beside float. The
+rows are read at start-up, also in the install without torch: heavy imports stand inside functions. docs/add-a-format.md
+shows one whole.
 
 A writer is ``write(job: ExportJob, path: Path) -> None``: it puts the folded network at ``path``, which has the right
 name and lies in a temporary folder, with ``job.metadata`` inside, and raises :class:`ghostyolo.errors.ExportError`
@@ -97,7 +98,7 @@ class ExportFormat:
 
 
 class Unfinished(ExportError):
-    """Raised by a writer that cannot finish here, but leaves a file from which another machine can.
+    """A writer cannot finish here, but leaves a file for another machine.
 
     Args:
         left: the file, in the writer's temporary folder; it is moved beside the target under its name.

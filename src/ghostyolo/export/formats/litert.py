@@ -49,9 +49,10 @@ def _convert(job: ExportJob, path: Path) -> None:
 
 
 def store_half(path: Path) -> None:
-    """Store the file's weights in float16, with ai-edge-quantizer: about half the file, the same graph.
+    """Store the file's weights in float16, with ai-edge-quantizer.
 
-    A Dequantize before each use turns them back, so LiteRT computes in float32 on the CPU.
+    The graph is the same and the file about half as large. A Dequantize before each use turns them back, so LiteRT
+    computes in float32 on the CPU.
     """
     from ai_edge_quantizer import qtyping, quantizer
 
@@ -73,10 +74,11 @@ def store_half(path: Path) -> None:
 
 @contextlib.contextmanager
 def nearest_by_index() -> Iterator[None]:
-    """Let nearest upsampling to a size that is no multiple choose rows and columns, within the block.
+    """Let nearest upsampling choose rows and columns, within the block.
 
-    PyTorch takes row ``floor(i h / H)`` of a map for row i; LiteRT's converter puts its centres at half, which is
-    another row where H is no multiple of h (7 from 3). Written as a choice it is the same everywhere.
+    It does so where the size is no multiple. PyTorch takes row ``floor(i h / H)`` of a map for row i; LiteRT's
+    converter puts its centres at half, which is another row where H is no multiple of h (7 from 3). Written as a choice
+    it is the same everywhere.
     """
     import torch
     from torch.nn import functional
@@ -102,7 +104,10 @@ def nearest_by_index() -> Iterator[None]:
 
 
 def source_indices(length: int, target: int) -> list[int]:
-    """Which of ``length`` rows each of ``target`` rows is, in the float32 arithmetic of PyTorch."""
+    """Return which of ``length`` rows each of ``target`` rows is.
+
+    The arithmetic is PyTorch's, in float32.
+    """
     step = np.float32(length / target)
     return [min(int(np.float32(row) * step), length - 1) for row in range(target)]
 

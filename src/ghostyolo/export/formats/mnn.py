@@ -126,11 +126,11 @@ def _where(operator: str, proto: onnx.ModelProto) -> str:
 
 
 def run_converter(*arguments: str, folder: Path) -> list[str]:
-    """Run the converter in ``folder``; return the lines it printed. It has no exit status: look for its file.
+    """Run the converter in ``folder``; return the lines it printed.
 
-    MNN's command ``mnnconvert`` (``MNN.tools``) runs pip to install a logging package and sends a report of each
-    conversion to the maker. The extension module ``_tools`` beneath it does neither. It prints and may end the process,
-    so it has one of its own.
+    It has no exit status: look for its file. MNN's command ``mnnconvert`` (``MNN.tools``) runs pip to install a logging
+    package and sends a report of each conversion to the maker. The extension module ``_tools`` beneath it does neither.
+    It prints and may end the process, so it has one of its own.
     """
     done = subprocess.run(
         [sys.executable, "-c", _CONVERT, *arguments],

@@ -209,7 +209,10 @@ class Array:
     tagged: bool
 
     def to_bytes(self, half: bool) -> bytes:
-        """As ncnn reads it; ``half`` stores float32 in float16 where it can say so and the values fit."""
+        """Return the bytes that ncnn reads.
+
+        ``half`` stores float32 in float16 where it can say so and the values fit.
+        """
         if not self.tagged:
             return self.values.astype("<f4").tobytes()
         if self.values.dtype == np.int8:

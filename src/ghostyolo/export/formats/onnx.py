@@ -54,11 +54,12 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
 
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Make a quantised graph small: of two million weights, names and copies are a third of the file.
+    """Make a quantised graph small.
 
-    The arithmetic is left as it is. Equal initializers become one (a quantised graph has a zero point for each tensor,
-    and for each channel of a weight and of a bias), shapes that are inferred again at load are dropped, and what is
-    inside the graph gets short names. Inputs and outputs keep theirs.
+    Names and copies are a third of a file of two million weights. The arithmetic is left as it is. Equal initializers
+    become one (a quantised graph has a zero point for each tensor, and for each channel of a weight and of a bias),
+    shapes that are inferred again at load are dropped, and what is inside the graph gets short names. Inputs and
+    outputs keep theirs.
 
     Args:
         model: without subgraphs; changed in place.

@@ -98,7 +98,10 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
 
 
 def shorten(xml: Path) -> None:
-    """Drop the indentation of a network's description, which is a sixth of an INT8 file."""
+    """Drop the indentation of a network's description.
+
+    It is a sixth of an INT8 file.
+    """
     text = xml.read_text(encoding="utf-8")
     xml.write_text(re.sub(r">\s+<", "><", text), encoding="utf-8")
 

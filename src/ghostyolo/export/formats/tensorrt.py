@@ -1,10 +1,10 @@
-"""TensorRT plans (``x.engine``), built from our ONNX with the Python API of TensorRT 10 or 11.
+"""TensorRT plans (``x.engine``), built from our ONNX with TensorRT's Python API.
 
-Networks are strongly typed: the graph says each precision, as TensorRT 11 demands and 10 can (its flags for FP16 and
-INT8 and its calibrators are gone from 11). So ``fp16`` is a graph that computes in float16
+The version is 10 or 11. Networks are strongly typed: the graph says each precision, as TensorRT 11 demands and 10 can
+(its flags for FP16 and INT8 and its calibrators are gone from 11). So ``fp16`` is a graph that computes in float16
 (:func:`ghostyolo.export.half_precision.compute_half`), and ``int8`` one with QuantizeLinear and DequantizeLinear
-(:mod:`ghostyolo.export.quantise.qdq`), weights and activations around zero, which is all that it takes. A plan is
-for one kind of GPU and one version of TensorRT; the timings of the kernels it chose from are kept in the user's cache
+(:mod:`ghostyolo.export.quantise.qdq`), weights and activations around zero, which is all that it takes. A plan is for
+one kind of GPU and one version of TensorRT; the timings of the kernels it chose from are kept in the user's cache
 folder, which makes the next build shorter.
 
 Without a GPU or the library the ONNX is left in the plan's place, with the command that builds it elsewhere.
@@ -68,7 +68,9 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
 
 
 def finish(proto: onnx.ModelProto, job: ExportJob, path: Path) -> None:
-    """Build the plan of a graph that says its precision, or leave the graph where that cannot be done.
+    """Build the plan of a graph that says its precision.
+
+    Where that cannot be done the graph is left.
 
     Raises:
         Unfinished: it cannot be built here; the ONNX lies beside ``path``.
@@ -104,9 +106,10 @@ def why_not_here() -> str | None:
 
 
 def profile_shapes(job: ExportJob) -> tuple[Shape, Shape, Shape] | None:
-    """Smallest, usual and largest input (B, C, H, W) of a file without a fixed size; None: it has one.
+    """Return the smallest, usual and largest input (B, C, H, W).
 
-    From one cell of the coarsest level to twice the training size, up to :data:`LARGEST_BATCH` pictures.
+    It is None where the file has a fixed size. From one cell of the coarsest level to twice the training size, up to
+    :data:`LARGEST_BATCH` pictures.
     """
     if job.metadata.export is not None and job.metadata.export.canvas is not None:
         return None

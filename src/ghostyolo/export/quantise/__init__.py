@@ -1,4 +1,7 @@
-"""INT8 files: pictures to calibrate on, and which layers stay in float. Each format's quantiser is in its file."""
+"""INT8 files: pictures to calibrate on, and layers that stay float.
+
+Each format's quantiser is in its file.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Pictures whose activations set the ranges of an INT8 file: letterboxed as prediction does, on one canvas size.
+"""Pictures whose activations set the ranges of an INT8 file.
 
-They are taken from a data set's train split (val is what the file is judged on), or from a folder of pictures.
+They are letterboxed as prediction does, on one canvas size. They are taken from a data set's train split (val is what
+the file is judged on), or from a folder of pictures.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ def canvases_of_folder(
 
 
 def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
-    """Positions of at most ``wanted`` of ``count`` pictures, evenly spaced from an offset that the seed sets.
+    """Return positions of at most ``wanted`` of ``count`` pictures.
+
+    They are evenly spaced from an offset that the seed sets.
 
     Raises:
         ConfigError: fewer than one is wanted.
@@ -112,7 +115,10 @@ def choose(count: int, wanted: int, seed: int = 0) -> list[int]:
 
 
 def in_batches(calibration: Sequence[Canvas], job: ExportJob) -> list[Canvas]:
-    """The canvases as calls of the job's file: stacked to its batch, the last one filled up with the first pictures."""
+    """Stack the canvases into calls of the job's file.
+
+    The last call is filled up with the first pictures.
+    """
     batch = (job.metadata.export.batch if job.metadata.export else None) or 1
     starts = range(0, len(calibration), batch)
     return [

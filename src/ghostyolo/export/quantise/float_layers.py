@@ -1,9 +1,9 @@
-"""Which convolutions must stay in float so that AP falls by no more than is allowed.
+"""Finds the convolutions that must stay in float.
 
-Few trials, since each one writes and measures a file: everything in INT8 first; then the well-known layers in float;
-then with them the 1, 2, 4, ... most sensitive others, until the drop is small enough; then halving between the last
-that was not and the first that was. The fewer stay in float, the smaller the file. How much a layer suffers from 8 bits
-is found by rounding it alone, in torch, and comparing the answer.
+With them AP falls by no more than is allowed. Few trials, since each one writes and measures a file: everything in INT8
+first; then the well-known layers in float; then with them the 1, 2, 4, ... most sensitive others, until the drop is
+small enough; then halving between the last that was not and the first that was. The fewer stay in float, the smaller
+the file. How much a layer suffers from 8 bits is found by rounding it alone, in torch, and comparing the answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def search(
     well_known: Sequence[str],
     rank: Callable[[], Sequence[str]],
 ) -> list[Trial]:
-    """Try files until one is good enough; the answer is :func:`choose` of what is returned.
+    """Try files until one is good enough; return all trials.
+
+    The answer is :func:`choose` of them.
 
     Args:
         measure: writes a file that keeps these layers in float; returns by how many points AP falls.
@@ -91,7 +93,10 @@ def _halve(attempt: Callable[[int], bool], failed: int, passed: int) -> None:
 
 
 def choose(trials: Sequence[Trial], max_drop: float) -> Trial:
-    """The trial that keeps the fewest layers among those good enough; where none is, the one that lost least."""
+    """Return the trial that keeps the fewest layers and is good enough.
+
+    Where none is, it is the one that lost least.
+    """
     good = [trial for trial in trials if trial.drop <= max_drop]
     if good:
         return min(good, key=lambda trial: (len(trial.kept), trial.drop))
@@ -99,11 +104,11 @@ def choose(trials: Sequence[Trial], max_drop: float) -> Trial:
 
 
 def rank_layers(folded: nn.Module, calibration: Sequence[Canvas]) -> dict[str, float]:
-    """The answer's error for each convolution, by module path; first those of most error a weight.
+    """Return the answer's error for each convolution, by module path.
 
-    So the layers that are kept in float make the file grow least for what they bring back. The error is the sum over
-    anchors of what scores change by, plus what box corners move by as a share of the canvas, counted as the anchor's
-    score: a box that nobody would report does not matter.
+    Those of most error a weight come first. So the layers that are kept in float make the file grow least for what they
+    bring back. The error is the sum over anchors of what scores change by, plus what box corners move by as a share of
+    the canvas, counted as the anchor's score: a box that nobody would report does not matter.
 
     Args:
         folded: gives boxes (B, A, 4) in pixels and scores (B, A, classes).
@@ -135,9 +140,10 @@ def _distance(answer: Sequence[Tensor], expected: Sequence[Tensor], side: int) -
 
 
 def well_known(folded: nn.Module) -> list[str]:
-    """Convolutions that are known to suffer and hold few weights: the first one, and those that end in boxes.
+    """Return convolutions that are known to suffer and hold few weights.
 
-    Gates of attention suffer too, but hold many weights, and not all of them matter: they are measured.
+    They are the first one, and those that end in boxes. Gates of attention suffer too, but hold many weights, and not
+    all of them matter: they are measured.
     """
     convs = [path for path, module in folded.named_modules() if isinstance(module, nn.Conv2d)]
     branches = getattr(getattr(folded, "head", None), "box", [])

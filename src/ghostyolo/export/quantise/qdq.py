@@ -79,9 +79,9 @@ def with_qdq(
 
 
 def convolutions(proto: onnx.ModelProto, dense: bool = False) -> dict[str, str]:
-    """Name of each convolution's node -> path of the module that its weight belongs to.
+    """Map each convolution's node to the module of its weight.
 
-    A weight that the exporter renamed has its own name for a path.
+    Keys are names of nodes, values paths of modules. A weight that the exporter renamed has its own name for a path.
 
     Args:
         dense: leave out grouped ones.

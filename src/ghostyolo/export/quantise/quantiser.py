@@ -1,4 +1,7 @@
-"""From a float network to an INT8 file: calibrate, try, measure, report. The same for all formats."""
+"""Turns a float network into an INT8 file: calibrate, try, measure, report.
+
+It does the same for all formats.
+"""
 
 from __future__ import annotations
 

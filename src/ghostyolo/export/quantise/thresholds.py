@@ -1,4 +1,7 @@
-"""Where to clip activations for symmetric int8: the threshold of least squared error, from values on pictures."""
+"""Finds where to clip activations for symmetric int8.
+
+It takes the threshold of least squared error, from values on pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Exact rewriting of a folded network into the form that engines run fastest: see docs/design/rewrite.md."""
+"""Rewrites a folded network exactly into the form that engines run fastest.
+
+The page docs/design/rewrite.md explains it.
+"""

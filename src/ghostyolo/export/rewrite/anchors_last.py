@@ -1,4 +1,6 @@
-"""A head's maps as rows of anchors, turned level by level while they are maps, not after all are side by side.
+"""Turns a head's maps into rows of anchors, level by level.
+
+It turns them while they are maps, not after all are side by side.
 
 ``transpose(cat([flatten(map) ...], 2), 1, 2)`` is ``cat([flatten(permute(map, 0, 2, 3, 1)) ...], 1)``. Engines that
 keep channels last in memory then move nothing, and ONNX Runtime turns a map while it leaves its blocked layout.

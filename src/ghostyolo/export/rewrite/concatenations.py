@@ -1,8 +1,9 @@
-"""Maps in parts: no concatenation where its readers can take the parts, idle channels where layouts want whole blocks.
+"""Keeps maps in parts where their readers can take the parts.
 
-A convolution over parts is a sum of convolutions, each with its share of the kernel; engines add the sum into the last
-one. Operators that keep channels apart run once a part. Idle channels have kernels of zeros where they are made and
-where they are read, so that they never touch an answer.
+No concatenation is left there; idle channels are added where layouts want whole blocks. A convolution over parts is a
+sum of convolutions, each with its share of the kernel; engines add the sum into the last one. Operators that keep
+channels apart run once a part. Idle channels have kernels of zeros where they are made and where they are read, so that
+they never touch an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from ghostyolo.export.rewrite.operators import (
 
 @dataclass(frozen=True)
 class Part:
-    """Channels ``start`` to ``stop`` of a map, as a map of ``width`` channels, of which the last are idle."""
+    """Channels ``start`` to ``stop`` of a map, as a map of its own.
+
+    It has ``width`` channels, of which the last are idle.
+    """
 
     node: Node
     start: int

@@ -1,4 +1,6 @@
-"""Small Ghost modules as one 1x1 and one depthwise convolution, both of full width, in place of halves side by side.
+"""Turns small Ghost modules into one 1x1 and one depthwise convolution.
+
+Both have full width, in place of halves side by side.
 
 ``cat(p, act(K * p))`` with ``p = act(W x)`` is ``act([1, K] * act([W, W] x))``: the primary half is computed twice, and
 a depthwise kernel that has a one in its middle keeps the first copy. That holds where ``act`` changes nothing the

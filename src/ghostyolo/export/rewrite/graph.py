@@ -1,4 +1,7 @@
-"""Reading and writing a captured network: an FX graph of ATen operators, shapes in ``meta["val"]``."""
+"""Reads and writes a captured network, an FX graph of ATen operators.
+
+Shapes are in ``meta["val"]``.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ _ORIGIN = ("nn_module_stack", "stack_trace", "source_fn_stack")  # which layer a
 
 
 def shape_of(value: Any) -> tuple[Any, ...] | None:
-    """Sizes of a tensor's node, which may be symbols; None for what is no tensor."""
+    """Return the sizes of a tensor's node, which may be symbols.
+
+    It is None for what is no tensor.
+    """
     found = value.meta.get("val") if isinstance(value, Node) else None
     return tuple(found.shape) if isinstance(found, Tensor) else None
 
 
 def is_map(value: Any) -> bool:
-    """Whether a node is a float map (B, C, H, W) whose channels are a number."""
+    """Whether a node is a float map (B, C, H, W) of known channels."""
     shape = shape_of(value)
     return (
         shape is not None
@@ -37,6 +43,7 @@ def is_map(value: Any) -> bool:
 
 
 def channels_of(node: Node) -> int:
+    """Return the channels of a map."""
     return int(node.meta["val"].shape[1])
 
 
@@ -47,7 +54,10 @@ def layer_of(node: Node) -> str:
 
 
 class Writer:
-    """Puts nodes into a graph, each with its shape and the layer of a node that it stands for."""
+    """Puts nodes into a graph, each with its shape and layer.
+
+    The layer is that of a node it stands for.
+    """
 
     def __init__(self, module: GraphModule, graph: Graph) -> None:
         self.module, self.graph = module, graph
@@ -87,7 +97,10 @@ class Writer:
         return copied
 
     def constant(self, name: str, tensor: Tensor) -> Node:
-        """A tensor under a dotted name of the module that is not taken: ``name``, or that with a number."""
+        """Add a tensor to the module under a free dotted name.
+
+        It is ``name``, or that with a number.
+        """
         number, free = 0, name
         while True:
             taken = find_tensor(self.module, free)
@@ -120,6 +133,7 @@ def find_tensor(module: nn.Module, name: str) -> Tensor | None:
 
 
 def set_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor under a dotted name of a module."""
     *path, last = name.split(".")
     owner = module
     for part in path:

@@ -1,8 +1,8 @@
-"""The hypergraph convolution with its projections where they cost least, in C x N layout.
+"""Puts the hypergraph convolution's projections where they cost least.
 
-Equal to :class:`ghostyolo.nn.hypergraph.HypergraphConv`: the query projection acts on the M prototypes instead of on
-the N tokens (its bias adds one number to all tokens of a hyperedge, which a softmax over tokens does not see), the
-node projection on the M hyperedges, and nothing is transposed.
+The layout is C x N. Equal to :class:`ghostyolo.nn.hypergraph.HypergraphConv`: the query projection acts on the M
+prototypes instead of on the N tokens (its bias adds one number to all tokens of a hyperedge, which a softmax over
+tokens does not see), the node projection on the M hyperedges, and nothing is transposed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ghostyolo.nn.hypergraph import HypergraphConv
 
 
 class DeployedHypergraph(nn.Module):
-    """Input and output (B, D, H, W), as of the module that it is made from."""
+    """A hypergraph convolution in C x N layout.
+
+    Input and output are (B, D, H, W), as of the module that it is made from.
+    """
 
     def __init__(self, trained: HypergraphConv) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""Where each map of a graph is cut into parts, and which maps may carry idle channels.
+"""Decides where each map of a graph is cut into parts.
 
-Cuts come from concatenations and slices along channels, and spread over every operator that keeps channels apart, in
-both directions, until they meet convolutions, which take and give any parts. A cut that reaches a map which some other
-operator makes (one that mixes channels) cannot be had for nothing: the concatenation it came from then stays.
+It also decides which maps may carry idle channels. Cuts come from concatenations and slices along channels, and spread
+over every operator that keeps channels apart, in both directions, until they meet convolutions, which take and give any
+parts. A cut that reaches a map which some other operator makes (one that mixes channels) cannot be had for nothing: the
+concatenation it came from then stays.
 """
 
 from __future__ import annotations

@@ -53,10 +53,12 @@ def is_conv(node: Any) -> bool:
 
 
 def groups_of(conv: Node) -> int:
+    """Return the groups of a convolution."""
     return int(argument(conv, 6, "groups", 1))
 
 
 def is_dense(node: Any) -> bool:
+    """Whether a node is a convolution of one group."""
     return is_conv(node) and groups_of(node) == 1
 
 
@@ -76,7 +78,10 @@ def is_pointwise(node: Any) -> bool:
 
 
 def tied_inputs(node: Node) -> list[Node]:
-    """The maps whose channels go one by one into those of ``node``; none for other operators."""
+    """Return the maps whose channels go one by one into the node's.
+
+    There are none for other operators.
+    """
     if node.op != "call_function" or not is_map(node):
         return []
     if is_depthwise(node):
@@ -129,6 +134,7 @@ def channel_slice(node: Node) -> tuple[int, int] | None:
 
 
 def is_channel_cat(node: Node) -> bool:
+    """Whether a node puts maps side by side along their channels."""
     return (
         node.target is ATEN.cat.default
         and is_map(node)

@@ -1,4 +1,7 @@
-"""Bring a captured graph into the form that the other passes read: no writing in place, chunks as slices."""
+"""Brings a captured graph into the form that the other passes read.
+
+Nothing writes in place then, and chunks are slices.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ WRITES = "writes into a map that others read"
 
 
 def writes_in_place(module: GraphModule) -> bool:
-    """Whether some operator still writes into what it was given, so that order and shared memory matter."""
+    """Whether some operator still writes into what it was given.
+
+    Then order and shared memory matter.
+    """
     return any(_schema(node) is not None and _schema(node).is_mutable for node in module.graph.nodes)
 
 

@@ -1,4 +1,7 @@
-"""From a network to a graph of ATen operators and back to a program that exporters take."""
+"""Turns a network into a graph of ATen operators, and back.
+
+The way back ends in a program that exporters take.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,10 @@ def as_module(program: ExportedProgram) -> GraphModule:
 
 
 def as_program(module: GraphModule, captured: ExportedProgram) -> ExportedProgram:
-    """The module as a program, with the inputs, outputs and ranges of the one that it was made from.
+    """Return the module as a program.
 
-    Capturing again would take as long as the first time and lose the names of the layers.
+    Its inputs, outputs and ranges are those of the one that it was made from. Capturing again would take as long as the
+    first time and lose the names of the layers.
     """
     graph, placed = Graph(), {}
     inputs: list[InputSpec] = []

@@ -74,7 +74,10 @@ def rewrite(
 
 
 def run_passes(captured: ExportedProgram, block: int = 1, leave_out: Sequence[str] = ()) -> Rewritten:
-    """The passes over the graph; see :func:`rewrite`. The program that is given is not changed."""
+    """Run the passes over the graph; see :func:`rewrite`.
+
+    The program that is given is not changed.
+    """
     reports, module = [], as_module(captured)
     for name, run in PASSES.items():
         if name not in leave_out:

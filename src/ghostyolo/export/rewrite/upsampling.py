@@ -25,7 +25,10 @@ from ghostyolo.export.rewrite.operators import BINARY, UNARY, UPSAMPLE, is_point
 
 
 def upsample_late(module: GraphModule) -> tuple[GraphModule, PassReport]:
-    """Move 1x1 convolutions that do not widen, activations and products with constants ahead of upsamplings."""
+    """Move work that does not widen ahead of upsamplings.
+
+    Such work is 1x1 convolutions, activations and products with constants.
+    """
     report = PassReport("upsampling")
     graph = Graph()
     writer = Writer(module, graph)

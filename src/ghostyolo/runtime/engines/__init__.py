@@ -90,7 +90,9 @@ class EngineSetup:
 
 @dataclass(frozen=True)
 class EngineKind:
-    """One kind of weights and what runs it. Each file of this package declares its own, as ``KIND``.
+    """One kind of weights and what runs it.
+
+    Each file of this package declares its own, as ``KIND``.
 
     Attributes:
         name: the engine's.
@@ -113,7 +115,10 @@ class EngineKind:
 
 @cache
 def engine_kinds() -> tuple[EngineKind, ...]:
-    """Return all kinds of weights that can be run, those that need least installed first."""
+    """Return all kinds of weights that can be run.
+
+    Those that need least installed come first.
+    """
     return tuple(sorted(declared(__name__, "KIND"), key=lambda kind: (kind.extra is not None, kind.extra != "train")))
 
 
@@ -123,7 +128,10 @@ def engine_suffixes() -> tuple[str, ...]:
 
 
 def find_kind(path: str | Path) -> EngineKind | None:
-    """The kind of weights that a file or folder is by its name, and by what a folder holds; None: no kind."""
+    """Return the kind of weights that a file or folder is.
+
+    Its name says so, or what the folder holds; None: no kind.
+    """
     path = Path(path)
     for kind in engine_kinds():
         if kind.inner is None:

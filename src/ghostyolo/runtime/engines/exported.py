@@ -1,7 +1,8 @@
-"""What engines of exported files share: fixed batches and canvases, and the three kinds of output.
+"""The part that engines of exported files share.
 
-An engine of one format gives named arrays (:meth:`ExportedEngine.run`); here they become boxes (B, A, 4) and scores
-(B, A, classes), whatever the file was written with (:class:`ghostyolo.metadata.ExportInfo`).
+It handles fixed batches and canvases, and the three kinds of output. An engine of one format gives named arrays
+(:meth:`ExportedEngine.run`); here they become boxes (B, A, 4) and scores (B, A, classes), whatever the file was written
+with (:class:`ghostyolo.metadata.ExportInfo`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class ExportedEngine(ABC):
 
     @abstractmethod
     def run(self, images: Array) -> Sequence[npt.NDArray[Any]]:
-        """Run (B, C, H, W) float32 in 0..1 of a size that the file takes; return its outputs in their order."""
+        """Run (B, C, H, W) float32 in 0..1; return its outputs in their order.
+
+        The size is one that the file takes.
+        """
 
     @property
     def export(self) -> ExportInfo:
@@ -106,7 +110,9 @@ class ExportedEngine(ABC):
 
 
 def spread_detections(detections: Array, batch: int, classes: int) -> tuple[Array, Array]:
-    """Detections of a batch, picture by picture, as boxes and scores of the usual shapes.
+    """Turn a batch's detections into boxes and scores of the usual shapes.
+
+    It goes picture by picture.
 
     Args:
         detections: (N, 7): index of the picture, x1, y1, x2, y2 in pixels, score, class.

@@ -81,7 +81,9 @@ class NcnnEngine(ExportedEngine):
 
 
 def open_net(ncnn: Any, param: Path, weights: Path, setup: EngineSetup | None = None) -> Any:
-    """Open a network of ncnn's in float32 on the CPU; None where it cannot be loaded, which ncnn then printed.
+    """Open a network of ncnn's in float32 on the CPU.
+
+    The answer is None where it cannot be loaded, which ncnn then printed.
 
     Raises:
         ConfigError: an option that ncnn does not know.

@@ -1,6 +1,7 @@
-"""Runs ``.onnx`` files on ONNX Runtime, without torch: ours, and those of other programs whose layout is known.
+"""Runs ``.onnx`` files on ONNX Runtime, without torch.
 
-Input ``images`` (B, C, H, W); the metadata, which says what the outputs are, is in ``metadata_props["ghostyolo"]``.
+They are ours, or another program's whose layout is known. Input ``images`` (B, C, H, W); the metadata, which says what
+the outputs are, is in ``metadata_props["ghostyolo"]``.
 """
 
 from __future__ import annotations

@@ -167,7 +167,10 @@ def split_plan(data: bytes, where: str) -> tuple[bytes, str | None]:
 
 
 def metadata_beside(path: Path) -> str | None:
-    """The JSON in the ONNX file that a plan was built from; None: there is none."""
+    """Return the JSON in the ONNX file of a plan.
+
+    The plan was built from that file; None: there is none.
+    """
     source = path.with_suffix(".onnx")
     if not source.is_file():
         return None

@@ -1,6 +1,7 @@
-"""Runs a network in torch: a ``.safetensors`` checkpoint, folded, or a live model while it trains.
+"""Runs a network in torch.
 
-torch is imported when a network is opened, not before: this file is read in the install without it, too.
+It is a ``.safetensors`` checkpoint, folded, or a live model while it trains. torch is imported when a network is
+opened, not before: this file is read in the install without it, too.
 """
 
 from __future__ import annotations

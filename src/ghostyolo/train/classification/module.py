@@ -29,7 +29,7 @@ from ghostyolo.train.classification.teacher import Teacher
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
 from ghostyolo.train.recipe import ClassRecipe
-from ghostyolo.train.schedule import ClassSchedule
+from ghostyolo.train.schedule import ClassSchedule, usual_ema_ramp
 
 
 class ClassModule(TrainingModule):
@@ -62,7 +62,7 @@ class ClassModule(TrainingModule):
             ("ce", "kd") if distils else ("ce",),
             schedule.steps_per_epoch,
             ema_decay=recipe.ema_decay,
-            ema_ramp=recipe.ema_ramp,
+            ema_ramp=recipe.ema_ramp or usual_ema_ramp(schedule.total_steps / schedule.accumulation),
             channels_last=recipe.channels_last,
             nan_guard=nan_guard,
         )

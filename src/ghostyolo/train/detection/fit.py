@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from torch import nn
 
 from ghostyolo.data.dataset import DetectionDataset, collate
+from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
 from ghostyolo.data.sampler import make_sampler
 from ghostyolo.errors import ConfigError, DataError
@@ -17,8 +21,7 @@ from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.train.detection.module import DetectionModule
-from ghostyolo.train.detection.results import all_skipped, score_best
-from ghostyolo.train.detection.validation import Validator
+from ghostyolo.train.detection.validation import Validator, all_skipped, score_best
 from ghostyolo.train.distil.cost import TeacherShare
 from ghostyolo.train.distil.distiller import build_distiller
 from ghostyolo.train.loop import (
@@ -45,6 +48,7 @@ def fit(
     out: str | Path,
     *,
     resume: bool = False,
+    learns_anew: bool = False,
     criterion: Criterion | None = None,
     console: Console | None = None,
 ) -> TrainResult[Metrics | None]:
@@ -58,6 +62,7 @@ def fit(
         recipe: how.
         out: folder of the run.
         resume: go on with the run in ``out`` after its last finished epoch.
+        learns_anew: the weights know nothing of some class: "auto" then takes the learning rate of random weights.
         criterion: default: the one that is registered for the model's head.
         console: where progress is shown.
 
@@ -76,6 +81,7 @@ def fit(
             f"'{metadata.model}' learns objectness, so it would take for background what a data set does not label: "
             "take a network whose head has none (dfl, light, end2end), or data sets of the same classes, joined"
         )
+    _check_batch_of_one(model, recipe, metadata.in_channels)
     console = main_console(console)
     distiller, taught_by = build_distiller(model, metadata, recipe, console)
     records = data.splits["train"]
@@ -85,12 +91,15 @@ def fit(
         validator = Validator(data.splits["val"], data.class_names, metadata, batch=recipe.val_batch, cache=keep)
     place = [os.path.abspath(root) for root in data.sources] or os.path.abspath(data.root)
     sources = [record.source for record in records]
+    dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
+    if recipe.cache == "ram":
+        _limit_cache(dataset, recipe.devices, console)
     task = Task(
         recipe,
         metadata,
         describe_run(metadata, place, data.splits, records_digest(records), taught_by),
         records,
-        DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache),
+        dataset,
         collate,
         validator,
         partial(make_sampler, sources, recipe.set_temperature, seed=recipe.seed),
@@ -102,7 +111,7 @@ def fit(
             num_classes=len(data.class_names),
             steps_per_epoch=place.steps_per_epoch,
             world_size=place.world_size,
-            from_scratch=_from_scratch(metadata, recipe),
+            from_scratch=learns_anew or _from_scratch(metadata, recipe),
         )
         return DetectionModule(model, criterion, recipe, schedule, place.nan_guard, distiller)
 
@@ -119,6 +128,35 @@ def _from_scratch(metadata: ModelMetadata, recipe: TrainRecipe) -> bool:
     """Whether all weights are random: none were given, and the backbone did not fetch its own."""
     backbone = metadata.config.get("backbone", {})
     return not (recipe.weights or recipe.backbone_weights or backbone.get("params", {}).get("pretrained"))
+
+
+def _check_batch_of_one(model: nn.Module, recipe: TrainRecipe, channels: int) -> None:
+    """Refuse batches of one picture where a batch norm sees a map of one cell."""
+    if recipe.batch > 1:
+        return
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).cpu().train()(torch.zeros(1, channels, recipe.imgsz, recipe.imgsz))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"batch 1 at imgsz {recipe.imgsz}: a batch norm of this network would see one value of each channel; "
+            "give batch 2 or more, or a larger imgsz"
+        ) from error
+
+
+def _limit_cache(dataset: DetectionDataset, copies: int, console: Console) -> None:
+    """Let the pictures of all processes of this machine take half of the free memory, and say what that means."""
+    free, needed = free_memory(), dataset.cache_bytes
+    if free is None or needed * copies <= free // 2:
+        return
+    kept = dataset.limit_cache(free // 2 // copies)
+    line = (
+        f"cache: {kept} of {len(dataset)} pictures are kept: all would take {needed * copies / 2**30:.1f} GiB and "
+        f"{free / 2**30:.1f} GiB are free; the others are read in every epoch (--workers N reads several at a time)"
+    )
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_run(metadata: ModelMetadata, data: DetectionData, recipe: TrainRecipe) -> None:

@@ -20,7 +20,6 @@ from ghostyolo.losses.registry import Criterion, FollowsEpochs
 from ghostyolo.train.distil.distiller import Distiller
 from ghostyolo.train.module import TrainingModule, mix_seed, seed_device
 from ghostyolo.train.nan_guard import NanGuard
-from ghostyolo.train.optimizer import build_optimizer
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.schedule import Schedule
 
@@ -51,7 +50,7 @@ class DetectionModule(TrainingModule):
             (*criterion.parts, *(distiller.parts if distiller is not None else ())),
             schedule.total_steps // recipe.epochs,
             ema_decay=recipe.ema_decay,
-            ema_ramp=recipe.ema_ramp,
+            ema_ramp=schedule.ema_ramp,
             channels_last=recipe.channels_last,
             nan_guard=nan_guard,
         )
@@ -77,11 +76,13 @@ class DetectionModule(TrainingModule):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         if isinstance(self.criterion, FollowsEpochs):
-            self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.recipe.close_mosaic)
+            self.criterion.begin_epoch(self.current_epoch, self.recipe.epochs, self.schedule.close_mosaic)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         step = self.current_epoch * self.steps_per_epoch + batch_idx
-        self.trainer.accumulate_grad_batches = self.schedule.accumulation_at(step)
+        # Lightning steps where the batch's number is a multiple of this: here, or never but at the epoch's end.
+        ends = self.schedule.ends_optimizer_step(step)
+        self.trainer.accumulate_grad_batches = 1 if ends else self.steps_per_epoch + 1
         momentum = self.schedule.momentum_at(step)
         for group in self._plain_optimizer().param_groups:
             group["lr"] = self.schedule.lr_at(step, bias=group["name"] == "bias")
@@ -135,16 +136,55 @@ class DetectionModule(TrainingModule):
     def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         if not len(batch):
             channels = getattr(self.model, "in_channels", 3)
-            grey = torch.full((1, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
-            return grey, Targets.from_lists([grey.new_zeros(0, 4)], [torch.zeros(0).long().to(self.device)])
+            grey = torch.full((2, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
+            return grey, Targets.from_lists([grey.new_zeros(0, 4)] * 2, [torch.zeros(0).long().to(self.device)] * 2)
+        # A picture whose companions cannot be read is taken twice: batch norm needs two values of a channel, and
+        # small maps have one a picture.
+        times = 2 if len(batch) == 1 and self.recipe.batch > 1 else 1
         images, targets = self.augment(
-            batch.images,
-            batch.boxes,
-            batch.labels,
+            batch.images * times,
+            batch.boxes * times,
+            batch.labels * times,
             generator=torch.Generator().manual_seed(seed),
-            mosaic=self.current_epoch < self.recipe.epochs - self.recipe.close_mosaic,
-            known=batch.known,
+            mosaic=self.current_epoch < self.recipe.epochs - self.schedule.close_mosaic,
+            known=None if batch.known is None else batch.known.repeat(times, 1),
         )
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, targets
+
+
+def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split trainable parameters into "weight" (two or more dimensions, decayed), "norm" (others) and "bias".
+
+    Biases are apart since their learning rate starts high. A group without parameters is left out.
+    """
+    groups: dict[str, list[nn.Parameter]] = {"weight": [], "norm": [], "bias": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.endswith("bias"):
+            groups["bias"].append(parameter)
+        else:
+            groups["weight" if parameter.ndim > 1 else "norm"].append(parameter)
+    return [
+        {"params": parameters, "name": name, "weight_decay": weight_decay if name == "weight" else 0.0}
+        for name, parameters in groups.items()
+        if parameters
+    ]
+
+
+def build_optimizer(model: nn.Module, schedule: Schedule, fused: bool) -> torch.optim.Optimizer:
+    """Make the optimiser.
+
+    The training module sets learning rate and momentum before each step.
+
+    Args:
+        fused: one kernel for all parameters; the same rule, much less overhead.
+    """
+    groups = group_parameters(model, schedule.weight_decay)
+    if schedule.optimizer == "sgd":
+        # Nesterov wants a momentum above 0, which warm-up may start from.
+        nesterov = schedule.momentum > 0
+        return torch.optim.SGD(groups, schedule.peak_lr, schedule.momentum, nesterov=nesterov, fused=fused)
+    return torch.optim.AdamW(groups, schedule.peak_lr, betas=(schedule.momentum, 0.999), fused=fused)

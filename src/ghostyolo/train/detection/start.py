@@ -19,10 +19,11 @@ from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.adopt import Adopted, adopt_weights
 from ghostyolo.models.config import DetectorConfig
-from ghostyolo.models.detector import DetectionModel, build_model
-from ghostyolo.models.weights import load_checkpoint, read_checkpoint, transfer
-from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
+from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from ghostyolo.runtime.weights import resolve_weights, start_names, start_weights
 from ghostyolo.text import printable
 from ghostyolo.train.detection.fit import fit
 from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
@@ -30,6 +31,8 @@ from ghostyolo.train.detection.qat import begin_rounding, check_classes, criteri
 from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import settle_recipe
+
+START = "start"  # as weights: those that the network ships with
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class Prepared:
     Attributes:
         recipe: with the picture size that the network is meant for, where none was given.
         deployed: its branches are folded, and training rounds as INT8 files do.
+        adopted: what it kept of weights for other data; None without such.
     """
 
     network: DetectionModel
     recipe: TrainRecipe
     deployed: bool
+    adopted: Adopted | None = None
 
     def metadata(self, data: DetectionData) -> ModelMetadata:
         """What its checkpoints say."""
@@ -103,7 +108,10 @@ def train_detector(
     dataset.require_objects("train")
     if model is None and wanted.begun and not wanted.recipe.qat:
         model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
-    prepared = prepare(model, wanted.recipe, dataset)
+    asked = wanted.recipe if wanted.begun else _with_start(model, wanted.recipe, console)
+    prepared = prepare(model, asked, dataset)
+    if prepared.adopted is not None and not wanted.begun:
+        console.print(_begins(prepared), markup=False, highlight=False, soft_wrap=True)
     network, settled = prepared.network, prepared.recipe
     if settled.qat:
         begin_rounding(network, dataset, settled)
@@ -116,6 +124,7 @@ def train_detector(
         settled,
         out,
         resume=resume,
+        learns_anew=prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names),
         criterion=criterion_of(network) if settled.qat else None,
         console=console,
     )
@@ -130,12 +139,13 @@ def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data
     """
     # Every rank, and a resume before the first epoch's end, starts from the same weights.
     torch.manual_seed(recipe.seed)
+    adopted = None
     if recipe.qat:
         network, trained = read_trained(recipe, model)
         check_classes(trained, data)
         usual: int | None = trained.imgsz
     else:
-        network = _build(model, len(data.class_names), recipe)
+        network, adopted = _build(model, data.class_names, recipe)
         usual = network.config.imgsz
         if recipe.backbone_weights is not None:
             from ghostyolo.models.backbones.pretrained import load_backbone
@@ -143,27 +153,60 @@ def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data
             load_backbone(network, recipe.backbone_weights)
     if "imgsz" not in recipe.model_fields_set and usual is not None:
         recipe = recipe.model_copy(update={"imgsz": usual})
-    return Prepared(network, recipe, deployed=recipe.qat)
+    return Prepared(network, recipe, recipe.qat, adopted)
 
 
-def _build(model: str | Path | DetectorConfig | None, num_classes: int, recipe: TrainRecipe) -> DetectionModel:
-    """A fresh or pretrained network for so many classes."""
+def _with_start(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, console: Console) -> TrainRecipe:
+    """Add the network's start weights to a recipe that says nothing of weights; say where there are none."""
+    silent = "weights" not in recipe.model_fields_set and recipe.backbone_weights is None and not recipe.qat
+    if model is None or not silent:
+        return recipe
+    name = resolve_config(model).name
+    if start_weights(name) is not None:
+        return recipe.model_copy(update={"weights": START})
+    console.print(f"'{name}' has no start weights: it starts from zero", markup=False, highlight=False, soft_wrap=True)
+    return recipe
+
+
+def _begins(prepared: Prepared) -> str:
+    weights = prepared.recipe.weights
+    if weights != START:
+        return f"starts from {weights}: {prepared.adopted}"
+    name = prepared.network.config.name
+    return f"starts from the start weights of {name}: {prepared.adopted}; --weights none starts from zero"
+
+
+def _build(
+    model: str | Path | DetectorConfig | None, class_names: Sequence[str], recipe: TrainRecipe
+) -> tuple[DetectionModel, Adopted | None]:
+    """A fresh or pretrained network, and what it kept of weights."""
+    num_classes = len(class_names)
     overrides = {"branches": recipe.branches, "pointwise_branch": recipe.pointwise_branch}
     if recipe.weights is None:
         if model is None:
             raise ConfigError("which network? --model NAME (ghostyolo models lists them), or --weights W to fine-tune")
-        return build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides)
-    path = resolve_weights(recipe.weights, suffixes=(".safetensors",))
+        return build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides), None
+    path = _start_of(model) if recipe.weights == START else resolve_weights(recipe.weights, suffixes=(".safetensors",))
     tensors, metadata = read_checkpoint(path)
     if metadata.deployed:
         raise ConfigError(f"{path} is folded for running: fine-tune the checkpoint that it was made from")
     if model is None:
         model = load_checkpoint(path)[0].config
     network = build_model(model, num_classes=num_classes, in_channels=recipe.channels, **overrides)
-    kept = transfer(network, tensors)
-    if len(kept) == len(network.state_dict()):
+    adopted = adopt_weights(network, class_names, tensors, metadata.class_names)
+    if not adopted.kept:
         raise ConfigError(f"nothing in {path} fits '{network.config.name}': leave --model out to use its own")
-    return network
+    return network, adopted
+
+
+def _start_of(model: str | Path | DetectorConfig | None) -> Path:
+    if model is None:
+        raise ConfigError("start weights of which network? --model NAME (ghostyolo models lists them)")
+    name = resolve_config(model).name
+    path = start_weights(name)
+    if path is None:
+        raise ConfigError(f"'{name}' has no start weights; those with: {', '.join(start_names()) or 'none'}")
+    return path
 
 
 def _settle_anchors(

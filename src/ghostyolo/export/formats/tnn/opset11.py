@@ -1,8 +1,9 @@
-"""A static graph of opset 18 as one of opset 11, exactly, for readers of that age.
+"""Turns a static graph of opset 18 into one of opset 11.
 
-What changed in between for the operators that detectors use: axes, splits and the like moved from attributes to
-inputs (Split and Squeeze at 13, the other reductions at 18); Softmax flattened what lies behind its axis until 13;
-Resize got attributes at 18 and needed its inputs ``roi`` and ``scales`` before 13. Source: the operators' changelog,
+The answers stay exactly the same; readers of that age take the new graph. What changed in between for the operators
+that detectors use: axes, splits and the like moved from attributes to inputs (Split and Squeeze at 13, the other
+reductions at 18); Softmax flattened what lies behind its axis until 13; Resize got attributes at 18 and needed its
+inputs ``roi`` and ``scales`` before 13. Source: the operators' changelog,
 https://github.com/onnx/onnx/blob/main/docs/Changelog.md.
 """
 
