@@ -104,7 +104,7 @@ def test_a_network_of_ultralytics_is_measured_beside_ours(run_cli, tmp_path):
         (("--weights", "digits", "--engine", "onnxruntim"), "did you mean onnxruntime"),
         (("--weights", "digits", "--threads", 0), "threads must be at least 1, not 0"),
         (("--weights", "digits", "--runs", 0), "runs must be at least 1, not 0"),
-        (("--weights", "digits", "--imgsz", 100), "nearest valid is 96"),
+        (("--weights", "digits", "--imgsz", 100), "nearest valid one is 96"),
         (("--weights", "digits", "--reference", "digit"), "did you mean digits"),
         (("--weights", "digits", "--images", "absent"), "absent does not exist"),
         (("--weights", "digits", "--data", "absent"), "absent"),
