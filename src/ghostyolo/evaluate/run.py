@@ -22,7 +22,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.metadata import numbered_names
-from ghostyolo.selection import METRIC_SELECTION, Limits, Selection
+from ghostyolo.thresholds import METRIC_SELECTION, Limits, Selection
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
