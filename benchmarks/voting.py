@@ -13,7 +13,7 @@ import argparse
 import ghostyolo
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.evaluate import evaluate
-from ghostyolo.selection import MetricSelection
+from ghostyolo.thresholds import MetricSelection
 from report import RESULTS, Row, data_root, markdown, write_results
 
 COLUMNS = {"weights": "", "vote": "", "tta": "", "AP": ".4f", "AP50": ".4f", "AP75": ".4f"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -63,5 +65,36 @@ def run_cli():
             timeout=timeout,
             **kwargs,
         )
+
+    return run
+
+
+@pytest.fixture
+def type_cli(monkeypatch):
+    """Run ``ghostyolo ARGS`` through its ``main`` in this process; returns what ``run_cli`` returns.
+
+    It does not wait for torch again. What the logging of Python and native libraries print is not in the result.
+    """
+
+    def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        from ghostyolo.cli import main as command
+
+        words, status = ["ghostyolo", *map(str, args)], 0
+        with (
+            monkeypatch.context() as patch,
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
+            patch.setattr(sys, "argv", words)
+            patch.setattr(sys, "excepthook", sys.excepthook)  # Typer puts its own there
+            for registered in ("registered_commands", "registered_groups"):
+                patch.setattr(command.app, registered, [])
+            if cwd is not None:
+                patch.chdir(cwd)
+            try:
+                command.main()
+            except SystemExit as stop:
+                status = stop.code or 0
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     return run

@@ -10,7 +10,7 @@ import pytest
 from ghostyolo.detector import Detector
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.predictor import Predictor
-from ghostyolo.selection import METRIC_SELECTION, SELECTION, Limits, MetricSelection, Selection
+from ghostyolo.thresholds import METRIC_SELECTION, SELECTION, Limits, MetricSelection, Selection
 from tests.runtime.colour_model import MODEL_PATH, RED, picture
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ghostyolo.runtime.predictor import Prediction, Predictor
     from ghostyolo.runtime.sources import Source
     from ghostyolo.runtime.timing import Timing
-    from ghostyolo.selection import Limits
+    from ghostyolo.thresholds import Limits
     from ghostyolo.train.loop import TrainResult
 
 
@@ -145,7 +145,7 @@ class Detector:
             split: its part to score on.
             imgsz, batch: see :meth:`ghostyolo.runtime.predictor.Predictor.val`.
             **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
-                :class:`ghostyolo.selection.MetricSelection`.
+                :class:`ghostyolo.thresholds.MetricSelection`.
 
         Raises:
             ConfigError, DataError: model and data have different classes, or there is nothing to score on.
@@ -167,7 +167,7 @@ class Detector:
             sources: one, or several.
             imgsz, batch, rect: see :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
             **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
-                :class:`ghostyolo.selection.Selection`.
+                :class:`ghostyolo.thresholds.Selection`.
 
         Returns:
             One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.

@@ -23,34 +23,31 @@ SMALL = ["--base=recipe=cifar", "--base=epochs=1", "--base=batch=4", "--base=thr
 GHOST = ["--model", "ghostnetv1:width=0.25"]
 
 
-def test_a_grid_is_trained_compared_and_gone_on_with(run_cli, tmp_path) -> None:
+def test_a_grid_is_trained_compared_and_gone_on_with(type_cli, tmp_path) -> None:
     data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "out"
     command = ["ablate", "--data", data, *GHOST, *SMALL, "--vary", "lr=0.0001,0.1", "--out", out]
-    done = run_cli(*command, "--seeds", 2, timeout=900)  # four processes that import torch
+    done = type_cli(*command, "--seeds", 1)  # a process for each run; tests/ablate has more seeds
     assert done.returncode == 0, done.stderr
     table = json.loads((out / "ablation.json").read_text())
-    assert [(run["cell"], run["seed"]) for run in table["runs"]] == [
-        ("base", 0), ("lr=0.0001", 0), ("base", 1), ("lr=0.0001", 1),
-    ]  # fmt: skip
+    assert [(run["cell"], run["seed"]) for run in table["runs"]] == [("base", 0), ("lr=0.0001", 0)]
     assert table["same"] == [{"model": GHOST[1], "cell": "lr=0.1", "same_as": "base"}]  # the recipe's own value
     assert table["machine"]["packages"]["torch"]
     base, cell = csv.DictReader((out / "ablation.csv").open())
-    runs = {(run["cell"], run["seed"]): run["last"]["top1"] for run in table["runs"]}
-    gaps = [runs["lr=0.0001", seed] - runs["base", seed] for seed in (0, 1)]
-    assert float(cell["difference"]) == pytest.approx(100 * sum(gaps) / 2)
-    assert (base["shows"], base["seeds"]) == ("base", "2")
-    assert "4 of 4 runs are finished" in (out / "ablation.md").read_text()
+    of_base, of_cell = (run["last"]["top1"] for run in table["runs"])
+    assert float(cell["difference"]) == pytest.approx(100 * (of_cell - of_base))
+    assert (base["shows"], base["seeds"]) == ("base", "1")
+    assert "2 of 2 runs are finished" in (out / "ablation.md").read_text()
     assert (out / "ablation.png").stat().st_size > 5000
-    recipe = out / "runs" / "ghostnetv1-width=0.25" / "base" / "seed1" / "log.txt"
+    recipe = out / "runs" / "ghostnetv1-width=0.25" / "base" / "seed0" / "log.txt"
     assert recipe.read_text().startswith("$ ghostyolo pretrain --data")
 
     weights = recipe.with_name("last.safetensors").stat().st_mtime_ns
-    again = run_cli(*command, "--seeds", 2)
+    again = type_cli(*command, "--seeds", 1)
     assert again.returncode == 0, again.stderr
-    assert "4 of 4 runs are finished already" in again.stdout
+    assert "2 of 2 runs are finished already" in again.stdout
     assert recipe.with_name("last.safetensors").stat().st_mtime_ns == weights
 
-    other = run_cli(*command, "--seeds", 2, "--base", "epochs=2")
+    other = type_cli(*command, "--seeds", 1, "--base", "epochs=2")
     assert other.returncode == 2
     assert other.stderr.startswith("error: ")
     assert "was trained with another 'recipe.epochs' (1 there, 2 here)" in other.stderr

@@ -62,9 +62,9 @@ def test_files_are_measured_side_by_side_and_scored(run_cli, squares, tmp_path):
 @pytest.mark.parametrize(
     "engines", ["torch", pytest.param("torch,onnxruntime", marks=pytest.mark.slow)], ids=["fast", "exported"]
 )
-def test_an_untrained_network_is_built_and_measured(run_cli, tmp_path, engines):
+def test_an_untrained_network_is_built_and_measured(type_cli, tmp_path, engines):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    done = run_cli(
+    done = type_cli(
         *("benchmark", "--model", "tiny.yaml", "--imgsz", 64, "--engine", engines, *QUICK, "--json", "b.json"),
         cwd=tmp_path,
     )
@@ -104,7 +104,7 @@ def test_a_network_of_ultralytics_is_measured_beside_ours(run_cli, tmp_path):
         (("--weights", "digits", "--engine", "onnxruntim"), "did you mean onnxruntime"),
         (("--weights", "digits", "--threads", 0), "threads must be at least 1, not 0"),
         (("--weights", "digits", "--runs", 0), "runs must be at least 1, not 0"),
-        (("--weights", "digits", "--imgsz", 100), "nearest valid is 96"),
+        (("--weights", "digits", "--imgsz", 100), "nearest valid one is 96"),
         (("--weights", "digits", "--reference", "digit"), "did you mean digits"),
         (("--weights", "digits", "--images", "absent"), "absent does not exist"),
         (("--weights", "digits", "--data", "absent"), "absent"),
@@ -114,8 +114,8 @@ def test_a_network_of_ultralytics_is_measured_beside_ours(run_cli, tmp_path):
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
-def test_wrong_input_is_one_line_and_writes_nothing(run_cli, squares, tmp_path, arguments, words):
-    done = run_cli("benchmark", *arguments, "--json", "b.json", cwd=tmp_path)
+def test_wrong_input_is_one_line_and_writes_nothing(type_cli, squares, tmp_path, arguments, words):
+    done = type_cli("benchmark", *arguments, "--json", "b.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -14,28 +14,28 @@ from ghostyolo.models.default_anchors import default_anchors
 from tests.data import builders
 
 
-def test_digits_then_check_then_fix(run_cli, tmp_path):
+def test_digits_then_check_then_fix(type_cli, tmp_path):
     pytest.importorskip("sklearn", reason="digit scenes need the scenes extra")
     pytest.importorskip("skimage", reason="digit scenes need the scenes extra")
     scenes = tmp_path / "scenes"
-    made = run_cli("data", "digits", "--out", scenes, "--train", 12, "--val", 4, "--imgsz", 96, "--layout", "voc")
+    made = type_cli("data", "digits", "--out", scenes, "--train", 12, "--val", 4, "--imgsz", 96, "--layout", "voc")
     assert made.returncode == 0, made.stderr
     assert "train 12 images" in made.stdout
     assert len(load_dataset(scenes).splits["train"]) == 12
 
-    clean = run_cli("data", "check", scenes)
+    clean = type_cli("data", "check", scenes)
     assert clean.returncode == 0, clean.stdout + clean.stderr
     assert "Objects" in clean.stdout
 
     broken = scenes / "JPEGImages/train_00003.jpg"
     broken.write_bytes(broken.read_bytes()[:500])
     report, copy = tmp_path / "report.json", tmp_path / "clean"
-    found = run_cli("data", "check", scenes, "--json", report, "--fix", copy)
+    found = type_cli("data", "check", scenes, "--json", report, "--fix", copy)
     assert found.returncode == 1, found.stdout + found.stderr
     assert "unreadable-image" in found.stdout
     content = json.loads(report.read_text())
     assert [p["kind"] for p in content["problems"] if p["level"] == "error"] == ["unreadable-image"]
-    assert run_cli("data", "check", copy).returncode == 0
+    assert type_cli("data", "check", copy).returncode == 0
     assert len(load_dataset(copy).splits["train"]) == 11
 
 
@@ -52,10 +52,10 @@ def flat_boxes(root, count):
     return builders.yolo(root, rows)
 
 
-def test_anchors_are_yaml_for_a_model_file(run_cli, tmp_path):
+def test_anchors_are_yaml_for_a_model_file(type_cli, tmp_path):
     pytest.importorskip("sklearn", reason="fitting anchors needs the scenes extra")
     data = flat_boxes(tmp_path / "flat", 12)
-    done = run_cli("data", "anchors", data, "--imgsz", 128)
+    done = type_cli("data", "anchors", data, "--imgsz", 128)
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0]
     recall = r"# 12 boxes at 128 pixels: recall (\S+) with the default anchors, (\S+) with these"
@@ -67,7 +67,7 @@ def test_anchors_are_yaml_for_a_model_file(run_cli, tmp_path):
     assert after == pytest.approx(anchor_recall(sizes, head["anchors"]), abs=5e-4)
     assert before < after
 
-    done = run_cli("data", "anchors", data, "--imgsz", 128, "--count", 6, "--json")
+    done = type_cli("data", "anchors", data, "--imgsz", 128, "--count", 6, "--json")
     content = json.loads(done.stdout)
     assert [len(level) for level in content["anchors"]] == [2, 2, 2]
     assert (content["boxes"], content["imgsz"]) == (12, 128)
@@ -75,7 +75,7 @@ def test_anchors_are_yaml_for_a_model_file(run_cli, tmp_path):
     assert content["recall"] == anchor_recall(sizes, content["anchors"])
 
 
-def test_anchors_of_too_little_are_one_line_and_status_2(run_cli, tmp_path):
+def test_anchors_of_too_little_are_one_line_and_status_2(type_cli, tmp_path):
     pytest.importorskip("sklearn", reason="fitting anchors needs the scenes extra")
     few, none = flat_boxes(tmp_path / "few", 3), builders.yolo(tmp_path / "none", {"val/a": "0 0.5 0.5 0.2 0.2"})
     for arguments, message in (
@@ -84,7 +84,7 @@ def test_anchors_of_too_little_are_one_line_and_status_2(run_cli, tmp_path):
         ((none,), "has no boxes in a train split"),
         ((tmp_path / "missing",), "does not exist"),
     ):
-        done = run_cli("data", "anchors", *arguments)
+        done = type_cli("data", "anchors", *arguments)
         assert done.returncode == 2
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith("error: ")

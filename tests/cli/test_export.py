@@ -51,8 +51,8 @@ def test_export_writes_onnx_that_answers_as_the_network(run_cli, tmp_path):
         (("--weights", "bccd", "--format", "onxn"), "did you mean onnx"),
     ],
 )
-def test_wrong_input_is_one_line(run_cli, tmp_path, arguments, message):
-    done = run_cli("export", *arguments, cwd=tmp_path)
+def test_wrong_input_is_one_line(type_cli, tmp_path, arguments, message):
+    done = type_cli("export", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1

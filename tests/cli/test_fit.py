@@ -55,8 +55,8 @@ def test_the_most_capable_size_is_named_with_the_commands_to_run_next(run_cli, t
         commands().commands[words[1]].make_context(words[1], words[2:])
 
 
-def test_nothing_fits_is_exit_2_with_the_nearest_and_the_table(run_cli, tmp_path):
-    done = run_cli(
+def test_nothing_fits_is_exit_2_with_the_nearest_and_the_table(type_cli, tmp_path):
+    done = type_cli(
         *("fit", "--target-ms", 0.0001, "--weights", "digits", "--sizes", "32,320", *QUICK, "--json", "fit.json"),
         cwd=tmp_path,
     )
@@ -88,8 +88,8 @@ def test_nothing_fits_is_exit_2_with_the_nearest_and_the_table(run_cli, tmp_path
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
-def test_wrong_input_is_one_line_and_writes_nothing(run_cli, tmp_path, arguments, words):
-    done = run_cli("fit", *arguments, "--json", "fit.json", cwd=tmp_path)
+def test_wrong_input_is_one_line_and_writes_nothing(type_cli, tmp_path, arguments, words):
+    done = type_cli("fit", *arguments, "--json", "fit.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

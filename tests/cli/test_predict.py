@@ -159,9 +159,9 @@ def test_earlier_results_survive_a_mistyped_option(invoke, pictures, tmp_path):
         (MODEL_PATH, "broken.mp4", "broken.mp4 cannot be read as a video"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_status_2(run_cli, pictures, tmp_path, weights, source, message):
+def test_mistakes_are_one_line_and_exit_status_2(type_cli, pictures, tmp_path, weights, source, message):
     (pictures / "broken.mp4").write_bytes(b"broken")
-    done = run_cli("predict", "--weights", weights, pictures / source, "--out", tmp_path / "out")
+    done = type_cli("predict", "--weights", weights, pictures / source, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert message in done.stderr

@@ -14,7 +14,7 @@ from tests.train.class_pictures import write_folders
 OPTIONS = ["--recipe", "cifar", "--epochs", 1, "--batch", 6, "--set", "branches=2", "--threads", 1, "--device", "cpu"]
 
 
-def test_trains_a_backbone_that_a_detector_starts_from(run_cli, tmp_path) -> None:
+def test_trains_a_backbone_that_a_detector_starts_from(run_cli, type_cli, tmp_path) -> None:
     data, out = write_folders(tmp_path / "data", train=2, val=1), tmp_path / "run"
     done = run_cli("pretrain", "--data", data, "--model", "yolov8p-ghostnetv3", *OPTIONS, "--out", out)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_trains_a_backbone_that_a_detector_starts_from(run_cli, tmp_path) -> Non
     stem = dict(network.named_parameters())["backbone.stem.conv.weight"]
     assert (stem - tensors["backbone.stem.conv.weight"]).abs().max() < 1e-5
 
-    done = run_cli("pretrain", "--resume", "--out", out, "--set", "lr=0.5")
+    done = type_cli("pretrain", "--resume", "--out", out, "--set", "lr=0.5")
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot resume")
     assert "another 'lr'" in done.stderr

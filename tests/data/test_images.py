@@ -151,6 +151,17 @@ def test_a_jpeg_cut_after_its_thumbnail_is_refused():
         read_image(whole.getvalue()[:-200])
 
 
+def test_a_jpeg_that_lacks_only_its_end_marker_is_read_and_one_that_lacks_pixels_is_refused():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    assert whole.endswith(b"\xff\xd9")
+    np.testing.assert_array_equal(read_image(whole[:-2]), read_image(whole))
+    for missing in (40, len(whole) // 2):
+        with pytest.raises(DataError, match="truncated"):
+            read_image(whole[:-missing])
+
+
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
     buffer = io.BytesIO()
     quadrants().save(buffer, "JPEG", quality=95)

@@ -11,7 +11,7 @@ import pytest
 
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import CocoEvaluator, ImageDetections, evaluate
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 from tests.evaluate.scenes import FakePredictor, load_fake_image, random_split, record
 
 NAMES = ["red", "green", "blue", "grey"]

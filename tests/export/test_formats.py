@@ -12,7 +12,7 @@ from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import load
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 from tests.train.tiny import make_confident, model_and_metadata
 
 NAMES = {"onnx": "m.onnx", "openvino": "m_openvino"}

@@ -15,7 +15,7 @@ from ghostyolo.models.registry import register_backbone
 from ghostyolo.nn.blocks import Conv
 from ghostyolo.nn.reparam import fold
 from ghostyolo.runtime.postprocess import select_detections
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 from tests.train import tiny  # registers "test-none"
 
 SIDE, STEPS = 64, 120

@@ -172,11 +172,11 @@ def test_a_prediction_that_is_not_a_number_is_not_chosen_where_others_are():
     assert assigned.cls_targets.isfinite().all()
 
 
-@pytest.mark.parametrize("label", [-1, 3])
+@pytest.mark.parametrize("label", [3, ~3], ids=["object", "region"])
 def test_a_label_beyond_the_classes_is_named(label):
     output = random_yolox_output(1, 64, 3)
     targets = Targets.from_lists([torch.tensor([[0.0, 0.0, 30.0, 30.0]])], [torch.tensor([label])])
-    with pytest.raises(DataError, match=rf"label {label} in the targets: the model's classes are 0\.\.2"):
+    with pytest.raises(DataError, match=r"label 3 in the targets: the model's classes are 0\.\.2"):
         assign(SimOtaAssigner(), output, decoded(output), targets)
 
 

@@ -21,13 +21,14 @@ def test_the_zoo_names_every_scale_and_variant():
     assert expected <= set(list_models())
 
 
-# The smallest and the largest of a family hold what differs between scales; all of them are slow.
+# The smallest and the largest of a family hold what differs between scales, the smallest what the attention changes;
+# all of them are slow.
+QUICK = re.compile(r".*\dn(-|$)|.*\dx(-ghostnetv3)?$|.*-(nano|tiny)")
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if re.match(r".*\d[nx](-|$)|.*-(nano|tiny)", name) else pytest.mark.slow)
-        for name in list_models()
-    ],
+    [pytest.param(name, marks=() if QUICK.match(name) else pytest.mark.slow) for name in list_models()],
 )
 def test_every_model_runs_at_any_size_and_class_count(name):
     with torch.device("meta"):

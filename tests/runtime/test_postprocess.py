@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ghostyolo.errors import WeightsError
 from ghostyolo.runtime import postprocess
 from ghostyolo.runtime.postprocess import select_detections
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 
 def select(boxes, scores, **options):

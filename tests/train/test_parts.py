@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from ghostyolo.errors import OutputError, TrainingError
-from ghostyolo.train.detection.module import mix_seed
+from ghostyolo.train.detection.module import group_parameters, mix_seed
 from ghostyolo.train.module import Ema
 from ghostyolo.train.nan_guard import NanGuard
-from ghostyolo.train.optimizer import group_parameters
 from ghostyolo.train.process import is_main_process
 from ghostyolo.train.state import AtomicCheckpointIO, RunState
 from tests.train import tiny

@@ -11,8 +11,16 @@ from typing import Any, TypeVar
 from ghostyolo.ablate.classification import Classification
 from ghostyolo.ablate.detection import Detection
 from ghostyolo.ablate.grid import BASE, Grid
-from ghostyolo.ablate.settings import CELL_FILE, Settings, digest_of, first_difference, normalised
-from ghostyolo.ablate.tasks import TEACHING, Setup, TaskKind
+from ghostyolo.ablate.tasks import (
+    CELL_FILE,
+    TEACHING,
+    Settings,
+    Setup,
+    TaskKind,
+    digest_of,
+    first_difference,
+    normalised,
+)
 from ghostyolo.config import Options, merge_options, spread_dots
 from ghostyolo.errors import ConfigError, GhostYoloError, TrainingError, short, suggest
 from ghostyolo.files import slug

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ghostyolo.ablate.settings import Settings, digest_of, network_settings
-from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
+from ghostyolo.ablate.tasks import Figures, Settings, Setup, TaskKind, digest_of, last_scores, network_settings
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
 from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier

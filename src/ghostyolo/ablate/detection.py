@@ -9,8 +9,16 @@ from pathlib import Path
 
 import torch
 
-from ghostyolo.ablate.settings import Settings, digest_of, network_settings, start_settings
-from ghostyolo.ablate.tasks import Figures, Setup, TaskKind, last_scores
+from ghostyolo.ablate.tasks import (
+    Figures,
+    Settings,
+    Setup,
+    TaskKind,
+    digest_of,
+    last_scores,
+    network_settings,
+    start_settings,
+)
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError

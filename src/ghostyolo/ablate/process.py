@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 import ghostyolo
-from ghostyolo.ablate.settings import CELL_FILE
+from ghostyolo.ablate.tasks import CELL_FILE
 from ghostyolo.errors import OutputError
 from ghostyolo.files import make_output_folder, write_json, write_text
 from ghostyolo.models.registry import imported_files

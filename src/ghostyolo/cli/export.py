@@ -8,7 +8,7 @@ import typer
 
 from ghostyolo.cli.settings import option
 from ghostyolo.export.formats import export_formats
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 FORMATS = ", ".join(kind.name for kind in export_formats())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ghostyolo.cli.settings import option
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 
 from ghostyolo.cli.settings import option
 from ghostyolo.pseudo.dataset import Thresholds
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ghostyolo.cli.settings import option
-from ghostyolo.selection import MetricSelection
+from ghostyolo.thresholds import MetricSelection
 
 if TYPE_CHECKING:
     from rich.console import Console

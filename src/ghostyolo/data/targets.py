@@ -60,6 +60,18 @@ class Targets:
         image, row = (self.mask & (self.labels >= 0) & (sides > 0).all(-1)).nonzero(as_tuple=True)
         return image, row
 
+    def check(self, classes: int) -> None:
+        """Refuse labels that are no class of the head, nor a region of one.
+
+        Raises:
+            DataError: the first of them.
+        """
+        labels = self.labels[self.mask]
+        wrong = labels[(labels < -classes) | (labels >= classes)]
+        if len(wrong):
+            label = int(wrong[0])
+            raise DataError(f"label {max(label, ~label)} in the targets: the model's classes are 0..{classes - 1}")
+
     def background(self, centers: Tensor, classes: int) -> Tensor | None:
         """Tell where a cell without an object is background of a class.
 
@@ -81,12 +93,3 @@ class Targets:
             inside = ((centers >= region[:2]) & (centers <= region[2:])).all(-1)
             background[picture, :, label] &= ~inside
         return background
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Raise :class:`DataError` unless all labels (N,) lie in 0..classes - 1."""
-    if len(labels):
-        lowest, highest = (int(label) for label in labels.aminmax())
-        if lowest < 0 or highest >= classes:
-            wrong = lowest if lowest < 0 else highest
-            raise DataError(f"label {wrong} in the targets: the model's classes are 0..{classes - 1}")

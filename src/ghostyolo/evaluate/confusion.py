@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import ImageDetections, box_overlaps
-from ghostyolo.selection import SELECTION
+from ghostyolo.thresholds import SELECTION
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.coco import CocoEvaluator, Metrics
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.metadata import numbered_names
-from ghostyolo.selection import METRIC_SELECTION, Limits, Selection
+from ghostyolo.thresholds import METRIC_SELECTION, Limits, Selection
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -122,36 +122,28 @@ def evaluate(
     if not records:
         raise DataError("there is no picture to evaluate on; choose another split or data set")
 
-    channels = getattr(getattr(predictor, "metadata", None), "in_channels", 3)
-    pixel_range = getattr(getattr(predictor, "metadata", None), "pixel_range", None)
-    loader = load_image or _file_loader(channels, pixel_range)
-    # Pictures of like shape share a batch, so that rectangular letterboxes pad little; the id settles ties,
-    # so the batches are the same whatever order the records come in.
-    order = sorted(range(len(records)), key=lambda i: _shape_key(records[i]))
+    loader = load_image or _file_loader(predictor)
     found: dict[int, ImageDetections] = {}
     skipped: list[tuple[Path, str]] = []
     seconds = 0.0
     done = 0
-    for positions, images in _read_batches(records, order, batch, loader):
-        readable: list[tuple[int, Image]] = []
-        for position, image in zip(positions, images, strict=True):
+    for images in _read_batches(records, batch, loader):
+        readable: dict[int, Image] = {}
+        for position, image in images.items():
             if isinstance(image, Exception):
                 skipped.append((records[position].path, str(image)))
                 log.warning("skipped %s: %s", records[position].path, image)
             else:
-                readable.append((position, image))
+                readable[position] = image
         if readable:
             start = time.perf_counter()
             results = predictor.detect(
-                [image for _, image in readable], imgsz=imgsz, rect=True, multi_label=True, **dict(selection)
+                list(readable.values()), imgsz=imgsz, rect=True, multi_label=True, **dict(selection)
             )
             seconds += time.perf_counter() - start
-            for (position, _), result in zip(readable, results, strict=True):
-                one = ImageDetections.from_supervision(result)
-                found[position] = _of_known_classes(
-                    ImageDetections(one.boxes_xyxy, one.scores, label_map[one.labels]), records[position]
-                )
-        done += len(positions)
+            for position, result in zip(readable, results, strict=True):
+                found[position] = _judged(result, label_map, records[position])
+        done += len(images)
         if progress is not None:
             progress(done, len(records))
 
@@ -170,12 +162,12 @@ def evaluate(
     )
 
 
-def _of_known_classes(found: ImageDetections, record: ImageRecord) -> ImageDetections:
-    """The detections that the picture's labels can judge."""
-    if record.known is None:
-        return found
-    kept = record.known[found.labels]
-    return ImageDetections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept])
+def _judged(result: Any, label_map: npt.NDArray[np.int64], record: ImageRecord) -> ImageDetections:
+    """The detections that the picture's labels can judge, with the data's labels."""
+    detections = ImageDetections.from_supervision(result)
+    labels = label_map[detections.labels]
+    kept = slice(None) if record.known is None else record.known[labels]
+    return ImageDetections(detections.boxes_xyxy[kept], detections.scores[kept], labels[kept])
 
 
 def match_class_names(model: Sequence[str], data: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -213,8 +205,11 @@ def _shape_key(record: ImageRecord) -> tuple[float, int, str]:
     return (record.width / max(record.height, 1), record.image_id, str(record.path))
 
 
-def _file_loader(channels: int, pixel_range: tuple[float, float] | None) -> ImageLoader:
+def _file_loader(predictor: PredictorLike) -> ImageLoader:
     from ghostyolo.data.images import read_image
+
+    metadata = getattr(predictor, "metadata", None)
+    channels, pixel_range = getattr(metadata, "in_channels", 3), getattr(metadata, "pixel_range", None)
 
     def load(record: ImageRecord) -> Image:
         return read_image(record.path, channels, pixel_range or record.pixel_range)
@@ -223,9 +218,13 @@ def _file_loader(channels: int, pixel_range: tuple[float, float] | None) -> Imag
 
 
 def _read_batches(
-    records: Sequence[ImageRecord], order: list[int], batch: int, loader: ImageLoader
-) -> Iterator[tuple[list[int], list[Image | Exception]]]:
-    """Yield positions and pictures, reading the next batch while the detector works on this one."""
+    records: Sequence[ImageRecord], batch: int, loader: ImageLoader
+) -> Iterator[dict[int, Image | Exception]]:
+    """Yield position -> picture, reading the next batch while the detector works on this one.
+
+    Pictures of like shape share a batch, so that rectangular letterboxes pad little. The id settles ties, so the
+    batches are the same whatever order the records come in.
+    """
 
     def load(position: int) -> Image | Exception:
         try:
@@ -233,6 +232,7 @@ def _read_batches(
         except (DataError, OSError) as error:
             return error
 
+    order = sorted(range(len(records)), key=lambda position: _shape_key(records[position]))
     batches = [order[start : start + batch] for start in range(0, len(order), batch)]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         ahead = [pool.submit(load, position) for position in batches[0]]
@@ -240,4 +240,4 @@ def _read_batches(
             current = ahead
             if number + 1 < len(batches):
                 ahead = [pool.submit(load, position) for position in batches[number + 1]]
-            yield positions, [future.result() for future in current]
+            yield {position: future.result() for position, future in zip(positions, current, strict=True)}

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.deployed import ExportJob
-from ghostyolo.selection import Selection
 from ghostyolo.silence import silence
+from ghostyolo.thresholds import Selection
 
 DEFAULT_OPSET = 18
 DETECTIONS = "detections"

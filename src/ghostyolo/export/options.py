@@ -9,7 +9,7 @@ from typing import Any, get_args
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.export.formats import ExportFormat
 from ghostyolo.metadata import ExportInfo, ModelMetadata, Output, Precision, check_imgsz
-from ghostyolo.selection import SELECTION, Selection
+from ghostyolo.thresholds import SELECTION, Selection
 
 
 @dataclass(frozen=True)

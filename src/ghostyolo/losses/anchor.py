@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ghostyolo.data.targets import Targets, check_labels
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
 from ghostyolo.losses.iou import iou_aligned
@@ -89,7 +89,7 @@ class AnchorCriterion(nn.Module):
         dtype = torch.promote_types(output.logits[0].dtype, torch.float32)
         image, row = targets.real()
         objects_xyxy, labels = targets.boxes_xyxy[image, row].to(dtype), targets.labels[image, row]
-        check_labels(labels, self.num_classes)
+        targets.check(self.num_classes)
         shapes = [(logits.shape[-2], logits.shape[-1]) for logits in output.logits]
         matches = match_by_ratio(objects_xyxy, image, output.anchors, output.strides, shapes)
         logits = _at_matches(output, matches).to(dtype)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ghostyolo.data.targets import Targets, check_labels
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.rank import rank_in_group
@@ -92,7 +92,7 @@ class SimOtaAssigner:
         batch, anchors, classes = cls_logits.shape
         device, dtype = boxes_xyxy.device, torch.promote_types(boxes_xyxy.dtype, torch.float32)
         image, row = targets.real()
-        check_labels(targets.labels[image, row], classes)
+        targets.check(classes)
         assigned = Assignment(
             torch.zeros(batch, anchors, dtype=torch.bool, device=device),
             torch.zeros(batch, anchors, 4, dtype=dtype, device=device),

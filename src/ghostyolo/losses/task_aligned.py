@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ghostyolo.data.targets import Targets, check_labels
+from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.rank import rank_in_group
@@ -105,7 +105,7 @@ class TaskAlignedAssigner:
         dtype = torch.promote_types(boxes_xyxy.dtype, torch.float32)
         image, row = targets.real()
         objects_xyxy, labels = targets.boxes_xyxy[image, row].to(dtype), targets.labels[image, row]
-        check_labels(labels, classes)
+        targets.check(classes)
 
         pair_object, pair_anchor = self._candidates(objects_xyxy, centers, strides)
         pair_cell = image[pair_object] * anchors + pair_anchor

@@ -169,7 +169,8 @@ def _meet(config: DetectorConfig, budget: float, unit: str) -> DetectorConfig:
     low, high = 0.0, LARGEST
     ends = [at(low), at(high)]
     seen = list(ends)
-    for _ in range(_STEPS):
+    within = ends[0][1] < budget < ends[1][1]
+    for _ in range(_STEPS if within else 0):
         middle = (low + high) / 2
         seen.append(at(middle))
         if abs(seen[-1][1] - budget) <= _CLOSE * budget:

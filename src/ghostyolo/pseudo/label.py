@@ -35,7 +35,7 @@ from ghostyolo.runtime.sources import VIDEO_SUFFIXES, Source
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ghostyolo.selection import Limits
+    from ghostyolo.thresholds import Limits
 
 Progress = Callable[[PseudoLabelReport], None]
 
@@ -69,7 +69,7 @@ def pseudo_label(
         imgsz, batch: see :meth:`Predictor.predict`.
         weights: how the report names the detector.
         progress: called after each picture with the counts so far.
-        **select: ``iou``, ``max_detections``, ``vote``, ``tta``: :class:`ghostyolo.selection.Selection`.
+        **select: ``iou``, ``max_detections``, ``vote``, ``tta``: :class:`ghostyolo.thresholds.Selection`.
 
     Raises:
         ConfigError: an impossible option, or the labelled data has other classes.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.errors import WeightsError
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 Chosen = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
 Boxes = npt.NDArray[np.float32]

@@ -27,7 +27,7 @@ from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import join_mirrored, select_detections
 from ghostyolo.runtime.sources import Frame, Source, Sources
 from ghostyolo.runtime.weights import resolve_weights
-from ghostyolo.selection import SELECTION, Limits, MetricSelection, Selection
+from ghostyolo.thresholds import SELECTION, Limits, MetricSelection, Selection
 
 if TYPE_CHECKING:
     import supervision
@@ -161,7 +161,7 @@ class Predictor:
                 share the smallest canvas that holds each one's own rectangle.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
             **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
-                :class:`ghostyolo.selection.Selection`. ``iou`` is without effect where the network finds each object
+                :class:`ghostyolo.thresholds.Selection`. ``iou`` is without effect where the network finds each object
                 once (``metadata.nms`` is False).
 
         Returns:
@@ -279,7 +279,7 @@ class Predictor:
             imgsz: see :meth:`detect`.
             batch: pictures in one call of the network.
             **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
-                :class:`ghostyolo.selection.MetricSelection`.
+                :class:`ghostyolo.thresholds.MetricSelection`.
 
         Raises:
             ConfigError, DataError: weights and data have different classes, or there is nothing to score on.

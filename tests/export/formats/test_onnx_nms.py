@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from ghostyolo.export.onnx_graph import append_nms
 from ghostyolo.runtime.engines.exported import spread_detections
 from ghostyolo.runtime.postprocess import select_detections
-from ghostyolo.selection import Selection
+from ghostyolo.thresholds import Selection
 
 
 def suppress(boxes, scores, options, iou):

@@ -209,8 +209,7 @@ def test_a_student_that_learns_to_round_may_have_a_teacher(tmp_path, data, big) 
     result = train_detector(
         root,
         out=tmp_path / "run",
-        weights=weights,
-        options={**options, "teacher": teacher},
+        options={**options, "weights": weights, "teacher": teacher},
         console=Console(quiet=True),
     )
     assert result.rows[0]["train/kd_boxes"] > 0

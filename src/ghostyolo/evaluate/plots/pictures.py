@@ -14,7 +14,7 @@ from ghostyolo.errors import DataError
 from ghostyolo.evaluate.detections import ImageDetections
 from ghostyolo.evaluate.plots.style import FAINT, INK, colour, figure_file, shorten
 from ghostyolo.evaluate.run import ImageLoader
-from ghostyolo.selection import SELECTION
+from ghostyolo.thresholds import SELECTION
 
 log = logging.getLogger(__name__)
 

@@ -153,7 +153,7 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
     from onnx import numpy_helper
 
     from ghostyolo.export.onnx_graph import to_onnx
-    from ghostyolo.export.quantise.thresholds import step_of, thresholds
+    from ghostyolo.export.quantise.clipping import step_of, thresholds
 
     proto = to_onnx(job)
     chosen = [

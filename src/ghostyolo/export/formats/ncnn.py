@@ -138,7 +138,7 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
     Raises:
         ExportError: no layer is left to quantise, or the network has a layer that is not known here.
     """
-    from ghostyolo.export.quantise.thresholds import thresholds
+    from ghostyolo.export.quantise.clipping import thresholds
 
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
@@ -159,7 +159,7 @@ def quantise(job: ExportJob, path: Path, calibration: Sequence[Canvas], keep_flo
 
 def quantise_layer(layer: Layer, threshold: float) -> None:
     """Put a convolution's weights and scales in int8; inputs beyond ``threshold`` are clipped."""
-    from ghostyolo.export.quantise.thresholds import LARGEST, step_of
+    from ghostyolo.export.quantise.clipping import LARGEST, step_of
 
     weights, groups = layer.arrays[0].values, layer.number(7, 1)
     rows = weights.reshape(groups if layer.kind == "ConvolutionDepthWise" else layer.number(0), -1)

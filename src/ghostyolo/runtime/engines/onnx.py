@@ -18,7 +18,7 @@ from ghostyolo.errors import ConfigError, WeightsError, suggest
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engines import EngineKind, EngineSetup, parse_device
 from ghostyolo.runtime.engines.exported import Array, ExportedEngine
-from ghostyolo.runtime.foreign import Foreign, Port, recognise
+from ghostyolo.runtime.foreign_onnx import Foreign, Port, recognise
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.train.detection.module import DetectionModule
-from ghostyolo.train.detection.results import all_skipped, score_best
-from ghostyolo.train.detection.validation import Validator
+from ghostyolo.train.detection.validation import Validator, all_skipped, score_best
 from ghostyolo.train.distil.cost import TeacherShare
 from ghostyolo.train.distil.distiller import build_distiller
 from ghostyolo.train.loop import (

@@ -19,14 +19,14 @@ from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
-from ghostyolo.models.adopt import Adopted, adopt_weights
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
+from ghostyolo.models.transfer import Adopted, adopt_weights
 from ghostyolo.models.weights import load_checkpoint, read_checkpoint
 from ghostyolo.runtime.weights import resolve_weights, start_names, start_weights
 from ghostyolo.text import printable
+from ghostyolo.train.detection.adapt_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.fit import fit
-from ghostyolo.train.detection.fit_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
 from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe

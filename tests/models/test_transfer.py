@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ghostyolo.models.adopt import adopt_weights
 from ghostyolo.models.detector import build_model
+from ghostyolo.models.transfer import adopt_weights
 from tests.train import tiny
 
 THEIRS = ["highway:car", "lions:Lion", "dog"]

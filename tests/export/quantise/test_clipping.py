@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.export.quantise.thresholds import best_threshold, step_of, thresholds
+from ghostyolo.export.quantise.clipping import best_threshold, step_of, thresholds
 
 
 def test_a_single_outlier_is_clipped_and_an_even_spread_is_not():

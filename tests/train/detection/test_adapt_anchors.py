@@ -18,7 +18,7 @@ from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.default_anchors import default_anchors
 from ghostyolo.models.detector import DetectionModel, build_model
 from ghostyolo.models.weights import load_checkpoint
-from ghostyolo.train.detection.fit_anchors import adapt_anchors
+from ghostyolo.train.detection.adapt_anchors import adapt_anchors
 from ghostyolo.train.detection.start import train_detector
 from tests.train import tiny
 
