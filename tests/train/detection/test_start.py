@@ -100,3 +100,20 @@ def test_the_same_data_at_another_place_may_be_resumed_and_other_data_not(tmp_pa
     other = load_dataset(yolo(tmp_path / "other", {"train/a": "1 0.5 0.5 0.2 0.4\n"}))
     with pytest.raises(ConfigError, match="another 'labels_digest'"):
         begin(tmp_path / "out", TrainRecipe(), described(other), resume=True)
+
+
+@pytest.mark.parametrize("model", ["ghostyolo-p", "yolov8n-ghostnetv3-e2e"])
+@pytest.mark.parametrize(("imgsz", "warned"), [(960, False), (1280, True)])
+def test_boxes_longer_than_the_heads_bins_reach_are_said(tmp_path, monkeypatch, model, imgsz, warned):
+    """16 bins of stride 32 on both sides of the middle: 2 x 15 x 32 = 960 pixels."""
+    yolo(tmp_path / "data", {"train/a": "0 0.5 0.5 1 1\n0 0.5 0.5 0.1 0.1\n"}, "[cat]")
+
+    def fit(*_, **__):
+        raise Built
+
+    monkeypatch.setattr(start, "fit", fit)
+    console = Console(file=io.StringIO(), width=200)
+    with pytest.raises(Built):
+        start.train_detector(tmp_path / "data", model, out=tmp_path / "out", options={"imgsz": imgsz}, console=console)
+    printed = console.file.getvalue()
+    assert ("1 of 2 training boxes are longer than 960 pixels at imgsz 1280" in printed) is warned

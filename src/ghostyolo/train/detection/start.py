@@ -117,6 +117,7 @@ def train_detector(
         begin_rounding(network, dataset, settled)
     else:
         _settle_anchors(network, dataset, settled, wanted.begun, console)
+        _warn_of_long_boxes(network, dataset, settled.imgsz, console)
     return fit(
         network,
         prepared.metadata(dataset),
@@ -221,6 +222,28 @@ def _settle_anchors(
             adopt_anchors(network, anchors)
         return
     adapt_anchors(network, data, recipe.imgsz, seed=recipe.seed, console=console)
+
+
+def _warn_of_long_boxes(network: DetectionModel, data: DetectionData, imgsz: int, console: Console) -> None:
+    """Say how many boxes are longer than the head's distributions reach."""
+    bins = getattr(network.head, "bins", None)
+    if bins is None:
+        return
+    reach = 2 * (bins - 1) * network.stride  # to both sides of a cell of the coarsest level
+    sides = [
+        (record.boxes_xyxy[:, 2:] - record.boxes_xyxy[:, :2]).max(axis=1) * imgsz / max(record.width, record.height)
+        for record in data.splits["train"]
+    ]
+    long, count = sum(int((side > reach).sum()) for side in sides), sum(map(len, sides))
+    if long:
+        console.print(
+            f"{long} of {count} training boxes are longer than {reach} pixels at imgsz {imgsz}, where the head's "
+            f"{bins} bins end: they cannot be learned; lower imgsz, or give the head more bins",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:
