@@ -43,7 +43,7 @@ def keep_freed_memory() -> bool:
     glibc returns large blocks to the system as soon as they are freed. A training step on the CPU frees and allocates
     the same activations again and again, and the kernel has to map and clear each page anew: 89,000 page faults a step
     and a third of its time with yolov13n-ghostnetv3 at 320 px, batch 16; 1,300 with memory kept.
-    ``benchmarks/allocator.py`` counts them.
+    ``benchmarks/studies/allocator.py`` counts them.
 
     Returns:
         Whether all settings took effect.

@@ -79,7 +79,7 @@ def sum_at_once(container: RepConv, x: Tensor) -> Tensor | None:
 
 
 def _pays(x: Tensor, branches: int) -> bool:
-    """Whether merged depthwise branches are faster: measured on x86, benchmarks/branch_container.py."""
+    """Whether merged depthwise branches are faster: measured on x86, benchmarks/studies/branch_container.py."""
     return x.numel() * (branches - 0.75) >= _STEPS + _STEPS_OF_A_CHANNEL * x.shape[1]
 
 

@@ -1,6 +1,6 @@
 """What blocks cost at each size of map, as a share of one YOLO26-n inference, and the capacity that this buys.
 
-    python benchmarks/blocks.py
+    python benchmarks/studies/blocks.py
 
 A block takes C channels to C at one size. Its cost is a chain of four less a chain of one, over three, so that what a
 graph costs by itself falls out. Chains are folded, rewritten as an export is, and run as ONNX files in float32 on one
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from ghostyolo.nn.csp import C2f
 from ghostyolo.nn.ghost import GhostBottleneck, GhostModule
 from ghostyolo.nn.reparam import ConvNorm, fold
 from ghostyolo.nn.slim import DenseBottleneck, relu
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where report.py and latency.py are
 from latency import Call, noise, open_file, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 

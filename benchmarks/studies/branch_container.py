@@ -1,6 +1,6 @@
 """What a training step with branches costs: one by one, and at once, beside a plain convolution + batch norm.
 
-    python benchmarks/branch_container.py
+    python benchmarks/studies/branch_container.py
 
 Single layers of GhostNetV3, its backbone, and a detector with it, 320 px, on the CPU, forward and backward. Each round
 runs every contestant once, so that a busy minute of the machine hits all; milliseconds are CPU time of the process,
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where report.py and latency.py are
 from report import RESULTS, Row, markdown, write_results
 
 IMGSZ = 320

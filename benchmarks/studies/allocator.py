@@ -1,6 +1,6 @@
 """Page faults and time of a training step on the CPU, with glibc as it comes and told to keep freed memory.
 
-    python benchmarks/allocator.py
+    python benchmarks/studies/allocator.py
 
 Each setting runs in a process of its own, alternating; prints medians and writes results/allocator.json.
 """
@@ -52,7 +52,7 @@ def measure(keep: bool) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "allocator.json")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent.parent / "results" / "allocator.json")
     parser.add_argument("--one", choices=["as-is", "kept"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

@@ -1,7 +1,7 @@
 """What exact rewriting of the folded graph brings: each form side by side, each pass left out in turn.
 
-    python benchmarks/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
-    python benchmarks/rewrite.py --front [mine.yaml ghostyolo-n]
+    python benchmarks/studies/rewrite.py [--model yolov13n-ghostnetv3] [--reference yolov13n] [--peer FILE.onnx]
+    python benchmarks/studies/rewrite.py --front [mine.yaml ghostyolo-n]
 
 Untrained networks (times do not depend on weights) at 640 px, batch 1, one thread, fp32, in ONNX Runtime and OpenVINO.
 All forms take turns, round after round, in one process; ratios are medians over the rounds of one form's time to
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +29,13 @@ from ghostyolo.export.rewrite.hypergraph import with_deployed_hypergraphs
 from ghostyolo.export.rewrite.program import capture
 from ghostyolo.export.rewrite.rewriter import PASSES, run_passes
 from ghostyolo.models.detector import build_model
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where report.py and latency.py are
 from latency import median_ratio, noise, open_file, take_turns, write_onnx
 from report import REPOSITORY, RESULTS, Row, markdown, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
-OTHERS = [*sorted(str(path) for path in (Path(__file__).parent / "front").glob("*.yaml")), "ghostyolo-n"]
+OTHERS = [*sorted(str(path) for path in (REPOSITORY / "benchmarks" / "front").glob("*.yaml")), "ghostyolo-n"]
 LEFT_OUT = ("hypergraph", *(name for name in PASSES if name != "plain"))
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}  # format -> what runs its graph here
 

@@ -1,6 +1,7 @@
 """What rewriting brings in each format that can run here: the file with and without it, run in turns on one thread.
 
-    python benchmarks/rewrite_formats.py [--models yolov13n-ghostnetv3 ghostyolo-n] [--formats ncnn mnn] [--imgsz 320]
+    python benchmarks/studies/rewrite_formats.py [--models yolov13n-ghostnetv3 ghostyolo-n] [--formats ncnn mnn]
+        [--imgsz 320]
 
 Untrained networks of 80 classes, fp32; each file runs in a process of its own, round after round, and the figure is
 the median over the rounds of the rewritten file's time to the other's. Writes ``results/rewrite_formats.json`` and the
@@ -10,6 +11,7 @@ table of docs/design/rewrite.md. What is not installed is left out and named.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from ghostyolo.export.formats import ExportFormat, export_formats
 from ghostyolo.export.options import ExportOptions
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import build_model
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where report.py and latency.py are
 from report import REPOSITORY, RESULTS, Row, markdown, read_rows, replace_row, write_between, write_results
 
 PAGE = REPOSITORY / "docs" / "design" / "rewrite.md"
