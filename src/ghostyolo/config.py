@@ -5,6 +5,7 @@ A setting has one name as a flag, in YAML and in Python. Errors are one line: th
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -194,6 +195,10 @@ def _nearest(place: list[str], model: type[BaseModel]) -> str:
     for part in place[:-1]:
         inner = holder.model_fields[part].annotation if part in holder.model_fields else None
         holder = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else holder
+    deeper = {key.rpartition(".")[2]: key for key in fields_of(model)}
+    near = difflib.get_close_matches(place[-1], deeper, cutoff=0.5)
+    if near and not difflib.get_close_matches(place[-1], holder.model_fields, cutoff=0.5):
+        return f"did you mean {', '.join(deeper[name] for name in near)}?"
     return suggest(place[-1], holder.model_fields)
 
 

@@ -51,7 +51,9 @@ def test_a_file_that_loses_too_much_is_kept_aside_with_its_report(export, tmp_pa
         return 0.5 if "float" in path.parts[-2] else 0.4
 
     monkeypatch.setattr("ghostyolo.export.quantise.quantiser._average_precision", average_precision)
-    with pytest.raises(ParityError, match=r"loses 10\.00 points of AP in INT8 \(allowed 1\).*--qat") as failure:
+    with pytest.raises(
+        ParityError, match=r"loses 10\.00 points of AP in INT8 \(allowed 1\).*--set qat=true"
+    ) as failure:
         export("--data", tmp_path / "data", "--static")
     assert failure.value.exit_status == 3
     assert not (tmp_path / "w.onnx").exists()

@@ -10,6 +10,7 @@ from ghostyolo.errors import ConfigError, OutputError, WeightsError
 from ghostyolo.export.deployed import fold_for_device
 from ghostyolo.export.exporter import export_network
 from ghostyolo.export.options import ExportOptions
+from ghostyolo.models.heads.base import Head
 from ghostyolo.runtime.engines import open_engine
 from ghostyolo.runtime.predictor import load
 from ghostyolo.thresholds import Selection
@@ -111,7 +112,7 @@ def test_impossible_options_are_refused_before_any_work(tmp_path, network, optio
 
 def test_a_head_without_raw_outputs_is_refused(tmp_path, network, monkeypatch):
     model, metadata = network
-    monkeypatch.delattr(type(model.head), "raw")
+    monkeypatch.delattr(Head, "raw")
     with pytest.raises(ConfigError, match="head 'dfl' has no raw outputs"):
         export_network(model, metadata, tmp_path / "m.onnx", "onnx", ExportOptions(output="raw"))
 

@@ -20,6 +20,7 @@ from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
+from ghostyolo.errors import WeightsError
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
 from ghostyolo.models.detector import DetectionModel
@@ -168,8 +169,19 @@ def check_parity(
             raw.add(reference.engine, exported.engine, canvas)
     pairs = _Pairs()
     for picture in pictures:
-        pairs.add(*(one.detect([picture], confidence=CONFIDENCE)[0] for one in (reference, exported)))
-    ap = [_average_precision(one, labelled) for one in (reference, exported)] if labelled else [None, None]
+        expected = reference.detect([picture], confidence=CONFIDENCE)[0]
+        # A file that answers with what is no number finds nothing: that is the difference to report.
+        try:
+            pairs.add(expected, exported.detect([picture], confidence=CONFIDENCE)[0])
+        except WeightsError:
+            pairs.add(expected, expected[:0])
+    ap: list[float | None] = [None, None]
+    if labelled:
+        ap[0] = _average_precision(reference, labelled)
+        try:
+            ap[1] = _average_precision(exported, labelled)
+        except WeightsError:
+            ap[1] = 0.0
     report = ParityReport(
         format=metadata.export.format,
         engine=exported.engine.name,
