@@ -5,7 +5,8 @@
 
 Real pictures (shared/data/start: one data set a source, each labelling its own classes) and generated scenes are
 trained on together, in stages of SIDE:EPOCHS, each from the last one's weights. An interrupted run goes on where it
-stopped: run the command again. A finished run and the same command with one more --stage goes on from its weights. At
+stopped: run the command again. A finished run and the same command with one more --stage goes on from its weights, and
+`--begin benchmarks/start/NAME.safetensors` on another machine from weights that are not good enough to ship yet. At
 the end NAME.safetensors (float16, one branch a convolution) and NAME.json (data, recipe, scores, hashes) are written to
 src/ghostyolo/assets/start; `--install` writes them from what there is so far.
 """
@@ -154,9 +155,12 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=data_root())
     parser.add_argument("--work", type=Path, default=REPOSITORY / "runs" / "start")
     parser.add_argument("--install", action="store_true", help="write the assets of what there is; train nothing")
+    parser.add_argument("--begin", type=Path, help="weights of that network that the first stage goes on from [none]")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options for ghostyolo train")
     args = parser.parse_args()
     stages = args.stage or [(160, 30), (256, 10)]
+    if args.begin is not None and (len(args.names) > 1 or not args.begin.is_file()):
+        parser.error("--begin FILE: a weights file of one network")
 
     args.work.mkdir(parents=True, exist_ok=True)
     data = [] if args.no_real else real_sets(args.data_root / "start", args.work)
@@ -165,7 +169,9 @@ def main() -> None:
     for name in args.names:
         sizes = " ".join(f"--stage {side}:{epochs}" for side, epochs in stages)
         command = f"python benchmarks/make_start.py {name} {sizes} --scenes {args.scenes} --seed {args.seed}"
-        weights, folders = None, []
+        if args.begin is not None:
+            command += f" --begin {args.begin.name}"
+        weights, folders = args.begin, []
         for number, stage in enumerate(stages, start=1):
             folder = args.work / name / f"{number}-{stage[0]}px-{stage[1]}-epochs"
             if args.install:
@@ -175,7 +181,7 @@ def main() -> None:
             else:
                 weights = train(name, data, folder, weights, stage, ["--seed", str(args.seed), *args.more])
             folders.append(folder)
-        if weights is None:
+        if not folders:
             sys.exit(f"{name}: there are no weights in {args.work / name} yet")
         install(name, weights, folders, data, command)
 
