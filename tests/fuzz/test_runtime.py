@@ -192,7 +192,7 @@ def test_damaged_metadata_of_ours_and_of_others(tmp_path):
 
 
 def test_random_outputs_of_other_programs(tmp_path):
-    from tests.runtime.test_foreign import write
+    from tests.runtime.test_foreign_onnx import write
 
     path = tmp_path / "w.onnx"
     for seed in range(150):
