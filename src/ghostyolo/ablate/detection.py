@@ -27,7 +27,7 @@ from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.detection.fit import check_run
 from ghostyolo.train.detection.start import Prepared, prepare
-from ghostyolo.train.distil.matching import compare
+from ghostyolo.train.distil.compatibility import compare
 from ghostyolo.train.distil.teacher import find_teacher, read_teacher
 from ghostyolo.train.recipe import Recipe, TrainRecipe
 from ghostyolo.train.run_folder import file_digest, records_digest
