@@ -104,7 +104,10 @@ def free_stem(stem: str, is_taken: Callable[[str], bool]) -> str:
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the first of ``folder``, ``folder-2``, ``folder-3`` ... that is not there, or is empty."""
+    """Return a folder that holds nothing yet.
+
+    It is the first of ``folder``, ``folder-2``, ``folder-3`` ... that is not there, or is empty.
+    """
     name = free_stem(folder.name, lambda stem: _holds_something(folder.with_name(stem)))
     return folder.with_name(name)
 

@@ -68,7 +68,7 @@ class ExportInfo(BaseModel):
 
 
 class BestConfidence(BaseModel):
-    """The confidences with the highest F1 on the split that the weights were validated on.
+    """The confidences with the highest F1 on the validation split.
 
     Attributes:
         overall: one for all classes: the highest mean of their F1.

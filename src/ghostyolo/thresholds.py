@@ -85,10 +85,10 @@ class Selection(StrictModel):
         return indices
 
     def floors(self, class_names: Sequence[str]) -> list[float] | None:
-        """Return the score that a detection of each class must exceed; infinite where the class is not wanted.
+        """Return the score that a detection of each class must exceed.
 
         Returns:
-            One number for each class; None: ``confidence`` for all.
+            One number for each class, infinite where it is not wanted; None: ``confidence`` for all.
 
         Raises:
             ConfigError: a class that the model does not have.
@@ -150,7 +150,8 @@ def settle_limits(given: Mapping[str, Any], best: BestConfidence | None) -> dict
             continue
         own = ALIASES.get(name, name)
         if own in limits:
-            raise ConfigError(f"'{own}' is given twice, under two names: {', '.join(n for n in given if n in (own, name))}")
+            short = next(alias for alias, full in ALIASES.items() if full == own)
+            raise ConfigError(f"'{own}' is given twice, under two names: {own} and {short}")
         limits[own] = value
     if limits.get("confidence") == AUTO:
         if best is None:

@@ -35,7 +35,8 @@ def predict(
         help="A built-in name (bccd, neu-det, digits), a .onnx or .safetensors file, or hf://owner/repo/file."
     ),
     out: Path | None = typer.Option(
-        None, help=f"Folder for the results; default: {OUT}, or {OUT}-2, -3 ... where that holds some.",
+        None,
+        help=f"Folder for the results; default: {OUT}, or {OUT}-2, -3 ... where that holds some.",
         show_default=False,
     ),
     conf: str | None = option(Selection, "confidence", "--conf"),
@@ -115,7 +116,7 @@ def predict(
 
 @contextmanager
 def follow(stream: Sources) -> Iterator[Follower]:
-    """Show a bar on the terminal while sources are read; nothing where there is none."""
+    """Show a bar on the terminal while sources are read."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -205,9 +206,7 @@ class Tally:
         for row in self._rows[:max_rows]:
             label = printable(row.name) + ("" if row.frames == 1 else f" ({row.frames} frames)")
             kinds = count_text(row.counts) if row.counts else ""
-            table.add_row(
-                escape(label), str(row.counts.total()), escape(kinds), f"{row.milliseconds / row.frames:.1f}"
-            )
+            table.add_row(escape(label), str(row.counts.total()), escape(kinds), f"{row.milliseconds / row.frames:.1f}")
         console.print(table)
         if len(self._rows) > max_rows:
             console.print(f"... and {len(self._rows) - max_rows} more")
@@ -223,10 +222,9 @@ class Tally:
     def time_line(self) -> str:
         """The mean time of a picture, and pictures a second, without the first call."""
         times = self._times[self._batch :]
-        if not times:
-            return f"{sum(self._times) / max(len(self._times), 1):.1f} ms a picture (letterbox, network, NMS; the first call)"
-        mean = sum(times) / len(times)
-        return f"{mean:.1f} ms a picture, {1000 / mean:.1f} a second (letterbox, network, NMS; without the first call)"
+        which = "without the first call" if times else "the first call"
+        mean = sum(times or self._times) / len(times or self._times)
+        return f"{mean:.1f} ms a picture, {1000 / mean:.1f} a second (letterbox, network, NMS; {which})"
 
 
 @dataclass

@@ -144,7 +144,11 @@ def encode_picture(image: npt.NDArray[np.uint8], suffix: str) -> bytes:
 
 
 def write_picture(path: str | Path, image: npt.NDArray[np.uint8]) -> None:
-    """Write an RGB picture (H, W, 3) atomically, in the format of the path's suffix.
+    """Write a picture file whole or not at all.
+
+    Args:
+        path: its suffix says the format.
+        image: (H, W, 3) uint8, RGB.
 
     Raises:
         OutputError: it cannot be written, or OpenCV does not know the format.

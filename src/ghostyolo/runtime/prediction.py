@@ -1,4 +1,4 @@
-"""What a detector found on a picture, and on many, as a notebook wants it."""
+"""What a detector found on pictures, as a notebook wants it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,11 @@ class Prediction:
         return Path(path)
 
     def crops(self) -> list[npt.NDArray[np.uint8]]:
-        """Cut out each object: (h, w, C) uint8 of at least one pixel, in the order of the detections; new arrays."""
+        """Cut out each object.
+
+        Returns:
+            (h, w, C) uint8 of at least one pixel, in the order of the detections; new arrays.
+        """
         height, width = self.frame.image.shape[:2]
         cuts = []
         for x1, y1, x2, y2 in self.detections.xyxy.tolist():
@@ -157,7 +161,9 @@ class Prediction:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table: a row an object, columns x1, y1, x2, y2, score, class_id and class.
+        """Return a table with a row for each object.
+
+        Its columns are x1, y1, x2, y2, score, class_id and class.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -237,7 +243,9 @@ class Predictions(Iterator[Prediction]):
         return [prediction.to_dict() for prediction in self._keep()]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table of all: a row an object, columns image, frame, x1 ... as :meth:`Prediction.to_pandas`.
+        """Return a table with a row for each object of all pictures.
+
+        Its columns are image, frame and those of :meth:`Prediction.to_pandas`.
 
         Raises:
             MissingExtraError: pandas is not installed.

@@ -154,7 +154,10 @@ class Sources:
 
     @functools.cached_property
     def expected_frames(self) -> int:
-        """Pictures, and frames of videos as far as their headers say; a video of unknown length counts once."""
+        """Pictures, and frames of videos as far as their headers say.
+
+        A video of unknown length counts once.
+        """
         return sum(_frames_in_header(item) for item in self._items)
 
     @property
@@ -311,7 +314,7 @@ def is_url(text: str) -> bool:
 
 
 def reverse_colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Turn BGR into RGB and BGRA into RGBA; pictures of other channels are given back as they are."""
+    """Turn BGR into RGB and BGRA into RGBA; leave other pictures."""
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (3, 4):
         return image
     return np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
