@@ -140,17 +140,21 @@ class Folder:
 
     def _list(self, top: Path, *, annotations: bool) -> None:
         for parent, names, hidden in walk(top):
+            passed: Counter[str] = Counter()
+            first = len(self.pictures)
             for name in names:
                 suffix = suffix_of(name)
                 if hidden or is_hidden(name):
-                    self._listing.passed["hidden"] += suffix in IMAGE_SUFFIXES
+                    passed["hidden"] += suffix in IMAGE_SUFFIXES
                 elif suffix in IMAGE_SUFFIXES:
                     self._listing.files.append(parent / name)
                 else:
                     if annotations:
                         self._files.setdefault(suffix, []).append(parent / name)
                     if not is_companion(suffix):
-                        self._listing.passed[suffix or "without an ending"] += 1
+                        passed[suffix or "without an ending"] += 1
+            # A licence or a script where no pictures lie is nothing that was passed over.
+            self._listing.passed.update(passed if len(self.pictures) > first else {"hidden": passed["hidden"]})
 
     def _named(self, name: str, stem: bool) -> list[Path]:
         """Pictures of this name, else of this stem; of those that are spelled alike the one of this very spelling."""
