@@ -1,8 +1,8 @@
 """Split a data set into train, val and test, and keep the split.
 
-Each class has the same share in every part as far as it can; pictures that belong together (:mod:`ghostyolo.data.similar`)
-are never on both sides. The same pictures and seed give the same split. A split is kept as a folder of lists
-(``split.yaml``, ``train.txt``, ``val.txt``), which is read like a data set. No torch.
+Each class has the same share in every part as far as it can; pictures that belong together
+(:mod:`ghostyolo.data.similar`) are never on both sides. The same pictures and seed give the same split. A split is kept
+as a folder of lists (``split.yaml``, ``train.txt``, ``val.txt``), which is read like a data set. No torch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.formats.entries import UNNAMED_SPLIT
 from ghostyolo.data.formats.lists import SPLIT_FILE, picture_key, read_lists
+from ghostyolo.data.formats.write import make_empty_folder
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.data.similar import Groups, group_pictures
 from ghostyolo.errors import ConfigError, DataError, NoSplitError
+from ghostyolo.files import write_text
 
 VAL_SHARE = 0.2
 # Fewer pictures than these cannot tell anything when a part of them is held out.
@@ -87,10 +89,13 @@ def resplit(data: DetectionData, val: float, test: float, seed: int) -> Detectio
         DataError: too few pictures for a part.
     """
     if not 0 <= val < 1 or not 0 <= test < 1 or not 0 < val + test < 1:
-        raise ConfigError(f"--val {val:g} and --test {test:g}: shares of 0 to 1, and something must be left to train on")
+        raise ConfigError(
+            f"--val {val:g} and --test {test:g}: shares of 0 to 1, and something must be left to train on"
+        )
     kept = {"test": data.splits["test"]} if not test and data.splits.get("test") else {}
     records = [record for split, group in data.splits.items() if split not in kept for record in group]
     records = list({os.path.abspath(record.path): record for record in records}.values())
+    records = [replace(record, image_id=index) for index, record in enumerate(records)]
     faults = FaultList(data.faults)
     shares = {name: share for name, share in (("val", val), ("test", test)) if share}
     parts = split_records(records, shares, len(data.class_names), seed, faults=faults, where=data.root)
@@ -149,8 +154,8 @@ def split_groups(
 ) -> npt.NDArray[np.str_]:
     """Deal groups of pictures out to parts, with the same share of each class.
 
-    The rarest class is dealt out first, each of its groups to the part that lacks most of it (iterative stratification:
-    Sechidis et al., 2011, here of groups).
+    The rarest class is dealt out first, its largest groups before others, each to the part that lacks most of the class
+    (iterative stratification: Sechidis et al., 2011, here of groups).
 
     Args:
         groups: (N,) group of each picture, from 0 on.
@@ -179,11 +184,24 @@ def split_groups(
         left = holds[free].sum(axis=0)
         classes = np.flatnonzero(left[:-1])
         kind = classes[np.argmin(left[classes])] if len(classes) else num_classes
-        for group in sorted(free[holds[free, kind] > 0].tolist(), key=lambda group: -holds[group, kind]):
+        for group in sorted(free[holds[free, kind] > 0].tolist(), key=lambda group: -holds[group, -1]):
             # Of parts that lack as much of the class, the one that lacks more pictures.
             part[group] = max(range(len(names)), key=lambda index: (round(lacks[index, kind], 9), lacks[index, -1]))
             lacks[part[group]] -= holds[group]
     return np.array(names)[part[groups]] if count else np.zeros(0, "<U5")
+
+
+def write_split(data: DetectionData, out: str | Path) -> Path:
+    """Write the lists of a split into a new folder, which is a data set by itself.
+
+    Raises:
+        OutputError: the folder is not empty or cannot be written.
+    """
+    out = make_empty_folder(out)
+    texts = lists_of(data)
+    for name in sorted(texts, key=lambda name: name == SPLIT_FILE):  # last, so that an interrupted run leaves no split
+        write_text(out / name, texts[name])
+    return out
 
 
 def lists_of(data: DetectionData) -> dict[str, str]:
@@ -206,8 +224,8 @@ def apply_lists(data: DetectionData, folder: Path) -> DetectionData:
     record_of = {picture_key(record.path, base): record for group in data.splits.values() for record in group}
     missing = next((key for keys in lists.values() for key in keys if key not in record_of), None)
     if missing is not None:
-        raise DataError(f"{data.root} has no picture {missing}, which is in the split of {folder}: give the data of that "
-                        "run, or train anew in another folder")  # fmt: skip
+        raise DataError(f"{data.root} has no picture {missing}, which is in the split of {folder}: give the data of "
+                        "that run, or train anew in another folder")  # fmt: skip
     listed = {key for keys in lists.values() for key in keys}
     splits = {split: [record_of[key] for key in keys] for split, keys in lists.items()}
     splits.setdefault("train", []).extend(record for key, record in record_of.items() if key not in listed)
@@ -232,7 +250,7 @@ def _with_train(data: DetectionData) -> dict[str, list[ImageRecord]]:
     others = [split for split, group in data.splits.items() if split not in ("val", "test") and group]
     pool = next(iter([*pools, *others]), None)
     if pool is None:
-        raise DataError(f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}; "
+        raise NoSplitError(f"{data.root} has no training pictures: its splits are {', '.join(data.splits) or 'none'}; "
                         f"`ghostyolo data split {data.root} --out NEW_FOLDER` makes a train split of them")  # fmt: skip
     names = [(("train" if split == pool else split), group) for split, group in data.splits.items()]
     return dict(sorted(names, key=lambda item: item[0] != "train"))

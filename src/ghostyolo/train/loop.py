@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from ghostyolo.data.sampler import EvenBatches
 from ghostyolo.errors import ConfigError
+from ghostyolo.files import write_text
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.runtime.engines import parse_device
@@ -87,6 +88,7 @@ class Task:
         sampler: of the data set's keys, for a rank of so many.
         drop_last: leave out a last batch that is not full, which would disturb batch norms.
         validator: scores the network after an epoch; None: the last weights count as the best.
+        texts: of files that are laid into the run's folder at its start, by name.
     """
 
     recipe: Recipe
@@ -98,6 +100,7 @@ class Task:
     validator: Scorer | None
     sampler: Callable[..., Any]
     drop_last: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,9 @@ def run_loop(
     recipe = task.recipe
     main = is_main_process()
     folder = begin(out, recipe, task.run, resume=resume) if main else Path(out)
+    if main and not resume:
+        for name, text in task.texts.items():
+            write_text(folder / name, text)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     keep_freed_memory()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ghostyolo.config import parse_plain_yaml
 from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats.folder import Folder
 from ghostyolo.data.formats.layout import Layout
-from ghostyolo.data.formats.load import read_raw
+from ghostyolo.data.formats.load import asked_layout, read_raw
 from ghostyolo.data.formats.raw import RawData, RawImage, choose_splits
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.text import printable, read_lines, read_text
@@ -50,7 +51,8 @@ def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, fa
         gone = [key for key in lists[split] if key not in image_of]
         if gone:
             raise DataError(f"{files[0]}: {len(gone)} pictures of {split} are not in {source}, such as {gone[0]}")
-        read_splits[split] = [image_of[key] for key in lists[split]]
+        # Ids of several splits may be equal.
+        read_splits[split] = [replace(image_of[key], image_id=index) for index, key in enumerate(lists[split])]
     left = len(image_of.keys() - {key for keys in lists.values() for key in keys})
     if left and splits is None:
         faults.report("not-read", files[0], f"{left} pictures of {source} are in no list", "", left)
@@ -86,8 +88,8 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _place(source: str, folder: Path) -> str:
     """The data set's path: absolute, else from the folder of the lists."""
-    layout, colon, path = source.rpartition(":") if not os.path.exists(folder / source) else ("", "", source)
-    return f"{layout}{colon}{folder / path}"
+    layout, path = asked_layout(source)
+    return f"{layout}:{folder / path}" if layout else str(folder / path)
 
 
 LAYOUT = Layout("lists", "a split", "split.yaml (written by `data split`)", find, read, rank=2)

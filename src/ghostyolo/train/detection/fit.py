@@ -15,6 +15,7 @@ from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
 from ghostyolo.data.sampler import make_sampler
+from ghostyolo.data.split import SPLIT_FOLDER, lists_of
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
@@ -102,6 +103,7 @@ def fit(
         collate,
         validator,
         partial(make_sampler, sources, recipe.set_temperature, seed=recipe.seed),
+        texts={f"{SPLIT_FOLDER}/{name}": text for name, text in lists_of(data).items()} if data.made_split else {},
     )
 
     def make_module(place: Place) -> DetectionModule:
