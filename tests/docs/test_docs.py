@@ -45,16 +45,16 @@ def command_line():
 def stage(tmp_path_factory) -> Path:
     """A folder with all that the pages name: data, photos, a video and a finished run."""
     from ghostyolo import __version__
-    from ghostyolo.data.digits import generate_digit_scenes
+    from ghostyolo.data.scenes import generate_scenes
     from ghostyolo.metadata import ModelMetadata
     from ghostyolo.models import build_model
     from ghostyolo.models.weights import save_checkpoint
     from tests.runtime.videos import write_video
 
     folder = tmp_path_factory.mktemp("stage")
-    data = generate_digit_scenes(folder / "my-data", train=6, val=3, imgsz=96)
+    data = generate_scenes(folder / "my-data", of="digits", train=6, val=3, imgsz=96)
     pictures = [record.path for record in data.splits["val"]]
-    generate_digit_scenes(folder / "more", train=6, val=0, imgsz=320, seed=1)
+    generate_scenes(folder / "more", of="digits", train=6, val=0, imgsz=320, seed=1)
     shutil.move(folder / "more" / "images" / "train", folder / "unlabelled")
     shutil.rmtree(folder / "more")
     (folder / "photos").mkdir()

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ghostyolo.errors import WeightsError
-from ghostyolo.models.backbones.foreign import ForeignBackbone
+from ghostyolo.models.backbones.library_adapter import LibraryBackbone
 from ghostyolo.nn.reparam import refit_branches
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def load_backbone(model: nn.Module, source: str | Path) -> int:
         WeightsError: see :func:`read_backbone_weights`; also weights of another backbone.
     """
     backbone = cast(Any, model).backbone
-    foreign = isinstance(backbone, ForeignBackbone)
+    foreign = isinstance(backbone, LibraryBackbone)
     tensors = read_backbone_weights(source, foreign)
     tensors, refitted = refit_branches(tensors, model)
     if refitted:
