@@ -89,8 +89,9 @@ class Origin(BaseModel):
     sha256: str = ""
     use: Literal["weights", "backbone", "teacher"] = "weights"
 
-    def __str__(self) -> str:
-        return f"{self.name} by {self.maker}, {self.licence}"
+    def line(self) -> str:
+        """Return what a command says of them, in one line."""
+        return f"licence of the {self.use}: {self.licence} ({self.name} by {self.maker}, {self.url})"
 
 
 class ModelMetadata(BaseModel):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo.integrations.published import names
+from ghostyolo.integrations.published.coco_names import COCO_NAMES
 from ghostyolo.integrations.published.names import Words
 from ghostyolo.nn.elan import SppCsp, TinyElan
 
@@ -79,7 +80,9 @@ def _settle_yolox(tensors: Tensors, model: nn.Module) -> None:
     kernel = kernel.flip(1) * 255
     mean, variance = (tensors.get(f"{_STEM}.norm.running_{name}") for name in ("mean", "var"))
     if mean is not None and variance is not None:
-        eps = model.get_submodule(f"{_STEM}.norm").eps
+        norm = model.get_submodule(f"{_STEM}.norm")
+        assert isinstance(norm, nn.BatchNorm2d)
+        eps = norm.eps
         deviation = (variance.double() + eps).sqrt()
         kernel = (kernel.double() / deviation.view(-1, 1, 1, 1)).float()
         tensors[f"{_STEM}.norm.running_mean"] = (mean.double() / deviation).float()
@@ -110,15 +113,6 @@ def _coco_names(count: int) -> list[str] | None:
     """The published files are of COCO, and do not say so."""
     return COCO_NAMES if count == len(COCO_NAMES) else None
 
-
-COCO_NAMES = [name.strip() for name in (
-    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
-    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
-    "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
-    "surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
-    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, "
-    "mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, "
-    "teddy bear, hair drier, toothbrush").split(",")]  # fmt: skip
 
 _UNUSED = ("num_batches_tracked", ".dfl.conv.weight", ".anchors", ".anchor_grid")
 FAMILIES = (

@@ -68,7 +68,9 @@ def measure_norms(model: nn.Module, places: Sequence[str], batches: Sequence[Ten
     for place, norm in norms.items():
         mean, square = torch.stack(sums[place]).mean(0)
         variance = (square - mean.square()).clamp(min=_SMALLEST)
-        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.bias.copy_(norm.bias + mean)
         norm.weight.copy_((variance + norm.eps).sqrt())
         norm.running_mean.copy_(mean)

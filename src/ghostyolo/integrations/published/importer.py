@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ghostyolo._version import __version__
 from ghostyolo.errors import ConfigError, WeightsError, suggest
-from ghostyolo.integrations.published.checkpoint import Published, read_published
 from ghostyolo.integrations.published.families import FAMILIES, Family
 from ghostyolo.integrations.published.folded import measure_norms, take_folded
 from ghostyolo.integrations.published.names import translated
@@ -22,6 +21,7 @@ from ghostyolo.metadata import ModelMetadata, Origin, numbered_names
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, resolve_config
 from ghostyolo.models.names import is_model_name, list_models
+from ghostyolo.models.pickles import Published, read_published
 from ghostyolo.models.weights import NOT_STORED, save_checkpoint
 
 _IMGSZ = 640  # where neither the network nor the file says another
@@ -111,13 +111,17 @@ def _build(config: DetectorConfig, family: Family, published: Published) -> tupl
         config = _with_anchors(config, published.tensors[family.anchors])
     network = DetectionModel(config, classes)
     theirs = _translate(network, family, published.tensors, where)
-    return network, _fill(network, family, {ours: published.tensors[name] for ours, name in theirs.items()}, theirs, where)
+    return network, _fill(
+        network, family, {ours: published.tensors[name].float() for ours, name in theirs.items()}, theirs, where
+    )
 
 
 def _build_from_onnx(config: DetectorConfig, family: Family, path: Path) -> tuple[DetectionModel, int]:
     where = f"{path} is no '{config.name}'"
     if family.backbone != "yolox":
-        raise ConfigError(f"--as '{config.name}': only a YOLOX is imported from ONNX; give the .pt that it was made from")
+        raise ConfigError(
+            f"--as '{config.name}': only a YOLOX is imported from ONNX; give the .pt that it was made from"
+        )
     with torch.device("meta"):
         shape = DetectionModel(config, 1)
     tensors = read_convolutions(path, shape)
@@ -145,8 +149,8 @@ def _fill(
 
 def _with_anchors(config: DetectorConfig, anchors: Tensor) -> DetectorConfig:
     """Declare the checkpoint's anchors, which it has in strides."""
-    strides = anchors.new_tensor([8, 16, 32]).view(-1, 1, 1)
-    pixels = (anchors * strides).tolist()
+    strides = torch.tensor([8.0, 16.0, 32.0]).view(-1, 1, 1)
+    pixels = (anchors.float() * strides).tolist()
     head = config.head.model_copy(update={"params": {**config.head.params, "anchors": pixels}})
     return config.model_copy(update={"head": head})
 
@@ -176,7 +180,9 @@ def _misfit(network: nn.Module, tensors: Mapping[str, Tensor], theirs: Mapping[s
             shapes = f"{tuple(tensors[name].shape)} there and {tuple(mine.shape)} here"
             return f"layer '{theirs.get(name, name)}' is {shapes}: is it of another size?"
     further = sorted(set(tensors) - set(state))
-    return f"it has a layer '{theirs.get(further[0], further[0])}', which the network does not have" if further else None
+    return (
+        f"it has a layer '{theirs.get(further[0], further[0])}', which the network does not have" if further else None
+    )
 
 
 def _origin(family: Family, published: Published) -> Origin:

@@ -16,7 +16,7 @@ from ghostyolo.nn.csp import C3, Bottleneck, C2f, DenseBottleneck, Sppf
 from ghostyolo.nn.hypergraph import C3AH, AdaptiveHyperedges, HyperAce, HypergraphConv
 from ghostyolo.nn.reparam import ConvNorm
 
-Words = Mapping[type[nn.Module], Mapping[str, str]]
+Words = Mapping[type[nn.Module], Mapping[str, str]]  # theirs by the class of ours: {their word: our word}
 
 _TWO_ENTRIES = {"cv1": "enter_deep", "cv2": "enter_skip", "cv3": "exit", "m": "deep"}
 _CHAIN = {"cv1": "enter", "cv2": "exit", "m": "inner"}
@@ -53,9 +53,9 @@ YOLOX_WORDS: Words = {
 }
 
 
-def _numbered(backbone: Mapping[int, str], further: Mapping[str, str]) -> dict[str, str]:
+def _numbered(*layers: Mapping[int, str] | Mapping[str, str]) -> dict[str, str]:
     """Layers as the graphs of ultralytics number them: ``model.<layer>``."""
-    return {f"model.{layer}": place for layer, place in {**backbone, **further}.items()}
+    return {f"model.{layer}": place for table in layers for layer, place in table.items()}
 
 
 def _three(theirs: str, ours: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _yolov7_tiny() -> dict[str, str]:
     }  # fmt: skip
     head = {f"77.{theirs}.{level}": f"head.{ours}.{level}" for theirs, ours in
             (("m", "predict"), ("ia", "ia"), ("im", "im")) for level in range(3)}  # fmt: skip
-    return _numbered(inside | outside, head)
+    return _numbered(inside, outside, head)
 
 
 YOLOV7_TINY = _yolov7_tiny()

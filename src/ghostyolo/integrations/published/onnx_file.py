@@ -98,8 +98,10 @@ def check_answers(path: Path, network: DetectionModel, picture: Tensor) -> None:
     corners = decoded.numpy()
     middles = np.concatenate(((corners[..., :2] + corners[..., 2:]) / 2, corners[..., 2:] - corners[..., :2]), -1)
     for answer in (ours, np.concatenate((middles, ours[..., 4:]), -1)):
-        if answer.shape == theirs.shape and _equal(answer[..., :4], theirs[..., :4]) and _equal(
-            answer[..., 4:], theirs[..., 4:]
+        if (
+            answer.shape == theirs.shape
+            and _equal(answer[..., :4], theirs[..., :4])
+            and _equal(answer[..., 4:], theirs[..., 4:])
         ):
             return
     raise WeightsError(f"{path} answers something else than the network with its weights: it is of another kind")

@@ -23,10 +23,11 @@ _DEEPEST = 8  # of tuples that are keys
 
 _SCALARS = (str, bytes, int, float, complex, bool, type(None))
 # Opcodes whose argument is the value itself.
-_LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
+_LITERALS = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8", "BYTEARRAY8",
+}  # fmt: skip
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -134,9 +135,7 @@ class _Bounded:
 class _Machine:
     """The stack, the memo, and what each opcode does to them."""
 
-    def __init__(
-        self, where: str, factories: Mapping[str, Factory], persistent: Callable[[Any], Any] | None
-    ) -> None:
+    def __init__(self, where: str, factories: Mapping[str, Factory], persistent: Callable[[Any], Any] | None) -> None:
         self.where, self.factories, self.persistent = where, factories, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -350,7 +349,9 @@ def _mapping(values: object = (), *_: object) -> dict[Any, Any]:
     if isinstance(values, dict):
         return dict(values)
     pairs = values if isinstance(values, (list, tuple)) else ()
-    return {pair[0]: pair[1] for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2 and _is_key(pair[0])}
+    return {
+        pair[0]: pair[1] for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2 and _is_key(pair[0])
+    }
 
 
 def _default_mapping(*_: object) -> dict[Any, Any]:

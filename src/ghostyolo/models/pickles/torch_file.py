@@ -183,8 +183,10 @@ def _read_legacy(file: BinaryIO, path: Path) -> TorchFile:
 def _interpret(file: BinaryIO, where: str, storages: dict[str, _Storage] | None = None) -> Any:
     known = storages if storages is not None else {}
 
-    def persistent(reference: Any) -> _Storage:
+    def persistent(reference: Any) -> _Storage | Name:
         match reference:
+            case ("module", Name() as name, *_):  # old files keep the source code of classes beside their names
+                return name
             case ("storage", Name(full=full), key, _, *_) if full.rpartition(".")[2] in _TYPES:
                 return known.setdefault(str(key), _Storage(str(key), _TYPES[full.rpartition(".")[2]]))
         raise WeightsError(f"{where} is damaged, or holds tensors of a type that is not known")

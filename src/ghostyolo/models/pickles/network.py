@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ghostyolo.errors import WeightsError
-from ghostyolo.models.pickles import TorchFile, Unbuilt, View, open_torch_file
+from ghostyolo.models.pickles.interpreter import Unbuilt
+from ghostyolo.models.pickles.torch_file import TorchFile, View, open_torch_file
 
 # Where the weights lie: averaged ones first, since these are what the programs themselves run.
 _KEYS = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "net")
@@ -24,7 +25,7 @@ class Published:
     """What a published file holds.
 
     Attributes:
-        tensors: float32, by the names that the file has.
+        tensors: in their own precision, by the names that the file has, without the prefix of parallel training.
         class_names: None where the file does not say them.
         licence: as the file states it; empty: it states none.
         imgsz: side in pixels that it was trained at; None: not said.
@@ -51,22 +52,18 @@ def read_published(path: str | Path) -> Published:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is damaged or not a safetensors file: {error}") from error
-        return Published(path, _plain(tensors))
+        return Published(path, _named(tensors))
     with open_torch_file(path) as file:
         holder = _find_network(file.tree, str(path))
         views = dict(_module_tensors(holder) if isinstance(holder, Unbuilt) else _views(holder))
         if not views:
             raise WeightsError(f"{path} holds no network's weights")
         tensors = {name: file.tensor(view) for name, view in views.items()}
-        return Published(path, _plain(tensors), _class_names(holder, file), _licence(file), _imgsz(holder, file))
+        return Published(path, _named(tensors), _class_names(holder, file), _licence(file), _imgsz(holder, file))
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Float32, without the prefix of parallel training."""
-    return {
-        name.removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
+def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def _find_network(tree: Any, where: str) -> Any:
