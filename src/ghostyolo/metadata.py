@@ -94,6 +94,20 @@ class Origin(BaseModel):
         return f"licence of the {self.use}: {self.licence} ({self.name} by {self.maker}, {self.url})"
 
 
+class BestConfidence(BaseModel):
+    """The confidences with the highest F1 on the validation split.
+
+    Attributes:
+        overall: one for all classes: the highest mean of their F1.
+        per_class: by name, of the classes that have objects there.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    overall: float = Field(ge=0, le=1)
+    per_class: dict[str, float] = {}
+
+
 class ModelMetadata(BaseModel):
     """Everything an engine needs beside the weights.
 
@@ -116,6 +130,7 @@ class ModelMetadata(BaseModel):
         config: the network's own declaration, enough to rebuild it in torch.
         metrics: how the weights scored, by name, values in 0..1, with the data set they were measured on.
         derived_from: published weights that these were made from, whose licences go on.
+        best_confidence: what ``confidence="auto"`` stands for; None: not measured.
         export: how the file was written for a device; None in checkpoints, and in ONNX files of versions that wrote
             nothing else (any batch and size, boxes and scores).
     """
@@ -139,6 +154,7 @@ class ModelMetadata(BaseModel):
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     derived_from: list[Origin] = []
+    best_confidence: BestConfidence | None = None
     export: ExportInfo | None = None
 
     def to_json(self) -> str:

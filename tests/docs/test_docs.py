@@ -207,6 +207,7 @@ def test_python_snippets_are_python(page):
         "data.md",
         "evaluate.md",
         "predict.md",
+        "python.md",
         "pseudo-label.md",
         "models.md",
         "checkpoint.md",
@@ -219,8 +220,9 @@ def test_python_snippets_run(name, workplace, capsys):
     shutil.copy(MODEL_PATH, workplace / "small.onnx")
     snippets = blocks(DOCS / name, "python")
     assert snippets
+    names = {"__name__": "snippet"}  # a later snippet goes on from those before it
     for snippet in snippets:
-        exec(compile(snippet, name, "exec"), {"__name__": "snippet"})
+        exec(compile(snippet, name, "exec"), names)
 
 
 def test_a_backbone_outside_the_package_goes_the_whole_way(workplace, run_cli):
