@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ghostyolo.cli.settings import option
+from ghostyolo.cli.settings import option, parse_confidence
 from ghostyolo.live.settings import WatchSettings
 from ghostyolo.thresholds import Selection
 
@@ -26,8 +26,11 @@ def watch(
         metavar="SOURCE...",
     ),
     weights: str = typer.Option(help="A built-in name (bccd, neu-det, digits), a file of weights, or hf://..."),
-    conf: float | None = option(Selection, "confidence", "--conf"),
+    conf: str | None = option(Selection, "confidence", "--conf"),
     iou: float | None = option(Selection, "iou"),
+    classes: str | None = typer.Option(
+        None, help="Report these classes alone: names or numbers, comma between.", show_default=False
+    ),
     imgsz: int | None = typer.Option(
         None, help="Side in pixels that frames are fitted to; default: the weights' own.", show_default=False
     ),
@@ -62,8 +65,9 @@ def watch(
         imgsz=imgsz,
         device=device,
         threads=threads,
-        confidence=conf,
+        confidence=parse_confidence(conf),
         iou=iou,
+        classes=None if classes is None else [name.strip() for name in classes.split(",") if name.strip()],
         say=say,
         every_frame=every_frame,
         retries=retries,

@@ -27,7 +27,10 @@ class Histogram:
         self._counts[np.searchsorted(_EDGES, milliseconds)] += 1
 
     def percentile(self, share: float) -> float | None:
-        """The value that this share of all values, 0 to 1, does not exceed; None without values."""
+        """Return what this share of all values, 0 to 1, does not exceed.
+
+        It is None without values.
+        """
         total = int(self._counts.sum())
         if total == 0:
             return None
@@ -106,7 +109,10 @@ class Figures:
 
 
 def memory_mb() -> float | None:
-    """What this process holds in memory, in 10^6 bytes; None where the system does not tell."""
+    """Return what this process holds in memory, in 10^6 bytes.
+
+    It is None where the system does not tell.
+    """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

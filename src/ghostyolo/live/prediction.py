@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.runtime.drawing import draw_detections
-from ghostyolo.runtime.predictor import Prediction
-from ghostyolo.runtime.writers import detection_record
+from ghostyolo.runtime.prediction import Prediction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LivePrediction(Prediction):
     """A frame of a source, and what was found on it.
 
@@ -32,15 +30,18 @@ class LivePrediction(Prediction):
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def drawn(self) -> npt.NDArray[np.uint8]:
-        """The frame with its boxes: (H, W, 3) uint8 RGB; drawn once, for all that ask."""
+        """Return the frame with its boxes: (H, W, 3) uint8 RGB.
+
+        It is drawn once, for all that ask.
+        """
         with self._lock:
             if "picture" not in self._drawing:
-                self._drawing["picture"] = draw_detections(self.frame.image, self.detections)
+                self._drawing["picture"] = self.plot()
             return self._drawing["picture"]
 
     def record(self) -> dict[str, Any]:
         """The entry of a JSON line: as in ``detections.json``, with source, time and age."""
-        record = detection_record(self)
+        record = self.to_dict()
         time = self.captured if self.age_ms is None else when(self.captured)
         record = {"source": self.frame.name, "time": time, "frame": record.pop("frame"), **record}
         if self.age_ms is not None:

@@ -31,7 +31,10 @@ class Board:
         self._turn = 0
 
     def put(self, index: int, grabbed: Grabbed) -> None:
-        """Leave a frame; an older one that nobody took is dropped, or waited for where every frame counts."""
+        """Leave a frame.
+
+        An older one that nobody took is dropped, or waited for where every frame counts.
+        """
         stream, frames = self._streams[index], self._frames[index]
         with self._changed:
             if stream.lossless:

@@ -1,4 +1,4 @@
-"""What a watch can be told: the one place of these names, defaults and meanings."""
+"""Names, defaults and meanings of what a watch can be told."""
 
 from __future__ import annotations
 

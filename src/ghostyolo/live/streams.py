@@ -249,7 +249,9 @@ class FolderStream(Stream):
 
 @dataclass
 class AddressStream(Stream):
-    """A video file, or an address that FFmpeg reads: RTSP, HTTP with MJPEG, HLS or a file, RTMP, UDP ...
+    """A video file, or an address that FFmpeg reads.
+
+    RTSP, HTTP with Motion JPEG or a file, HLS, RTMP, UDP and others.
 
     Attributes:
         address: with its password; for FFmpeg alone.
@@ -258,7 +260,10 @@ class AddressStream(Stream):
     address: str = ""
 
     def frames(self) -> Iterator[Grabbed]:
-        """Open it and give its frames: files and HLS at their own pace, other streams as they come."""
+        """Open it and give its frames.
+
+        Those of files and HLS come at their own pace, those of other streams as they arrive.
+        """
         with self._opened() as container:
             video = container.streams.video[0]
             self.fps = _plausible(float(video.average_rate or 0))

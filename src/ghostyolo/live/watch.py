@@ -1,4 +1,4 @@
-"""The watch: sources are read, frames looked at and results written by threads that do not wait for each other.
+"""Threads that read sources, look at frames and write results, none waiting for another.
 
 A reader for each source leaves its newest frame on a board; one thread runs the network on what lies there, from each
 source in turn; each output has a short queue and a thread. So a frame's age when its boxes are known is at most one
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ghostyolo.live.settings import WatchSettings
 from ghostyolo.live.streams import FolderStream, Grabbed, open_stream
 from ghostyolo.runtime.predictor import Predictor, load
 from ghostyolo.runtime.sources import Frame
-from ghostyolo.thresholds import Selection
+from ghostyolo.thresholds import Limits
 
 if TYPE_CHECKING:
     from ghostyolo.live.outputs.window import Window
@@ -36,7 +36,9 @@ _REFRESH_SECONDS = 0.03
 
 
 class Watch:
-    """Sources, a detector and outputs, at work from :meth:`run` or the first step of an iteration until the end.
+    """Sources, a detector and outputs.
+
+    They work from :meth:`run`, or from the first step of an iteration, until the end.
 
     Made by :func:`watch`, which says what the arguments are.
 
@@ -51,13 +53,13 @@ class Watch:
         sources: Iterable[str | int | Path],
         predictor: Predictor,
         settings: WatchSettings,
-        selection: Selection,
+        limits: Limits,
         imgsz: int | None = None,
         callback: Callable[[LivePrediction], object] | None = None,
         say: Callable[[str], None] = logger.warning,
     ) -> None:
         self._predictor, self._settings, self._imgsz, self._say = predictor, settings, imgsz, say
-        self._selection = dict(selection)
+        self._limits = limits
         self._stop = threading.Event()
         self._error: BaseException | None = None
         channels = max(3, predictor.metadata.in_channels)
@@ -66,6 +68,9 @@ class Watch:
             raise SourceError("no sources given: name a camera's number, an address, a video file or a folder")
         if settings.every_frame and (others := [one.name for one in self._streams if not one.lossless]):
             raise ConfigError(f"every frame can be looked at of files alone, not of {others[0]}")
+        # The first call of a network takes long; the first frames should not wait for it.
+        blank = np.zeros((64, 64, self._predictor.metadata.in_channels), np.uint8)
+        self._predictor.detect([blank], imgsz=self._imgsz, **self._limits)
         self._lossless = all(stream.lossless for stream in self._streams)
         self._board = Board(self._streams, self._stop)
         self._readers = [Reader(index, stream, self._board) for index, stream in enumerate(self._streams)]
@@ -176,9 +181,6 @@ class Watch:
     def _begin(self) -> None:
         if self._worker.ident is not None:
             raise ConfigError("a watch runs once: make another one")
-        # The first call of a network takes long; the first frames should not wait for it.
-        blank = np.zeros((64, 64, self._predictor.metadata.in_channels), np.uint8)
-        self._predictor.detect([blank], imgsz=self._imgsz, **self._selection)
         for output in self._outputs:
             output.begin(self._lossless and output is not self._window, self._say)
         self._worker.start()
@@ -218,7 +220,7 @@ class Watch:
             return
         self._note_size(index, (image.shape[1], image.shape[0]))
         start = time.perf_counter()
-        detections = self._predictor.detect([image], imgsz=self._imgsz, **self._selection)[0]
+        detections = self._predictor.detect([image], imgsz=self._imgsz, **self._limits)[0]
         milliseconds = (time.perf_counter() - start) * 1000
         timed = not stream.lossless or stream.path is None
         age_ms = (time.time() - grabbed.captured) * 1000 if timed else None
@@ -269,10 +271,8 @@ def watch(
     imgsz: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
-    confidence: float | None = None,
-    iou: float | None = None,
     say: Callable[[str], None] = logger.warning,
-    **settings: Any,
+    **options: Any,
 ) -> Watch:
     """Watch cameras, streams, video files or folders.
 
@@ -284,17 +284,19 @@ def watch(
             or several.
         weights: as for :func:`ghostyolo.load`, or a predictor.
         callback: is called with each :class:`LivePrediction`, in a thread of its own.
-        imgsz, device, threads, confidence, iou: as in prediction.
+        imgsz, device, threads: as in prediction.
         say: takes the lines about lost and found sources; by default they are logged as warnings.
-        **settings: see :class:`ghostyolo.live.settings.WatchSettings`: ``video="out.mp4"``, ``json_lines="-"``,
-            ``serve="127.0.0.1:8000"``, ``every_frame=True`` ...
+        **options: ``confidence``, ``iou``, ``classes`` and the other limits of prediction; ``video="out.mp4"``,
+            ``json_lines="-"``, ``serve="127.0.0.1:8000"``, ``every_frame=True`` and what else stands in
+            :class:`ghostyolo.live.settings.WatchSettings`.
 
     Raises:
         SourceError: a source that does not exist.
         ConfigError, WeightsError, OutputError, MissingExtraError: what is asked for is not possible.
     """
-    chosen = WatchSettings.from_dict(settings, "watch")
-    selection = Selection.from_dict({"confidence": confidence, "iou": iou}, "watch")
+    limits = cast(Limits, {name: value for name, value in options.items() if name in Limits.__annotations__})
+    settings = {name: value for name, value in options.items() if name not in limits}
     several = [sources] if isinstance(sources, str | int | Path) else list(sources)
+    chosen = WatchSettings.from_dict(settings, "watch")
     predictor = weights if isinstance(weights, Predictor) else load(weights, device=device, threads=threads)
-    return Watch(several, predictor, chosen, selection, imgsz, callback, say)
+    return Watch(several, predictor, chosen, limits, imgsz, callback, say)

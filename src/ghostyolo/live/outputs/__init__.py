@@ -1,4 +1,4 @@
-"""Where the results of a watch go: each output is a thread of its own, so that none waits for another."""
+"""Where the results of a watch go: each output is a thread of its own."""
 
 from ghostyolo.live.outputs.output import Output
 

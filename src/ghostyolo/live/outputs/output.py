@@ -1,4 +1,4 @@
-"""What all outputs have in common: a short queue, and a thread that empties it."""
+"""A short queue and a thread that empties it, which all outputs have."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ class Output(threading.Thread):
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Write what is in the queue, then close; a consumer that hangs is left behind."""
+        """Write what is in the queue, then close.
+
+        A consumer that hangs is left behind.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()

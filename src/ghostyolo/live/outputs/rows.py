@@ -1,4 +1,4 @@
-"""JSON lines and CSV rows, appended as they come: what is in the file is whole at any time."""
+"""JSON lines and CSV rows, of which a file holds whole ones only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Annotated video that is playable at any time, also after a kill or on a full disk.
+"""Annotated video that is playable at any time.
 
-MP4 and Matroska are written in parts of a second, each whole in itself. Frames keep the times at which
-they came, so that a rate that changes or lies plays at its true speed.
+A kill or a full disk costs its last second: MP4 and Matroska are written in parts of a second, each whole in itself.
+Frames keep the times at which they came, so that a rate that changes or lies plays at its true speed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class _Video:
         self._last = -1
         codec, options = next(one for one in _CODECS if one[0] in av.codecs_available)
         try:
-            self._container: Any = av.open(str(path), "w", options=_OPTIONS[path.suffix.lower()])
+            self._container: Any = av.open(
+                str(path), "w", options={"flush_packets": "1", **_OPTIONS[path.suffix.lower()]}
+            )
             self._stream = self._container.add_stream(codec, rate=round(fps or 25), options=options)
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt = "yuv420p"

@@ -21,7 +21,9 @@ _MOST_OF_THE_SCREEN = 0.8
 
 
 class Window(Output):
-    """Shows the newest frame of each source, side by side; closing it ends the watch.
+    """Shows the newest frame of each source, side by side.
+
+    Closing it ends the watch.
 
     Args:
         sources: how many there are.
@@ -88,7 +90,10 @@ class Window(Output):
 
 
 def tiled(pictures: list[npt.NDArray[np.uint8] | None], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Pictures in a grid that fits into width x height; one alone keeps its size where it can."""
+    """Lay pictures in a grid that fits into width x height.
+
+    They are made smaller where they must, never larger.
+    """
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     known = [picture for picture in pictures if picture is not None]
