@@ -127,7 +127,7 @@ def split_records(
     groups = group_pictures([record.path for record in records])
     of, cut = _cut_large(groups, min(shares.values()))
     chosen = split_groups(of, [record.labels[~record.ignore] for record in records], shares, num_classes, seed)
-    parts = {name: [records[index] for index in np.flatnonzero(chosen == name)] for name in ("train", *shares)}
+    parts = {name: [records[index] for index in np.flatnonzero(chosen == name).tolist()] for name in ("train", *shares)}
     counts = ", ".join(f"{len(group)} {name}" for name, group in parts.items())
     message = f"{counts} pictures, seed {seed}, the classes alike"
     if groups.copies or groups.frames:
