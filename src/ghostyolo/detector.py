@@ -100,7 +100,8 @@ class Detector:
     ) -> TrainResult:
         """Train on a data set, and take the best weights.
 
-        Weights that the detector had are fine-tuned.
+        Weights that the detector had are fine-tuned. Settings that are not given are chosen by what data and machine
+        are like, see docs/train.md.
 
         Args:
             data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own

@@ -34,6 +34,7 @@ class DetectionModule(TrainingModule):
         schedule: the recipe resolved for this data set.
         nan_guard: stops the run at a loss that is not finite.
         distiller: with a teacher. Its adapters learn with the model, but are no part of it or of its average.
+        class_weights: (C,) what an object of each class counts in the class loss; None: 1.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DetectionModule(TrainingModule):
         schedule: Schedule,
         nan_guard: NanGuard,
         distiller: Distiller | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -57,6 +59,7 @@ class DetectionModule(TrainingModule):
         self.criterion = criterion
         self.recipe, self.schedule = recipe, schedule
         self.augment = BatchAugment(recipe.augment, recipe.imgsz)
+        self.class_weights = class_weights
         self.distiller = distiller
         self.adapters = distiller.adapters if distiller is not None else nn.ModuleDict()
 
@@ -149,6 +152,8 @@ class DetectionModule(TrainingModule):
             mosaic=self.current_epoch < self.recipe.epochs - self.schedule.close_mosaic,
             known=None if batch.known is None else batch.known.repeat(times, 1),
         )
+        if self.class_weights is not None:
+            targets.class_weights = self.class_weights.to(targets.boxes_xyxy)
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, targets
