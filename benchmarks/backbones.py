@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ghostyolo.errors import ConfigError
-from ghostyolo.models.backbones.foreign import STRIDES
+from ghostyolo.models.backbones.library_adapter import STRIDES
 from ghostyolo.models.backbones.stage_ends import find_stage_ends
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.models.registry import build_part, describe_part, list_parts

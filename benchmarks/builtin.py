@@ -72,10 +72,10 @@ def main() -> None:
         for name in args.names:
             data, what = args.data_root / name, f"{name}, val"
             if name == "digits":
-                from ghostyolo.data.digits import generate_digit_scenes
+                from ghostyolo.data.scenes import generate_scenes
 
                 data, what = scratch / "scenes", f"{args.scenes} generated scenes, seed {DIGITS_SEED}, val"
-                generate_digit_scenes(data, train=0, val=args.scenes, imgsz=SCENES_SIDE, seed=DIGITS_SEED)
+                generate_scenes(data, of="digits", train=0, val=args.scenes, imgsz=SCENES_SIDE, seed=DIGITS_SEED)
             rows.append(score(name, data, what, scratch))
     write_results(args.results, rows, "onnxruntime")
     print(markdown(rows, COLUMNS))

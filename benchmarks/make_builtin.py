@@ -75,12 +75,12 @@ def install(name: str, run: Path, assets: Path) -> None:
 
 def demo_pictures(assets: Path) -> None:
     """Draw the pictures that ``ghostyolo demo`` shows."""
-    from ghostyolo.data.digits import generate_digit_scenes
+    from ghostyolo.data.scenes import generate_scenes
 
     pictures = assets / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = generate_digit_scenes(folder, train=0, val=4 * DEMO_PICTURES, imgsz=DEMO_SIDE, seed=DEMO_SEED)
+        data = generate_scenes(folder, of="digits", train=0, val=4 * DEMO_PICTURES, imgsz=DEMO_SIDE, seed=DEMO_SEED)
         busy = sorted(data.splits["val"], key=lambda record: -len(record.labels))[:DEMO_PICTURES]
         for number, record in enumerate(busy, start=1):
             shutil.copyfile(record.path, pictures / f"digits-{number}.jpg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ghostyolo.ablate.picture import draw
+from ghostyolo.ablate.report import draw
 from ghostyolo.ablate.table import Result, make_lines
 from ghostyolo.ablate.tasks import Figures
 

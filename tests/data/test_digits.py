@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghostyolo.data.digits import backgrounds, generate_digit_scenes, handwriting, scenes
 from ghostyolo.data.formats import load_dataset
+from ghostyolo.data.scenes import backgrounds, digits, generate_scenes, handwriting
 from ghostyolo.errors import ConfigError, MissingExtraError, OutputError
 
 pytest.importorskip("sklearn", reason="digit scenes need the scenes extra")
@@ -18,8 +18,8 @@ def test_handwriting_of_val_never_appears_in_train():
     assert train.isdisjoint(val)
     assert len(train | val) == 1797
     for number in range(30):
-        assert set(scenes.draw_scene("train", number, 96, 0).samples) <= train
-        assert set(scenes.draw_scene("val", number, 96, 0).samples) <= val
+        assert set(digits.draw_digits("train", number, 96, 0).samples) <= train
+        assert set(digits.draw_digits("val", number, 96, 0).samples) <= val
 
 
 def test_every_digit_is_in_both_splits():
@@ -54,10 +54,10 @@ def test_boxes_are_tight_around_the_ink(monkeypatch):
     monkeypatch.setattr(
         backgrounds, "draw_background", lambda rng, side, split: np.full((side, side, 3), 20.0, np.float32)
     )
-    monkeypatch.setattr(scenes, "_photographed", lambda rng, canvas: np.rint(canvas).astype(np.uint8))
+    monkeypatch.setattr(digits, "_photographed", lambda rng, canvas: np.rint(canvas).astype(np.uint8))
     checked = 0
     for number in range(20):
-        scene = scenes.draw_scene("train", number, 192, 3)
+        scene = digits.draw_digits("train", number, 192, 3)
         strength = np.abs(scene.image.astype(int) - 20).max(axis=2)
         outside = strength.copy()
         for x1, y1, x2, y2 in scene.boxes_xyxy.astype(int).tolist():
@@ -70,7 +70,7 @@ def test_boxes_are_tight_around_the_ink(monkeypatch):
 
 
 def test_scenes_vary_within_their_bounds():
-    drawn = [scenes.draw_scene("train", number, 128, 0) for number in range(60)]
+    drawn = [digits.draw_digits("train", number, 128, 0) for number in range(60)]
     counts = [len(scene.labels) for scene in drawn]
     assert 0 in counts
     assert max(counts) >= 6
@@ -83,7 +83,7 @@ def test_scenes_vary_within_their_bounds():
     for scene in drawn:
         for index, box in enumerate(scene.boxes_xyxy.astype(int).tolist()):
             for other in scene.boxes_xyxy.astype(int).tolist()[index + 1 :]:
-                assert scenes._overlap(tuple(box), tuple(other)) <= 0.03
+                assert digits._overlap(tuple(box), tuple(other)) <= 0.03
 
 
 def test_ink_stands_out_from_what_is_below():
@@ -91,13 +91,13 @@ def test_ink_stands_out_from_what_is_below():
     ink = handwriting.draw(0, height=30, degrees=0, aspect=1, slant=0, weight=0)
     for brightness in (0, 60, 128, 200, 255):
         patch = np.full((*ink.shape, 3), float(brightness), np.float32)
-        scenes._write_ink(rng, patch, ink)
+        digits._write_ink(rng, patch, ink)
         assert abs(patch[ink > 0.9].mean() - brightness) > 50
 
 
 @pytest.mark.parametrize("layout", ["yolo", "coco", "voc"])
 def test_written_scenes_are_read_back_the_same(tmp_path, layout):
-    made = generate_digit_scenes(tmp_path / "set", train=4, val=2, imgsz=96, layout=layout, seed=5)
+    made = generate_scenes(tmp_path / "set", of="digits", train=4, val=2, imgsz=96, layout=layout, seed=5)
     read = load_dataset(tmp_path / "set")
     assert (read.layout, read.class_names) == (layout, list("0123456789"))
     assert {split: len(records) for split, records in read.splits.items()} == {"train": 4, "val": 2}
@@ -110,7 +110,7 @@ def test_written_scenes_are_read_back_the_same(tmp_path, layout):
 
 def test_same_seed_same_bytes_and_more_scenes_begin_with_the_same(tmp_path):
     def files(name: str, **options) -> dict[str, bytes]:
-        generate_digit_scenes(tmp_path / name, imgsz=64, **options)
+        generate_scenes(tmp_path / name, of="digits", imgsz=64, **options)
         return {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
 
     first = files("a", train=3, val=2, seed=1)
@@ -121,24 +121,25 @@ def test_same_seed_same_bytes_and_more_scenes_begin_with_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"train": 0, "val": 0}, {"train": -1}, {"imgsz": 8}, {"layout": "x"}, {"seed": -1}]
+    "options",
+    [{"train": 0, "val": 0}, {"train": -1}, {"imgsz": 8}, {"layout": "x"}, {"seed": -1}, {"without": ["glyphs"]}],
 )
 def test_impossible_options_are_refused(tmp_path, options):
     with pytest.raises(ConfigError):
-        generate_digit_scenes(tmp_path / "set", **options)
+        generate_scenes(tmp_path / "set", of="digits", **options)
     assert not (tmp_path / "set").exists()
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "old.txt").write_text("x")
     with pytest.raises(OutputError, match="is not empty"):
-        generate_digit_scenes(tmp_path, train=1, val=0)
+        generate_scenes(tmp_path, of="digits", train=1, val=0)
 
 
 def test_without_the_extra_the_line_to_type_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr("ghostyolo.extras.available", lambda extra: False)
     with pytest.raises(MissingExtraError, match=r'pip install "ghostyolo\[scenes\]"'):
-        generate_digit_scenes(tmp_path / "set", train=1, val=0)
+        generate_scenes(tmp_path / "set", of="digits", train=1, val=0)
 
 
 def test_photographs_come_from_the_installed_wheel_without_a_download():

@@ -116,6 +116,7 @@ def test_what_is_written_is_read(tmp_path, layout):
         ({"without": list(INGREDIENTS)}, "nothing is left to draw"),
         ({"train": 0, "val": 0}, "at least 1 scene"),
         ({"imgsz": 20}, "imgsz must be 64 to 4096"),
+        ({"of": "letters"}, "'objects' or 'digits'"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"layout": "vic"}, "vic"),
     ],

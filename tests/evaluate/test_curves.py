@@ -7,7 +7,7 @@ import pytest
 
 from ghostyolo.evaluate import CocoEvaluator, ImageDetections
 from ghostyolo.evaluate.curves import compute_curves
-from ghostyolo.evaluate.matching import IGNORED, RIGHT, WRONG, match
+from ghostyolo.evaluate.true_positives import IGNORED, RIGHT, WRONG, match
 from tests.evaluate.scenes import random_split, record
 
 NAMES = ["red", "green", "blue", "grey"]

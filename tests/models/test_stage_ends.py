@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ghostyolo.models.backbones.foreign import adapt
+from ghostyolo.models.backbones.library_adapter import adapt
 from ghostyolo.models.backbones.stage_ends import find_stage_ends
 
 STRIDES = (8, 16, 32)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import ghostyolo  # noqa: E402
 from ghostyolo.errors import ConfigError, WeightsError  # noqa: E402
-from ghostyolo.evaluate.run import match_class_names  # noqa: E402
+from ghostyolo.evaluate.evaluation import match_class_names  # noqa: E402
 from ghostyolo.runtime.foreign_onnx import Port, layout_names, recognise  # noqa: E402
 from ghostyolo.runtime.layouts import LAYOUTS, cells  # noqa: E402
 

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import torch
 
-from ghostyolo.ablate.tasks import Figures, Settings, Setup, TaskKind, digest_of, last_scores, network_settings
+from ghostyolo.ablate.tasks import (
+    Figures,
+    Settings,
+    Setup,
+    TaskKind,
+    data_settings,
+    digest_of,
+    last_scores,
+    network_settings,
+)
 from ghostyolo.data.labelled import ClassificationData, digest
 from ghostyolo.errors import DataError
 from ghostyolo.models.image_classifier import ClassifierConfig, build_classifier
@@ -72,10 +81,7 @@ class Classification(TaskKind):
             data = load_pictures(self.data, recipe)
             if not len(data.splits.get("val", [])):
                 raise DataError(f"{self.data} has no validation pictures: give some, or a val_share above 0")
-            splits = {
-                split: {"pictures": len(images), "digest": digest(images)} for split, images in data.splits.items()
-            }
-            self._read[key] = (data, {"class_names": data.class_names, **splits})
+            self._read[key] = (data, data_settings(data.class_names, data.splits, digest))
         return self._read[key]
 
     def _check_network(self, config: ClassifierConfig, imgsz: int, classes: int, channels: int) -> None:

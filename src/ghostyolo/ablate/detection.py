@@ -14,6 +14,7 @@ from ghostyolo.ablate.tasks import (
     Settings,
     Setup,
     TaskKind,
+    data_settings,
     digest_of,
     last_scores,
     network_settings,
@@ -28,7 +29,7 @@ from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.detection.fit import check_run
 from ghostyolo.train.detection.start import Prepared, prepare
-from ghostyolo.train.distil.matching import compare
+from ghostyolo.train.distil.compatibility import compare
 from ghostyolo.train.distil.teacher import find_teacher, read_teacher
 from ghostyolo.train.recipe import Recipe, TrainRecipe
 from ghostyolo.train.run_folder import file_digest, records_digest
@@ -98,12 +99,8 @@ class Detection(TaskKind):
             data = load_dataset(self.data)
             if not data.splits.get("val"):
                 raise DataError(f"{self.data} has no val split: nothing can be compared")
-            splits: Settings = {
-                split: {"pictures": len(data.splits[split]), "digest": records_digest(data.splits[split])}
-                for split in ("train", "val")
-                if split in data.splits
-            }
-            self._read = (data, {"class_names": data.class_names, **splits})
+            used = {split: records for split, records in data.splits.items() if split in ("train", "val")}
+            self._read = (data, data_settings(data.class_names, used, records_digest))
         return self._read
 
     def _prepared(self, model: str, recipe: TrainRecipe) -> tuple[Prepared, dict[str, int | None]]:

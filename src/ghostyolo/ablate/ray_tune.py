@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ghostyolo.ablate.process import Job, train
+from ghostyolo.ablate.job import Job, train
 from ghostyolo.ablate.train_cells import Spread
 from ghostyolo.errors import ConfigError
 from ghostyolo.extras import require

@@ -9,10 +9,10 @@ import csv
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ghostyolo.config import Options, merge_options, spread_dots
 from ghostyolo.errors import ConfigError
@@ -21,6 +21,7 @@ from ghostyolo.train.recipe import OF_THE_NETWORK, RESUMABLE_WITH_OTHER, Recipe
 from ghostyolo.train.run_folder import file_digest
 
 Settings = dict[str, Any]
+T = TypeVar("T", bound=Sized)
 CELL_FILE = "cell.json"
 # What a run starts from; it is compared by what files hold, not by where they lie.
 _START = ("weights", "backbone_weights", "channels", "label_column")
@@ -192,6 +193,12 @@ def normalised(settings: Settings, recipe_class: type[Recipe]) -> Settings:
     recipe = recipe_class.from_dict({**stored, "teacher": settings["teacher"]}, CELL_FILE)
     values = {**recipe_settings(recipe), **({"teacher": None} if "teacher" in stored else {})}
     return {**settings, "recipe": values, "network": network_settings(settings["network"])}
+
+
+def data_settings(class_names: list[str], splits: Mapping[str, T], digest: Callable[[T], str]) -> Settings:
+    """What a run's result depends on of its data."""
+    described = {split: {"pictures": len(records), "digest": digest(records)} for split, records in splits.items()}
+    return {"class_names": class_names, **described}
 
 
 def digest_of(value: Any) -> str:

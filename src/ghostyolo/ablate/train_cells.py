@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghostyolo.ablate.cells import Plan, Run, all_runs, cell_record, is_finished
-from ghostyolo.ablate.process import LOG, Job, make_job, train
+from ghostyolo.ablate.job import LOG, Job, make_job, train
 from ghostyolo.ablate.report import write_report
 from ghostyolo.ablate.table import Epoch, Line, Result
 from ghostyolo.errors import TrainingError

@@ -16,14 +16,14 @@ from ghostyolo.benchmark.build import Builder
 from ghostyolo.benchmark.candidates import Candidate
 from ghostyolo.benchmark.interleave import Measured, interleave, paired_ratio
 from ghostyolo.benchmark.machine import describe_machine, engine_packages, usable_cores, version
-from ghostyolo.benchmark.process import Process
 from ghostyolo.benchmark.rows import Row
 from ghostyolo.benchmark.ultralytics_peer import PEER, peer_costs
 from ghostyolo.benchmark.worker import Task
+from ghostyolo.benchmark.worker_process import Process
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.evaluate.coco import Metrics
-from ghostyolo.evaluate.run import evaluate, match_class_names
+from ghostyolo.evaluate.evaluation import evaluate, match_class_names
 from ghostyolo.files import size_in_megabytes
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.costs import count_costs

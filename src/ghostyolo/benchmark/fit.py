@@ -16,7 +16,7 @@ from ghostyolo.benchmark.candidates import CHECKPOINT_ENGINE, CHECKPOINT_SUFFIX,
 from ghostyolo.benchmark.compare import Labelled, Progress, Settings, measure, score
 from ghostyolo.benchmark.rows import Row
 from ghostyolo.errors import ConfigError
-from ghostyolo.evaluate.run import match_class_names
+from ghostyolo.evaluate.evaluation import match_class_names
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.costs import count_costs, counted_row
 from ghostyolo.runtime.engines import open_engine

@@ -16,7 +16,7 @@ BURST = 3  # timed calls of one model before the next one's turn: few, so that a
 
 
 class Runner(Protocol):
-    """What can run calls; :class:`ghostyolo.benchmark.process.Process` does."""
+    """What can run calls; :class:`ghostyolo.benchmark.worker_process.Process` does."""
 
     def calls(self, count: int) -> tuple[list[Call], float | None]:
         """Run so many calls; return the times of each.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ghostyolo.data.check import CheckReport
     from ghostyolo.data.faults import Fault
-    from ghostyolo.data.records import DetectionData
 
 app = typer.Typer(help="Check data sets, fit anchors to them, or make one of scenes.", no_args_is_help=True)
 
@@ -23,7 +22,7 @@ _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
 @app.command()
 def check(
-    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
     json: Path | None = typer.Option(None, "--json", help="Write everything found to this file."),
     fix: Path | None = typer.Option(
         None,
@@ -69,19 +68,13 @@ def digits(
     seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
 ) -> None:
     """Make labelled scenes: real handwritten digits on photographs and textures."""
-    from ghostyolo.extras import require
-
-    require("scenes", "data digits")
-    from ghostyolo.data.digits import generate_digit_scenes
-
-    with _progress("drawing") as advance:
-        data = generate_digit_scenes(out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, progress=advance)
-    _print_scenes(data, "digits")
+    _make_scenes(out, "digits", of="digits", train=train, val=val, imgsz=imgsz, layout=layout, seed=seed)
 
 
 @app.command()
 def scenes(
     out: Path = typer.Option(..., "--out", help="New folder for the data set."),
+    of: str = typer.Option("objects", "--of", help="objects, or digits as data digits makes."),
     train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
     val: int = typer.Option(200, "--val", min=0, help="Scenes to validate on, of drawings not in train."),
     imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
@@ -94,23 +87,14 @@ def scenes(
         show_default=False,
     ),
 ) -> None:
-    """Make labelled scenes of hundreds of kinds of objects to pretrain on."""
-    from ghostyolo.extras import require
-
-    require("scenes", "data scenes")
-    from ghostyolo.data.scenes import generate_scenes
-
+    """Make labelled scenes of hundreds of kinds of objects, or of digits."""
     left_out = [name.strip() for name in without.split(",") if name.strip()]
-    with _progress("drawing") as advance:
-        data = generate_scenes(
-            out, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, without=left_out, progress=advance
-        )
-    _print_scenes(data, f"objects of {len(data.class_names)} kinds")
+    _make_scenes(out, "scenes", of=of, train=train, val=val, imgsz=imgsz, layout=layout, seed=seed, without=left_out)
 
 
 @app.command()
 def anchors(
-    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
     imgsz: int = typer.Option(640, "--imgsz", min=1, help="Side of the square training pictures in pixels."),
     count: int = typer.Option(9, "--count", help="Anchors in all, a multiple of the head's three levels."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
@@ -145,9 +129,17 @@ def anchors(
     sys.stdout.write(f"# {len(sizes)} boxes at {imgsz} pixels: {recalls}\nhead:\n  type: anchor\n  anchors:\n{levels}")
 
 
-def _print_scenes(data: DetectionData, what: str) -> None:
+def _make_scenes(out: Path, command: str, **options: Any) -> None:
     from rich.console import Console
 
+    from ghostyolo.extras import require
+
+    require("scenes", f"data {command}")
+    from ghostyolo.data.scenes import generate_scenes
+
+    with _progress("drawing") as advance:
+        data = generate_scenes(out, **options, progress=advance)
+    what = "digits" if options["of"] == "digits" else f"objects of {len(data.class_names)} kinds"
     counts = ", ".join(
         f"{split} {len(records)} images with {sum(len(record.labels) for record in records)} {what}"
         for split, records in data.splits.items()

@@ -4,7 +4,7 @@ k-means on box sizes, then a genetic search. No torch.
 
 How well anchors fit a box is the best, over anchors, of the worst of width / anchor width, height / anchor height and
 their inverses: 1 where an anchor has the box's size. A box is within reach where that is above 1/4, which is when an
-anchor head has a match for it (:mod:`ghostyolo.losses.anchor_match`); recall is the fraction of such boxes. Sizes are
+anchor head has a match for it (:mod:`ghostyolo.losses.anchor_assigner`); recall is the share of such boxes. Sizes are
 pixels of the training pictures. Source: the published procedure of YOLOv5.
 """
 

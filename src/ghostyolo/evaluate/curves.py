@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.evaluate.detections import ImageDetections
-from ghostyolo.evaluate.matching import IGNORED, RIGHT, match
+from ghostyolo.evaluate.true_positives import IGNORED, RIGHT, match
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ predictions, weighted by level. Gains are those published for 640 x 640 pixels, 
 published: classes by C / 80 (so that one class's logit weighs the same for any C), objectness by the picture's area
 over 640^2 (so that one cell weighs the same in any picture), and all by 3 / levels.
 Shapes: B pictures, N anchors a cell, P matches, C classes. Sources: YOLOv5's published recipe, YOLOv7-tiny's (the same
-gains); the matching is in `anchor_match`, with YOLOv7's choice.
+gains); the matching is in `anchor_assigner`, with YOLOv7's choice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError, suggest
-from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
+from ghostyolo.losses.anchor_assigner import Matches, cheapest_matches, match_by_ratio, match_costs
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.nn.boxes import cell_centers, decode_anchors

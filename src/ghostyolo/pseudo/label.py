@@ -19,7 +19,7 @@ from ghostyolo.data.check import look_at_pictures, pixel_digest
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError, DataError, OutputError, SourceError
-from ghostyolo.evaluate.run import match_class_names
+from ghostyolo.evaluate.evaluation import match_class_names
 from ghostyolo.files import staged
 from ghostyolo.pseudo.dataset import (
     LABELS_NAME,
@@ -29,7 +29,8 @@ from ghostyolo.pseudo.dataset import (
     PseudoLabelReport,
     Thresholds,
 )
-from ghostyolo.runtime.predictor import Prediction, Predictor
+from ghostyolo.runtime.prediction import Prediction
+from ghostyolo.runtime.predictor import Predictor
 from ghostyolo.runtime.sources import VIDEO_SUFFIXES, Source
 
 if TYPE_CHECKING:

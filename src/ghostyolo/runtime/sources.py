@@ -7,6 +7,7 @@ read, and what is passed over, is kept and counted: nothing is left out in silen
 
 from __future__ import annotations
 
+import functools
 import glob
 import http.client
 import os
@@ -17,7 +18,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -60,7 +61,7 @@ class Frame:
         fps: frames a second of its video; None for a picture.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8] = field(repr=False)
     name: str
     path: Path | None = None
     frame_index: int | None = None
@@ -96,6 +97,7 @@ class Sources:
         sources: one source or several.
         channels: what the network takes when more than three (from ``.npy`` files and arrays), else 3.
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: one for all the files.
+        bgr: arrays have blue first, as OpenCV gives them.
 
     Attributes:
         faults: what could not be read so far, in whole or in part.
@@ -108,9 +110,15 @@ class Sources:
     """
 
     def __init__(
-        self, sources: Source | Iterable[Source], channels: int = 3, pixel_range: PixelRange | None = None
+        self,
+        sources: Source | Iterable[Source],
+        channels: int = 3,
+        pixel_range: PixelRange | None = None,
+        *,
+        bgr: bool = False,
     ) -> None:
         self.faults: list[Fault] = []
+        self._bgr = bgr
         self._channels = channels
         self._pixel_range = pixel_range
         self._items: list[Any] = []
@@ -144,6 +152,14 @@ class Sources:
         if not any_read:
             raise SourceError(f"none of the {len(self._items)} sources can be read; the first: {self.faults[0].reason}")
 
+    @functools.cached_property
+    def expected_frames(self) -> int:
+        """Pictures, and frames of videos as far as their headers say.
+
+        A video of unknown length counts once.
+        """
+        return sum(_frames_in_header(item) for item in self._items)
+
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """(name, reason) of each source of which nothing could be read."""
@@ -175,7 +191,8 @@ class Sources:
         elif isinstance(item, str):
             yield from self._url_frames(item, name)
         elif isinstance(item, np.ndarray):
-            yield Frame(_array_to_image(item, name, self._pixel_range), name)
+            image = _array_to_image(item, name, self._pixel_range)
+            yield Frame(reverse_colours(image) if self._bgr else image, name)
         elif _is_pil(item):
             yield Frame(_pil_to_image(item, self._pixel_range), name)
         else:
@@ -296,6 +313,13 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def reverse_colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Turn BGR into RGB and BGRA into RGBA; leave other pictures."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (3, 4):
+        return image
+    return np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
+
+
 def _is_single(sources: Any) -> bool:
     if isinstance(sources, str | Path | np.ndarray) or _is_pil(sources):
         return True
@@ -304,6 +328,16 @@ def _is_single(sources: Any) -> bool:
             f"a source is a path, glob, URL, numpy array or PIL image, or several of them, not {type(sources).__name__}"
         )
     return False
+
+
+def _frames_in_header(item: Any) -> int:
+    if not isinstance(item, Path) or item.suffix.lower() not in VIDEO_SUFFIXES or not is_text(item):
+        return 1
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    capture = cv2.VideoCapture(str(item))
+    count = _stated_frames(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count or 1
 
 
 def _stated_frames(count: float) -> int:

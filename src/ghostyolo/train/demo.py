@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ghostyolo.data.digits import generate_digit_scenes
+from ghostyolo.data.scenes import generate_scenes
 from ghostyolo.errors import OutputError
 from ghostyolo.extras import require
 from ghostyolo.models.count import count_parameters
@@ -55,7 +55,9 @@ def run(out: Path, console: Console, plan: DemoPlan | None = None) -> tuple[Path
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: give demo --train a new folder with --out")
     console.print(f"[bold]1/4[/] generate {plan.train} + {plan.val} labelled scenes")
-    scenes = generate_digit_scenes(out / "data", train=plan.train, val=plan.val, imgsz=2 * plan.imgsz, seed=plan.seed)
+    scenes = generate_scenes(
+        out / "data", of="digits", train=plan.train, val=plan.val, imgsz=2 * plan.imgsz, seed=plan.seed
+    )
 
     console.print(f"[bold]2/4[/] train {MODEL} from scratch, {plan.epochs} epochs at {plan.imgsz} px")
     options = {

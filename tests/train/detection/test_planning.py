@@ -71,9 +71,7 @@ def test_without_a_plan_the_defaults_hold(data, tmp_path):
 
 def test_minutes_are_measured_once_and_stored(data, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        planning, "measure_pace", lambda *args, **rest: asked.append(args[3]) or Pace(6, 1.0, 0.001)
-    )
+    monkeypatch.setattr(planning, "measure_pace", lambda *args, **rest: asked.append(args[3]) or Pace(6, 1.0, 0.001))
     limited = {key: value for key, value in SHORT.items() if key != "epochs"}
     page = train(data, tmp_path / "run", minutes=0.35, **limited)
     assert "3 " in next(line for line in page.splitlines() if line.startswith("  epochs"))

@@ -104,7 +104,8 @@ def test_the_range_of_scales_follows_the_sizes_of_a_class() -> None:
     [
         ("greenleft", True), ("turn_right", True), ("Left hand", True), ("arrow", True), ("7", True), ("b", True),
         ("links abbiegen", True), ("左转", True), ("bright lamp", False), ("upright piano", False),
-        ("leftovers", False), ("cleft", False), ("kangaroo", False), ("aircraft", False), ("copyright", False), ("10", False), ("_", False),
+        ("leftovers", False), ("cleft", False), ("kangaroo", False), ("aircraft", False), ("copyright", False),
+        ("10", False), ("_", False),
     ],
 )  # fmt: skip
 def test_names_tell_which_classes_have_sides(name, sided) -> None:

@@ -1,4 +1,4 @@
-"""Labelled scenes of hundreds of kinds of objects.
+"""Labelled scenes, of handwritten digits or of hundreds of kinds of objects.
 
 Any number of them, made on the spot.
 """

@@ -9,31 +9,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.digits.backgrounds import draw_background
+from ghostyolo.data.scenes.backgrounds import draw_background
 from ghostyolo.data.scenes.kinds import VARIANTS, Kind, drawing
-from ghostyolo.data.scenes.patches import Patch, Plane
+from ghostyolo.data.scenes.patches import SPLIT_NUMBER, Patch, Plane, Scene
 from ghostyolo.data.scenes.shapes import GRAINS, grain
 
 _SMALLEST = 4.0  # pixels of an object's longer side
 _READABLE = 9.0  # the least of one that has an upper side: smaller, its kind cannot be told
 _LEAST_VISIBLE = 0.4  # an object is not put where less of another would be left
 _VAL_VARIANTS = 2
-_SPLIT_NUMBER = {"train": 0, "val": 1}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One picture and its objects.
-
-    Attributes:
-        image: (S, S, 3) uint8 RGB.
-        boxes_xyxy: (M, 4) float32, tight around what can be seen of each object, whole pixels.
-        labels: (M,) int64, positions in the kinds.
-    """
-
-    image: npt.NDArray[np.uint8]
-    boxes_xyxy: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ def draw_scene(kinds: Sequence[Kind], split: str, number: int, side: int, seed: 
         side: in pixels.
         seed: of the whole data set.
     """
-    rng = np.random.default_rng([seed, 5, _SPLIT_NUMBER[split], number])
+    rng = np.random.default_rng([seed, 5, SPLIT_NUMBER[split], number])
     canvas = _background(rng, side, split)
     owner = np.full((side, side), -1, np.int16)  # the object that each pixel shows
     placed: list[_Placed] = []

@@ -1,30 +1,37 @@
 """Writes scenes as a data set.
 
-Each scene has random numbers of its own, from (seed, split, number).
+Each scene has random numbers of its own, from (seed, split, number): the first ten scenes of a hundred are those of a
+run with ten, and the same call writes the same bytes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from ghostyolo.data.formats.write import check_layout, image_folder, make_empty_folder, write_annotations
 from ghostyolo.data.records import DetectionData, ImageRecord
+from ghostyolo.data.scenes.digits import CLASS_NAMES, draw_digits
 from ghostyolo.data.scenes.draw import draw_scene
 from ghostyolo.data.scenes.kinds import kinds_without
+from ghostyolo.data.scenes.patches import Scene
 from ghostyolo.errors import ConfigError, OutputError
 from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
+Of = Literal["objects", "digits"]
 _MIN_SIDE, _MAX_SIDE = 64, 4096
 
 
 def generate_scenes(
     out: str | os.PathLike[str],
     *,
+    of: Of = "objects",
     train: int = 1000,
     val: int = 200,
     imgsz: int = 320,
@@ -37,11 +44,12 @@ def generate_scenes(
 
     Args:
         out: a new or empty folder.
+        of: what is seen: ``"objects"`` of hundreds of kinds, or handwritten ``"digits"``.
         train, val: number of scenes in each split; a split of 0 is not written.
         imgsz: side of the square scenes in pixels.
         layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
         seed: same seed, same bytes.
-        without: ingredients that are left out, of ``INGREDIENTS``.
+        without: ingredients of objects that are left out, of ``INGREDIENTS``.
         progress: called with (scenes done, scenes in all).
 
     Returns:
@@ -60,7 +68,7 @@ def generate_scenes(
         raise ConfigError(f"imgsz must be {_MIN_SIDE} to {_MAX_SIDE} pixels, got {imgsz}")
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed}")
-    kinds = kinds_without(without)
+    names, draw, figures = _drawing(of, without)
     out = make_empty_folder(out)
     splits: dict[str, list[ImageRecord]] = {}
     done = 0
@@ -70,9 +78,9 @@ def generate_scenes(
         splits[split] = []
         folder = image_folder(out, layout, split)
         for number in range(count):
-            scene = draw_scene(kinds, split, number, imgsz, seed)
-            path = folder / f"{split}_{number:06d}.jpg"
-            quality = int(np.random.default_rng([seed, 6, number]).integers(55, 96))
+            scene = draw(split, number, imgsz, seed)
+            path = folder / f"{split}_{number:0{figures}d}.jpg"
+            quality = 95 if of == "digits" else int(np.random.default_rng([seed, 6, number]).integers(55, 96))
             with atomic_path(path) as temporary:
                 bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
                 if not cv2.imwrite(str(temporary), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]):
@@ -82,6 +90,17 @@ def generate_scenes(
             done += 1
             if progress is not None:
                 progress(done, train + val)
-    names = [kind.name for kind in kinds]
     write_annotations(out, layout, names, splits)
     return DetectionData(out, layout, names, splits)
+
+
+def _drawing(of: str, without: Sequence[str]) -> tuple[list[str], Callable[[str, int, int, int], Scene], int]:
+    """Names of classes, what draws (split, number, imgsz, seed), and figures of a number in a file's name."""
+    if of == "digits":
+        if without:
+            raise ConfigError("scenes of digits have no ingredients to leave out: remove 'without'")
+        return list(CLASS_NAMES), draw_digits, 5
+    if of != "objects":
+        raise ConfigError(f"scenes are of 'objects' or 'digits', not of {of!r}")
+    kinds = kinds_without(without)
+    return [kind.name for kind in kinds], partial(draw_scene, kinds), 6

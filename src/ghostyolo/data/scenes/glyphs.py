@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ghostyolo.data.digits import handwriting
+from ghostyolo.data.scenes import handwriting
 from ghostyolo.data.scenes.patches import SIDE, Patch, cut
 from ghostyolo.data.scenes.shapes import Draw
 

@@ -1,4 +1,4 @@
-"""What an object looks like before it is put into a scene.
+"""Scenes, and what an object looks like before it is put into one.
 
 Its opacity, and its shading or its colours.
 """
@@ -13,6 +13,22 @@ import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8]
 SIDE = 96  # objects are drawn once about this large, then shrunk or enlarged to each use
+SPLIT_NUMBER = {"train": 0, "val": 1}  # for the seeds of a scene
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and its objects.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        boxes_xyxy: (M, 4) float32, tight around what can be seen of each object, whole pixels.
+        labels: (M,) int64, positions in the classes.
+    """
+
+    image: npt.NDArray[np.uint8]
+    boxes_xyxy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ghostyolo.evaluate.confusion import compute_confusion
 from ghostyolo.evaluate.curves import compute_curves
+from ghostyolo.evaluate.evaluation import EvaluationResult, ImageLoader
 from ghostyolo.evaluate.plots.confusion import plot_confusion
 from ghostyolo.evaluate.plots.curves import plot_pr_curves
 from ghostyolo.evaluate.plots.pictures import plot_labels_beside_predictions
 from ghostyolo.evaluate.plots.training import plot_training_curves
-from ghostyolo.evaluate.run import EvaluationResult, ImageLoader
 
 __all__ = [
     "plot_confusion",

@@ -12,8 +12,8 @@ import numpy as np
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import DataError
 from ghostyolo.evaluate.detections import ImageDetections
+from ghostyolo.evaluate.evaluation import ImageLoader
 from ghostyolo.evaluate.plots.style import FAINT, INK, colour, figure_file, shorten
-from ghostyolo.evaluate.run import ImageLoader
 from ghostyolo.thresholds import SELECTION
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 Any by the library's own name, the well-known ones by a plain name.
 
 ``{type: timm, name: ...}`` and ``{type: torchvision, name: ...}`` take any. Where the network is a chain, its deepest
-maps are taken (:mod:`ghostyolo.models.backbones.foreign`); where it is not (HRNet), timm's extractor decides.
+maps are taken (:mod:`ghostyolo.models.backbones.library_adapter`); where it is not (HRNet), timm's extractor decides.
 Pretrained weights come by the library's own mechanism.
 
 The well-known ones have a ``variant``, the size: ``x0.5`` is half the channels. It is a name and not a number because
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from ghostyolo.errors import ConfigError, WeightsError, suggest
-from ghostyolo.models.backbones.foreign import STRIDES, FeatureList, adapt, refuse, wrap
+from ghostyolo.models.backbones.library_adapter import STRIDES, FeatureList, adapt, refuse, wrap
 from ghostyolo.models.registry import register_backbone
 from ghostyolo.models.scales import LETTERS
 

@@ -94,9 +94,9 @@ class DetectionModule(TrainingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
-        images, targets = self._network_input(batch, seed)
+        images, targets = self.network_input(batch, seed)
         seed_device(self.device, seed)  # at each batch: loaders draw from the same stream when they start
-        losses = self._losses(images, targets)
+        losses = self.losses(images, targets)
         loss = losses["loss"]
         if not len(batch):
             # Every rank must run a backward pass, or the others wait for its gradients for ever.
@@ -107,7 +107,8 @@ class DetectionModule(TrainingModule):
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
-    def _losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """The criterion's and the distiller's losses of a batch."""
         if self.distiller is None:
             return self.criterion(self.model(images), targets)
         model: Any = self.model
@@ -136,7 +137,8 @@ class DetectionModule(TrainingModule):
         Lightning's own rule (at every n-th batch) would keep old ones while the accumulation grows during warm-up.
         """
 
-    def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+    def network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+        """Augmented pictures (B, C, S, S) and their objects."""
         if not len(batch):
             channels = getattr(self.model, "in_channels", 3)
             grey = torch.full((2, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)

@@ -100,8 +100,8 @@ def _module(
 
 def _step(module: DetectionModule, batch: Batch, device: torch.device) -> None:
     """One step as in training, at a rate of 0."""
-    images, targets = module._network_input(batch.to(device), module.recipe.seed)
-    loss: Tensor = module._losses(images, targets)["loss"]
+    images, targets = module.network_input(batch.to(device), module.recipe.seed)
+    loss: Tensor = module.losses(images, targets)["loss"]
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter in module.parameters():
         parameter.grad = None
@@ -113,7 +113,7 @@ def _validation(module: DetectionModule, batch: Batch, device: torch.device, clo
     """Seconds of a picture in the folded network; what follows it is small beside."""
     model = fold(module.model).eval().to(device)
     side = module.recipe.imgsz
-    images = torch.rand(len(batch), module.model.in_channels, side, side, device=device)  # type: ignore[arg-type]
+    images = torch.rand(len(batch), batch.images[0].shape[0], side, side, device=device)
     seconds = []
     for _ in range(2):
         begin = clock()

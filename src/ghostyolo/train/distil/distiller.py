@@ -14,7 +14,7 @@ from ghostyolo.losses.distil_detector import box_distillation, feature_distillat
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.heads.outputs import EndToEndOutput
-from ghostyolo.train.distil.matching import Matching, adapter_widths, compare
+from ghostyolo.train.distil.compatibility import Compatibility, adapter_widths, compare
 from ghostyolo.train.distil.teacher import DetectionTeacher, find_teacher, read_teacher
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import file_digest
@@ -28,7 +28,7 @@ class Distiller:
     Args:
         student: tells widths and strides.
         teacher: fits it.
-        matching: how they are compared.
+        compatibility: how they are compared.
         weights: of the parts that are on.
         tau: temperature.
         seed: of the adapters' first weights.
@@ -42,15 +42,15 @@ class Distiller:
         self,
         student: DetectionModel,
         teacher: DetectionTeacher,
-        matching: Matching,
+        compatibility: Compatibility,
         weights: dict[str, float],
         tau: float,
         seed: int = 0,
     ) -> None:
-        self.teacher, self.matching, self.weights, self.tau = teacher, matching, weights, tau
+        self.teacher, self.compatibility, self.weights, self.tau = teacher, compatibility, weights, tau
         self.parts = tuple(f"kd_{part}" for part in weights)
         self._strides = student.strides, teacher.net.strides
-        widths = adapter_widths(student, teacher.net, matching.strides) if "features" in weights else {}
+        widths = adapter_widths(student, teacher.net, compatibility.strides) if "features" in weights else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.adapters = nn.ModuleDict(
@@ -80,20 +80,20 @@ class Distiller:
         )
         adapted = [
             self.adapters[str(stride)](own_maps[stride]) if str(stride) in self.adapters else own_maps[stride]
-            for stride in self.matching.strides
+            for stride in self.compatibility.strides
         ]
-        taught = [their_maps[stride] for stride in self.matching.strides]
+        taught = [their_maps[stride] for stride in self.compatibility.strides]
         with torch.autocast(own[0].device.type, enabled=False):
             return feature_distillation([maps.float() for maps in adapted], [maps.float() for maps in taught], self.tau)
 
     def _predictions(self, own: Any, theirs: Any, height: int, width: int) -> dict[str, Tensor]:
         """Scores and boxes, each a sum over the branches that both heads have."""
         scores, boxes = [], []
-        for branch in self.matching.branches:
+        for branch in self.compatibility.branches:
             views = []
             for output, strides in zip((own, theirs), self._strides, strict=True):
                 cells = {stride: (height // stride) * (width // stride) for stride in strides}
-                views.append(read_cells(_branch(output, branch), cells, self.matching.strides))
+                views.append(read_cells(_branch(output, branch), cells, self.compatibility.strides))
             if "logits" in self.weights:
                 scores.append(score_distillation(views[0].score_logits, views[1].score_logits, self.tau))
             if "boxes" in self.weights:
@@ -122,14 +122,14 @@ def build_distiller(
     path = find_teacher(recipe.teacher)
     teacher = read_teacher(recipe.teacher, path, metadata, recipe.imgsz)
     digest = f"{path.name} {file_digest(path)}"
-    matching = compare(student, teacher.net, recipe.teacher)
+    compatibility = compare(student, teacher.net, recipe.teacher)
     wanted = recipe.distil.weights()
-    chosen = matching.choose(wanted, recipe.distil.by_name, recipe.teacher)
-    said = matching.describe(chosen, recipe.distil.tau) if chosen else "is not run: all weights of distil are 0"
+    chosen = compatibility.choose(wanted, recipe.distil.by_name, recipe.teacher)
+    said = compatibility.describe(chosen, recipe.distil.tau) if chosen else "is not run: all weights of distil are 0"
     console.print(f"teacher {recipe.teacher} {said}", highlight=False, markup=False, soft_wrap=True)
     if not chosen:
         return None, digest
-    return Distiller(student, teacher, matching, chosen, recipe.distil.tau, recipe.seed), digest
+    return Distiller(student, teacher, compatibility, chosen, recipe.distil.tau, recipe.seed), digest
 
 
 def _branch(output: Any, branch: str) -> CellOutput:

@@ -19,7 +19,7 @@ STRIDES = (8, 16, 32)
 EXAMPLES = "mobilenetv2, mobilenetv3, mobilenetv4, resnet50, shufflenetv2"
 
 
-class ForeignBackbone(nn.Module):
+class LibraryBackbone(nn.Module):
     """Modules of another library's network, up to stride 32.
 
     They run one after the other.
@@ -87,7 +87,7 @@ class FeatureList(nn.Module):
         return [x.permute(0, 3, 1, 2) for x in features] if self.channels_last else list(features)
 
 
-def adapt(net: nn.Module, what: str, in_channels: int) -> ForeignBackbone | None:
+def adapt(net: nn.Module, what: str, in_channels: int) -> LibraryBackbone | None:
     """Return the network as a backbone.
 
     It is None where it is no chain up to the end of stride 32.
@@ -100,7 +100,7 @@ def adapt(net: nn.Module, what: str, in_channels: int) -> ForeignBackbone | None
     """
     with _any_size(what):
         chain = find_stage_ends(net, in_channels, STRIDES)
-    return None if chain is None else ForeignBackbone(net, *chain)
+    return None if chain is None else LibraryBackbone(net, *chain)
 
 
 def wrap(net: nn.Module, channels: Sequence[int], what: str, in_channels: int) -> FeatureList:

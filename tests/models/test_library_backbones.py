@@ -17,7 +17,7 @@ from ghostyolo.losses.registry import build_criterion
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models import build_model
 from ghostyolo.models.backbones import libraries
-from ghostyolo.models.backbones.foreign import FeatureList, ForeignBackbone
+from ghostyolo.models.backbones.library_adapter import FeatureList, LibraryBackbone
 from ghostyolo.models.backbones.pretrained import load_backbone
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.count import count_parameters
@@ -329,4 +329,4 @@ def test_a_network_whose_constructor_reads_tensors_can_be_counted_on_shapes_too(
 
 def test_the_adapter_is_what_the_friendly_names_make():
     with torch.device("meta"):
-        assert isinstance(part("mobilenetv4"), ForeignBackbone)
+        assert isinstance(part("mobilenetv4"), LibraryBackbone)

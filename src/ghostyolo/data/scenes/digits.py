@@ -1,25 +1,15 @@
-"""Put handwriting onto backgrounds and write the labelled scenes.
-
-Each scene has random numbers of its own, from (seed, split, number): the first ten scenes of a hundred are
-those of a run with ten, and the same call writes the same bytes.
-"""
+"""One scene of digits: handwriting on a background."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.digits import backgrounds, handwriting
-from ghostyolo.data.formats.write import check_layout, image_folder, make_empty_folder, write_annotations
-from ghostyolo.data.records import DetectionData, ImageRecord
-from ghostyolo.errors import ConfigError, OutputError
-from ghostyolo.extras import require
-from ghostyolo.files import atomic_path
+from ghostyolo.data.scenes import backgrounds, handwriting
+from ghostyolo.data.scenes.patches import SPLIT_NUMBER, Scene
 
 CLASS_NAMES = [str(digit) for digit in range(10)]
 MAX_DIGITS = 8
@@ -27,89 +17,20 @@ _EMPTY_SHARE = 0.04
 _HEIGHTS = (1 / 9, 1 / 3)  # of a digit, as a share of the scene's side
 _MAX_DEGREES = 20.0  # beyond, a 6 begins to look like a 9
 _MAX_OVERLAP = 0.03  # intersection over the smaller of two boxes, so IoU stays below it too
-_MIN_SIDE, _MAX_SIDE = 64, 4096
-_SPLIT_NUMBER = {"train": 0, "val": 1}
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One picture of digits.
+class DigitScene(Scene):
+    """A scene whose labels are digits.
 
     Attributes:
-        image: (S, S, 3) uint8 RGB.
-        boxes_xyxy: (M, 4) float32, tight around the ink, whole pixels.
-        labels: (M,) int64, the digits.
         samples: which handwriting was used, indices into scikit-learn's digits.
     """
 
-    image: npt.NDArray[np.uint8]
-    boxes_xyxy: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
     samples: list[int]
 
 
-def generate_digit_scenes(
-    out: str | os.PathLike[str],
-    *,
-    train: int = 1000,
-    val: int = 200,
-    imgsz: int = 320,
-    layout: str = "yolo",
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> DetectionData:
-    """Write a data set of digit scenes.
-
-    Args:
-        out: a new or empty folder.
-        train, val: number of scenes in each split; a split of 0 is not written.
-        imgsz: side of the square scenes in pixels.
-        layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
-        seed: same seed, same bytes.
-        progress: called with (scenes done, scenes in all).
-
-    Returns:
-        The data set as written.
-
-    Raises:
-        MissingExtraError: scikit-learn or scikit-image is not installed.
-        ConfigError: an impossible number or an unknown layout.
-        OutputError: the folder is not empty or cannot be written.
-    """
-    require("scenes", "data digits")
-    check_layout(layout)
-    if train < 0 or val < 0 or train + val == 0:
-        raise ConfigError(f"train and val need at least 1 scene together, none negative: got {train} and {val}")
-    if not _MIN_SIDE <= imgsz <= _MAX_SIDE:
-        raise ConfigError(f"imgsz must be {_MIN_SIDE} to {_MAX_SIDE} pixels for readable digits, got {imgsz}")
-    if seed < 0:
-        raise ConfigError(f"seed must be 0 or more, got {seed}")
-    out = make_empty_folder(out)
-    splits: dict[str, list[ImageRecord]] = {}
-    done = 0
-    for split, count in (("train", train), ("val", val)):
-        if count == 0:
-            continue
-        splits[split] = []
-        folder = image_folder(out, layout, split)
-        for number in range(count):
-            scene = draw_scene(split, number, imgsz, seed)
-            path = folder / f"{split}_{number:05d}.jpg"
-            with atomic_path(path) as temporary:
-                bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
-                if not cv2.imwrite(str(temporary), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-                    raise OutputError(f"cannot write {path}; free some space or choose another place")
-            ignore = np.zeros(len(scene.labels), np.bool_)
-            record = ImageRecord(path, imgsz, imgsz, scene.boxes_xyxy, scene.labels, ignore, number)
-            splits[split].append(record)
-            done += 1
-            if progress is not None:
-                progress(done, train + val)
-    write_annotations(out, layout, CLASS_NAMES, splits)
-    return DetectionData(out, layout, list(CLASS_NAMES), splits)
-
-
-def draw_scene(split: str, number: int, imgsz: int, seed: int) -> Scene:
+def draw_digits(split: str, number: int, imgsz: int, seed: int) -> DigitScene:
     """Draw one scene.
 
     Args:
@@ -118,7 +39,7 @@ def draw_scene(split: str, number: int, imgsz: int, seed: int) -> Scene:
         imgsz: side in pixels.
         seed: of the whole data set.
     """
-    rng = np.random.default_rng([seed, _SPLIT_NUMBER[split], number])
+    rng = np.random.default_rng([seed, SPLIT_NUMBER[split], number])
     canvas = backgrounds.draw_background(rng, imgsz, split)
     wanted = 0 if rng.random() < _EMPTY_SHARE else int(rng.integers(1, MAX_DIGITS + 1))
     allowed = handwriting.sample_indices(split)
@@ -135,7 +56,7 @@ def draw_scene(split: str, number: int, imgsz: int, seed: int) -> Scene:
         _write_ink(rng, canvas[top : top + height, left : left + width], ink)
         boxes.append((left, top, left + width, top + height))
         samples.append(index)
-    return Scene(
+    return DigitScene(
         image=_photographed(rng, canvas),
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         labels=np.array([handwriting.digit_of(index) for index in samples], np.int64),

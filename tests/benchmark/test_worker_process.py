@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ghostyolo.benchmark.process import BenchmarkError, Process
 from ghostyolo.benchmark.worker import Task, check_canvas
+from ghostyolo.benchmark.worker_process import BenchmarkError, Process
 from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ExportInfo
 from tests.runtime.colour_model import MODEL_PATH, metadata

@@ -22,7 +22,7 @@ MANY, ONE = "one_to_many", "one_to_one"
 
 
 @dataclass(frozen=True)
-class Matching:
+class Compatibility:
     """What a teacher can teach a student.
 
     Attributes:
@@ -63,7 +63,7 @@ class Matching:
         return line if self.obstacle is None else f"{line}; not logits and boxes: {self.obstacle}"
 
 
-def compare(student: DetectionModel, teacher: DetectionModel, source: str) -> Matching:
+def compare(student: DetectionModel, teacher: DetectionModel, source: str) -> Compatibility:
     """What fits.
 
     Args:
@@ -86,7 +86,7 @@ def compare(student: DetectionModel, teacher: DetectionModel, source: str) -> Ma
         notes["boxes"] = " (decoded: the heads have other bins)" if None not in bins else " (decoded)"
     if adapter_widths(student, teacher, strides):
         notes["features"] = " (1x1 adapters)"
-    return Matching(strides, branches, obstacle, notes)
+    return Compatibility(strides, branches, obstacle, notes)
 
 
 def adapter_widths(

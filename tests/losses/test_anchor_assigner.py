@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ghostyolo.losses.anchor_match import Matches, cheapest_matches, match_by_ratio, match_costs
+from ghostyolo.losses.anchor_assigner import Matches, cheapest_matches, match_by_ratio, match_costs
 from tests.losses.anchor_scenes import (
     ANCHORS,
     STRIDES,
