@@ -1,4 +1,4 @@
-"""Rare classes: how often a picture is shown, and how much an object counts. No torch.
+"""Gives rare classes more weight, in sampling and in the loss. No torch.
 
 Source of the first: repeat-factor sampling, Gupta et al., 2019, "LVIS" (arXiv 1908.03195, section 4.1).
 """
@@ -37,12 +37,14 @@ class SamplingConfig(StrictModel):
 
 
 def repeat_factors_of(share: float, threshold: float) -> float:
-    """How often pictures of a class are shown that is in so large a share of them."""
+    """How often pictures of a class with this share are shown."""
     return min(MOST_REPEATS, max(1.0, float(np.sqrt(threshold / share)))) if share else 1.0
 
 
 def repeat_factors(records: Sequence[ImageRecord], classes: int, threshold: float) -> npt.NDArray[np.float64]:
-    """How often each picture is shown in an epoch, 1 or more: as its rarest class.
+    """How often each picture is shown in an epoch.
+
+    As often as its rarest class asks for: about once, or more.
 
     Args:
         records: the training split, of one data set or several.
@@ -59,7 +61,10 @@ def repeat_factors(records: Sequence[ImageRecord], classes: int, threshold: floa
 
 
 def class_shares(records: Sequence[ImageRecord], classes: int) -> npt.NDArray[np.float64]:
-    """Of each class, the share of pictures that show it among those whose labels know it; 0 where none does."""
+    """Return the share of pictures that show each class.
+
+    It is one of those whose labels know the class, and 0 where none does.
+    """
     shown, known = np.zeros(classes), np.zeros(classes)
     for record in records:
         shown[np.unique(record.labels[~record.ignore])] += 1

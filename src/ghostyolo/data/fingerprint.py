@@ -1,4 +1,6 @@
-"""What a data set is like, in the numbers that a training is planned from. No torch.
+"""Describes a data set in the numbers that training is planned from.
+
+No torch.
 
 Boxes are measured against their picture's longer side, so that they are pixels of the network's input once that is
 multiplied by ``imgsz``.
@@ -61,7 +63,10 @@ class DataFingerprint(StrictModel):
 
 
 def take_fingerprint(data: DetectionData) -> DataFingerprint:
-    """Measure the training split; a few pictures are decoded, of the others the labels alone are looked at."""
+    """Measure the training split.
+
+    A few pictures are decoded; of the others the labels alone are looked at.
+    """
     records = data.splits.get("train", [])
     classes = len(data.class_names)
     labels = [record.labels[~record.ignore] for record in records]

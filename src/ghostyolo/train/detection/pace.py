@@ -1,4 +1,4 @@
-"""How long a picture takes to train, and to validate, by a few real steps of a copy."""
+"""Measures how long a picture takes, by a few real steps."""
 
 from __future__ import annotations
 

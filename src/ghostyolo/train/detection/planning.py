@@ -48,7 +48,9 @@ def refuse_contradictions(recipe: TrainRecipe, given: Options) -> None:
 
 
 class Planner:
-    """Makes the plan of a run in two parts: the network, and when that is built, its training.
+    """Makes the plan of a run in two parts.
+
+    The network is the first; when it is built, its training is the second.
 
     Attributes:
         plan: as far as it was made.

@@ -1,4 +1,4 @@
-"""The plan of a training: each setting that was chosen, its reason, and what it was chosen from."""
+"""The plan of a training: chosen settings, their reasons and their ground."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ GIVEN = "given"
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting, its value and why; of one that was given the reason is ``given``.
+    """A setting, its value and the reason.
+
+    Of one that was given the reason is ``given``.
 
     Attributes:
         name: as in a recipe, with dots; or ``model``.
@@ -72,7 +74,10 @@ class Plan:
         return TrainRecipe.from_dict(merge_options(self.options(), asked), "plan")
 
     def lines(self) -> list[str]:
-        """A line for each choice that is shown, the notes, and where the rest stands: at most fifteen."""
+        """A line for each choice that is shown, and the notes.
+
+        At most fifteen; the first says where the rest stands.
+        """
         shown = [choice for choice in self.choices.values() if choice.shown]
         names = max((len(choice.name) for choice in shown), default=0)
         values = max((len(_text(choice.value)) for choice in shown), default=0)

@@ -1,4 +1,4 @@
-"""The rules by which ``train`` plans a run: what data and machine are like in, a plan out.
+"""The rules of a plan: fingerprints of data and machine in, settings out.
 
 Each rule is a function with what it rests on: a measurement with its script or page, or, where there is none, an
 argument that is called one. What is given is never overruled, and later rules go by it. What follows from the number of
@@ -65,7 +65,9 @@ def usual_network(plan: Plan) -> str:
 
 
 def branches(plan: Plan) -> None:
-    """One branch in the place of three: at the rate that it allows it is not behind, in two thirds of the time.
+    """One branch in the place of three.
+
+    At the rate that it allows it is not behind, in two thirds of the time.
 
     BCCD, 100 epochs: 0.587 and 0.573 (docs/design/family.md).
     """
@@ -93,7 +95,9 @@ Shown = Callable[[TrainRecipe], int]
 def plan_training(
     plan: Plan, data: DataFingerprint, machine: Machine, network: NetworkFacts, shown: Shown, measure: Measure
 ) -> None:
-    """Choose everything but the network, in an order in which each rule finds what it goes by.
+    """Choose everything but the network.
+
+    The order is one in which each rule finds what it goes by.
 
     Args:
         shown: pictures of an epoch of a recipe.
@@ -138,7 +142,7 @@ def batch(plan: Plan, data: DataFingerprint) -> None:
 
 
 def imgsz(plan: Plan, data: DataFingerprint, machine: Machine, network: NetworkFacts) -> None:
-    """So large that boxes are seen, not larger than the pictures, and so small that the run has its steps.
+    """A size that shows the boxes, and leaves the run its steps.
 
     Wanted are 16 px for all but the smallest tenth of the boxes and 48 px for the median one: at stride 8 that is two
     and six cells. They lead to the sizes that were measured, 320 px on BCCD and 224 px on NEU-DET. Enlarging pictures
@@ -180,7 +184,9 @@ def _affordable_side(plan: Plan, machine: Machine, network: NetworkFacts, step: 
 
 
 def epochs(plan: Plan, pictures: int, machine: Machine, network: NetworkFacts) -> None:
-    """As many as make 4,000 steps of the optimiser, on a CPU as many as half an hour has room for.
+    """As many as make 4,000 steps of the optimiser.
+
+    On a CPU half an hour must have room for them.
 
     The estimate is a rule's, not a measurement's, so that the same data make the same run on the same machine;
     ``minutes`` measures. A large set gets 30 passes however long they take: fewer teach a fresh network little.
@@ -203,7 +209,9 @@ def epochs(plan: Plan, pictures: int, machine: Machine, network: NetworkFacts) -
 
 
 def epochs_in_time(plan: Plan, val_pictures: int, measure: Measure) -> None:
-    """As many as the minutes have room for, by the pace of a few real steps, so that the rate's cosine ends in time.
+    """As many as the minutes have room for.
+
+    By the pace of a few real steps, so that the rate's cosine ends in time.
 
     A tenth of the time at most goes to validation. The one rule that measures: what it decides is stored in the run.
     """
@@ -217,7 +225,9 @@ def epochs_in_time(plan: Plan, val_pictures: int, measure: Measure) -> None:
 
 
 def mosaic(plan: Plan, pictures: int) -> None:
-    """A sixth of the run without mosaic, also where that is more than the ten epochs of large sets.
+    """A sixth of the run without mosaic.
+
+    Also where that is more than the ten epochs of large sets.
 
     Ten epochs of 48 pictures are 30 steps. NEU-DET has 0.01 more with the last half without (docs/design/family.md);
     BCCD does not tell 3, 5 and 10 of 30 epochs apart (benchmarks/small_sets.py).
@@ -229,7 +239,10 @@ def mosaic(plan: Plan, pictures: int) -> None:
 
 
 def validation(plan: Plan) -> None:
-    """About thirty times in a run, and no early end: the last steps, at a falling rate, are the ones that gain most."""
+    """About thirty times in a run, and no early end.
+
+    The last steps, at a falling rate, are the ones that gain most.
+    """
     if "val_every" not in plan.choices:
         every = max(1, plan.choices["epochs"].value // USUAL_VALIDATIONS)
         plan.choose("val_every", every, f"about {USUAL_VALIDATIONS} times a run", shown=False)
@@ -250,7 +263,9 @@ def scales(plan: Plan, data: DataFingerprint) -> None:
 
 
 def flips(plan: Plan, data: DataFingerprint) -> None:
-    """No mirror images where a class's name says that it has a side, or is a sign that is read.
+    """No mirror images where a class's name says that it has a side.
+
+    Nor where it is a sign that is read.
 
     An argument, not a measurement: the mirror image of "left" is another class, that of a digit is none.
     """
@@ -269,7 +284,10 @@ _SIDES = re.compile(
 
 
 def mirrored_classes(names: list[str]) -> list[str]:
-    """Classes whose mirror image is another one or none: left and right, arrows, single digits and letters."""
+    """Classes whose mirror image is another one, or none.
+
+    Left and right, arrows, single digits and letters.
+    """
     return [name for name in names if re.fullmatch(r"\s*[^\W_]\s*", name) or _SIDES.search(name.lower())]
 
 
@@ -281,7 +299,9 @@ def colours(plan: Plan, data: DataFingerprint) -> None:
 
 
 def rare_classes(plan: Plan, data: DataFingerprint) -> None:
-    """Pictures of rare classes are shown more often, where a class has a quarter of the usual number of pictures.
+    """Pictures of rare classes are shown more often.
+
+    A class is rare that has less than a quarter of the usual number of pictures.
 
     Repeat-factor sampling, Gupta et al., 2019 (LVIS, arXiv 1908.03195, section 4.1), which gained 1 to 3 AP on rare
     classes there; not measured here. The threshold is the median share of pictures that a class is in.
@@ -297,7 +317,10 @@ def rare_classes(plan: Plan, data: DataFingerprint) -> None:
 
 
 def reading(plan: Plan, data: DataFingerprint, machine: Machine) -> None:
-    """Pictures stay in memory where they fit into half of it; else other processes read them."""
+    """Pictures stay in memory where they fit into half of it.
+
+    Else other processes read them.
+    """
     side = plan.choices["imgsz"].value
     needed = data.pictures * side * side * plan.asked.channels / 2**30
     fits = machine.free_gib is None or needed <= machine.free_gib / 2
