@@ -27,6 +27,7 @@ app = typer.Typer(
 COMMANDS = {
     "demo": "Detect handwritten digits on the pictures that come with this package.",
     "predict": "Detect objects on pictures and videos.",
+    "watch": "Detect objects live: cameras, streams, files, folders that fill up.",
     "pseudo-label": "Label pictures with a detector and write a data set that trains at once.",
     "train": "Train a detector on a labelled data set.",
     "pretrain": "Train a backbone as a classifier.",
