@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from ghostyolo.data.sampler import EvenBatches
 from ghostyolo.errors import ConfigError
-from ghostyolo.files import write_text
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.runtime.engines import parse_device
@@ -87,8 +86,8 @@ class Task:
         collate: items to a batch.
         sampler: of the data set's keys, for a rank of so many.
         drop_last: leave out a last batch that is not full, which would disturb batch norms.
+        files: text files by name that are written beside the config of a run that begins.
         validator: scores the network after an epoch; None: the last weights count as the best.
-        texts: of files that are laid into the run's folder at its start, by name.
     """
 
     recipe: Recipe
@@ -100,7 +99,7 @@ class Task:
     validator: Scorer | None
     sampler: Callable[..., Any]
     drop_last: bool = False
-    texts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,10 +174,7 @@ def run_loop(
     """
     recipe = task.recipe
     main = is_main_process()
-    folder = begin(out, recipe, task.run, resume=resume) if main else Path(out)
-    if main and not resume:
-        for name, text in task.texts.items():
-            write_text(folder / name, text)
+    folder = begin(out, recipe, task.run, resume=resume, files=task.files) if main else Path(out)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     keep_freed_memory()
