@@ -198,7 +198,7 @@ def _unpack_row(
         temporary.write_bytes(image["bytes"])
     raw = RawImage(path, index, file, written_size=as_size(row.get("width"), row.get("height")))
     boxes = objects.get("bbox") or []
-    categories = next((objects[key] for key in ("category", "categories", "label") if objects.get(key)), [])
+    categories: list[Any] = next((objects[key] for key in ("category", "categories", "label") if objects.get(key)), [])
     for position, box in enumerate(boxes):
         place = f"row {number}, object {position}"
         category = categories[position] if position < len(categories) else None
