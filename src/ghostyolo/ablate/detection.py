@@ -92,6 +92,7 @@ class Detection(TaskKind):
     def _data(self) -> tuple[DetectionData, Settings]:
         if self._read is None:
             data = load_dataset(self.data)
+            data.warn()
             if not data.splits.get("val"):
                 raise DataError(f"{self.data} has no val split: nothing can be compared")
             used = {split: records for split, records in data.splits.items() if split in ("train", "val")}

@@ -114,6 +114,7 @@ def anchors(
 
     require("scenes", "data anchors")
     data = load_dataset(path)
+    data.warn("train")
     sizes = box_sizes(data.splits.get("train", []), imgsz)
     if not len(sizes):
         raise DataError(f"{path} has no boxes in a train split: there is nothing to fit anchors to")

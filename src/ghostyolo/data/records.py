@@ -5,6 +5,7 @@ Every reader in ``data/formats`` returns them. No torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy.typing as npt
 
 from ghostyolo.data.faults import FaultList
 from ghostyolo.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,11 @@ class DetectionData:
     def summary(self) -> list[str]:
         """Return what is there and what is wrong, a line each."""
         return [_counts(split, records) for split, records in self.splits.items()] + self.faults.lines()
+
+    def warn(self, split: str | None = None) -> None:
+        """Log what is wrong, a line each; of one split, or of all."""
+        for line in FaultList(fault for fault in self.faults if split is None or fault.split in ("", split)).lines():
+            log.warning(line)
 
     def require_objects(self, split: str) -> None:
         """Stop where the pictures of a split have no box.

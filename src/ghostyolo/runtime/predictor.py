@@ -284,13 +284,10 @@ class Predictor:
         Raises:
             ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
         """
-        from ghostyolo.data.formats import load_dataset
+        from ghostyolo.data.formats import load_split
         from ghostyolo.evaluate import evaluate
 
-        dataset = load_dataset(data, splits=[split])
-        for line in dataset.faults.lines():
-            logger.warning(line)
-        dataset.require_objects(split)
+        dataset = load_split(data, split)
         return evaluate(
             self,
             dataset.splits[split],

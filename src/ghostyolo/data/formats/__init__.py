@@ -3,7 +3,7 @@
 YOLO, COCO and Pascal VOC.
 """
 
-from ghostyolo.data.formats.load import load_dataset
+from ghostyolo.data.formats.load import load_dataset, load_split
 from ghostyolo.data.formats.write import image_folder, write_annotations, write_dataset
 
-__all__ = ["image_folder", "load_dataset", "write_annotations", "write_dataset"]
+__all__ = ["image_folder", "load_dataset", "load_split", "write_annotations", "write_dataset"]

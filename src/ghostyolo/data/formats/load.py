@@ -48,6 +48,18 @@ def load_dataset(path: str | PathLike[str], splits: Sequence[str] | None = None)
     return replace(data, splits=read_splits)
 
 
+def load_split(path: str | PathLike[str], split: str) -> DetectionData:
+    """Read one split to score on, and log what is wrong with it.
+
+    Raises:
+        DataError: see :func:`load_dataset`, or the split has no box.
+    """
+    data = load_dataset(path, splits=[split])
+    data.warn()
+    data.require_objects(split)
+    return data
+
+
 def read_raw(path: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData:
     """Detect the layout and parse the annotations, without opening pictures.
 
