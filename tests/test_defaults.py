@@ -10,7 +10,7 @@ import pytest
 from ghostyolo.detector import Detector
 from ghostyolo.runtime.postprocess import select_detections
 from ghostyolo.runtime.predictor import Predictor
-from ghostyolo.thresholds import METRIC_SELECTION, SELECTION, Limits, MetricSelection, Selection
+from ghostyolo.thresholds import ALIASES, METRIC_SELECTION, SELECTION, Limits, MetricSelection, Selection
 from tests.runtime.colour_model import MODEL_PATH, RED, picture
 
 
@@ -80,7 +80,7 @@ def test_detector_takes_what_its_predictor_takes(method) -> None:
 
 
 def test_editors_see_every_limit() -> None:
-    assert list(Limits.__annotations__) == list(Selection.model_fields)
+    assert list(Limits.__annotations__) == [*Selection.model_fields, *ALIASES]
     for door in (Detector.predict, Detector.val, Predictor.predict, Predictor.detect, Predictor.val):
         assert inspect.signature(door).parameters["select"].annotation == "Unpack[Limits]"
 

@@ -8,7 +8,7 @@ Imports nothing heavy until a method needs it; predicting with ONNX weights need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ghostyolo.evaluate import Metrics
-    from ghostyolo.runtime.predictor import Prediction, Predictor
+    from ghostyolo.runtime.prediction import Predictions
+    from ghostyolo.runtime.predictor import Predictor
     from ghostyolo.runtime.sources import Source
     from ghostyolo.runtime.timing import Timing
     from ghostyolo.thresholds import Limits
@@ -103,7 +104,7 @@ class Detector:
         Weights that the detector had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
+            data: a folder of any layout, or a file that stands for it, or several of them, each labelling only its own
                 classes; may be left out on resume.
             out: folder of the run.
             recipe: YAML file of settings.
@@ -141,10 +142,10 @@ class Detector:
         """Score on a split with COCO metrics, values 0..1.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            data: a folder of any layout, or a file that stands for it.
             split: its part to score on.
             imgsz, batch: see :meth:`ghostyolo.runtime.predictor.Predictor.val`.
-            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+            **select: ``confidence`` (or ``conf``), ``iou``, ``max_detections`` (or ``max_det``), ``vote``, ``tta``, see
                 :class:`ghostyolo.thresholds.MetricSelection`.
 
         Raises:
@@ -159,20 +160,34 @@ class Detector:
         imgsz: int | None = None,
         batch: int = 1,
         rect: bool = True,
+        bgr: bool = False,
         **select: Unpack[Limits],
-    ) -> Iterator[Prediction]:
+    ) -> Predictions:
         """Detect objects on pictures, folders, globs, URLs, videos, RGB arrays or PIL images.
 
         Args:
             sources: one, or several.
-            imgsz, batch, rect: see :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
-            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
-                :class:`ghostyolo.thresholds.Selection`.
+            imgsz, batch, rect, bgr: see :meth:`ghostyolo.runtime.predictor.Predictor.predict`.
+            **select: ``confidence`` (or ``conf``), ``class_confidence``, ``iou``, ``max_detections`` (or ``max_det``),
+                ``classes``, ``vote``, ``tta``, see :class:`ghostyolo.thresholds.Selection`.
 
         Returns:
-            One prediction a picture or frame; ``.detections`` is a ``supervision.Detections``.
+            One prediction a picture or frame, made while iterating, or kept when indexed;
+            ``.detections`` is a ``supervision.Detections``.
         """
-        return self.predictor.predict(sources, imgsz=imgsz, batch=batch, rect=rect, **select)
+        return self.predictor.predict(sources, imgsz=imgsz, batch=batch, rect=rect, bgr=bgr, **select)
+
+    def __call__(self, sources: Source | Iterable[Source], **options: Any) -> Predictions:
+        """Detect objects on pictures at once, and keep the results: ``detector("photo.jpg")[0].plot()``.
+
+        Args:
+            sources: one, or several.
+            **options: as of :meth:`predict`, which is for videos and folders of any length.
+        """
+        return self.predictor(sources, **options)
+
+    def __repr__(self) -> str:
+        return f"Detector({str(self.weights or self.model)!r}{'' if self.weights else ', untrained'})"
 
     def benchmark(
         self,

@@ -34,6 +34,7 @@ _PROBES = {
     "scenes": ("sklearn", "skimage", "matplotlib"),
     "parquet": ("pyarrow",),
     "ultralytics": ("ultralytics",),
+    "serve": ("starlette", "uvicorn"),
     "energy": ("zeus", "pynvml"),
     "ray": ("ray", "tensorboardX"),
 }

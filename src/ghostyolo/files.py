@@ -103,6 +103,19 @@ def free_stem(stem: str, is_taken: Callable[[str], bool]) -> str:
     return candidate
 
 
+def free_folder(folder: Path) -> Path:
+    """Return a folder that holds nothing yet.
+
+    It is the first of ``folder``, ``folder-2``, ``folder-3`` ... that is not there, or is empty.
+    """
+    name = free_stem(folder.name, lambda stem: _holds_something(folder.with_name(stem)))
+    return folder.with_name(name)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
 def size_in_megabytes(path: Path) -> float:
     """Size of a file, or of all files in a folder, in 10^6 bytes."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

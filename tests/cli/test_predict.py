@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,12 +51,46 @@ def test_folder_gives_pictures_table_and_files(invoke, pictures, tmp_path):
     assert status == 0
     assert "a.png" in output
     assert "onnxruntime" in output
-    assert "2 objects on 2 pictures" in output
+    assert "2 objects on 2 pictures or frames: 1 " in output
+    assert re.search(r"[\d.]+ ms a picture, [\d.]+ a second .*without the first call", output)
     assert str(tmp_path / "out") in output
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert written == ["a.png", "b.png", "detections.csv", "detections.json", "yolo/a.txt", "yolo/b.txt"]
     records = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [len(record["objects"]) for record in records] == [2, 0]
+
+
+def test_each_run_has_a_folder_of_its_own_unless_it_is_given(invoke, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("predict", "predict-2", "predict-3"):
+        _, output = invoke("--weights", MODEL_PATH, pictures)
+        assert f"runs/{name}" in output
+        assert (tmp_path / "runs" / name / "a.png").is_file()
+    for _ in range(2):
+        invoke("--weights", MODEL_PATH, pictures, "--out", "mine")
+    assert not (tmp_path / "mine-2").exists()
+
+
+def test_wanted_classes_and_the_best_few(invoke, pictures, tmp_path):
+    args = ["--weights", MODEL_PATH, pictures, "--no-save", "--out", tmp_path / "out"]
+    assert "1 objects on 2 pictures or frames: 1 blue" in invoke(*args, "--classes", "blue, 1")[1]
+    assert "1 objects on 2 pictures" in invoke(*args, "--max-det", 1)[1]
+    with pytest.raises(GhostYoloError, match="no class 'bleu': did you mean blue"):
+        invoke(*args, "--classes", "bleu")
+
+
+@pytest.mark.parametrize(("conf", "message"), [("auto", "hold no best confidence"), ("much", "is 'much'")])
+def test_a_confidence_that_is_no_number(invoke, pictures, tmp_path, conf, message):
+    with pytest.raises(GhostYoloError, match=message):
+        invoke("--weights", MODEL_PATH, pictures, "--conf", conf, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_frames_are_counted_before_they_are_read(pictures, tmp_path):
+    from ghostyolo.runtime.sources import Sources
+
+    video = write_video(tmp_path / "v.mp4", [picture(128, 128)] * 5)
+    assert Sources([pictures, video]).expected_frames == 7
 
 
 def test_options_reach_the_predictor(invoke, pictures, tmp_path):

@@ -138,7 +138,13 @@ def test_an_array_that_is_no_picture_is_refused(predictor, image):
         ({"confidence": float("nan")}, "'confidence' is nan: input should be a finite number"),
         ({"iou": -0.1}, "'iou' is -0.1: input should be greater"),
         ({"max_detections": 0}, "'max_detections' is 0: input should be greater"),
-        ({"conf": 0.5}, "unknown key 'conf': did you mean confidence"),
+        ({"confidance": 0.5}, "unknown key 'confidance': did you mean confidence"),
+        ({"conf": 0.5, "confidence": 0.4}, "'confidence' is given twice, under two names"),
+        ({"confidence": "auto"}, "these weights hold no best confidence"),
+        ({"classes": "rde"}, "the model has no class 'rde': did you mean red"),
+        ({"classes": []}, "'classes' is "),
+        ({"class_confidence": {"rde": 0.5}}, "given for 'rde', no class of the model: did you mean red"),
+        ({"class_confidence": {"red": 1.5}}, "class_confidence.red"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
     ],
 )
@@ -302,3 +308,64 @@ def test_a_network_of_not_a_number_is_an_error_and_no_empty_picture():
 
     with pytest.raises(GhostYoloError, match="not finite numbers"):
         Predictor(Diverged()).detect([picture(64, 64)])
+
+
+def test_the_usual_short_names_mean_the_same(predictor):
+    image = picture(128, 128, (0, 0, RED), (3, 2, BLUE))
+    long = predictor.detect([image], confidence=0.4, max_detections=1)[0]
+    short = predictor.detect([image], conf=0.4, max_det=1)[0]
+    assert found(short) == found(long)
+    assert len(short) == 1
+
+
+@pytest.mark.parametrize("classes", ["blue", BLUE, ["blue"], ("2",), [np.int64(2)]])
+def test_wanted_classes_alone_are_reported(predictor, classes):
+    image = picture(128, 128, (0, 0, RED), (3, 2, BLUE))
+    assert found(predictor.detect([image], confidence=0.5, classes=classes)[0]) == {("blue", 96, 64, 128, 96)}
+
+
+def test_unwanted_classes_take_no_place_among_the_best(predictor):
+    image = picture(128, 128, (0, 0, RED), (1, 1, RED), (3, 2, BLUE))
+    assert found(predictor.detect([image], classes=["blue"], max_detections=1)[0]) == {("blue", 96, 64, 128, 96)}
+
+
+def test_auto_takes_the_best_confidence_of_each_class():
+    from ghostyolo.metadata import BestConfidence
+
+    dim = picture(64, 64, (0, 0, RED), (1, 1, BLUE)) // 2  # each scores a half
+    engine = ColourEngine(best_confidence=BestConfidence(overall=0.3, per_class={"red": 0.9}))
+    assert found(Predictor(engine).detect([dim], imgsz=64, confidence="auto")[0]) == {("blue", 32, 32, 64, 64)}
+    own = Predictor(engine).detect([dim], imgsz=64, confidence="auto", class_confidence={"red": 0.1})[0]
+    assert len(own) == 2
+
+
+def test_arrays_of_opencv_have_blue_first(predictor):
+    image = picture(128, 128, (0, 0, RED))
+    expected = {("red", 0, 0, 32, 32)}
+    assert found(predictor.detect([image[:, :, ::-1]], confidence=0.5, bgr=True)[0]) == expected
+    (prediction,) = predictor.predict(image[:, :, ::-1], confidence=0.5, bgr=True)
+    assert found(prediction.detections) == expected
+    np.testing.assert_array_equal(prediction.frame.image, image)
+    rgba = np.dstack([image[:, :, ::-1], np.full((128, 128), 255, np.uint8)])
+    assert found(predictor.detect([rgba], confidence=0.5, bgr=True)[0]) == expected
+
+
+def test_files_are_read_in_their_own_colours_whatever_arrays_have(predictor, tmp_path):
+    Image.fromarray(picture(128, 128, (0, 0, RED))).save(tmp_path / "a.png")
+    assert found(predictor.predict(tmp_path, bgr=True)[0].detections) == {("red", 0, 0, 32, 32)}
+
+
+def test_a_call_detects_at_once_and_keeps_the_results():
+    engine = ColourEngine()
+    predictions = Predictor(engine)([picture(128, 128, (0, 0, RED))] * 2)
+    assert len(engine.shapes) == 2
+    assert [len(prediction) for prediction in predictions] == [1, 1]
+    assert len(predictions) == 2
+    assert len(engine.shapes) == 2
+
+
+def test_reprs_are_one_short_line(predictor):
+    prediction = predictor(picture(128, 128, (0, 0, RED)))[0]
+    assert repr(predictor) == "Predictor(colours, 4 classes, onnxruntime)"
+    assert repr(prediction) == "Prediction(image-0, 128 x 128: 1 red)"
+    assert repr(prediction.frame).startswith("Frame(name='image-0'")

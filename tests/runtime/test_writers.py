@@ -13,7 +13,7 @@ from PIL import Image
 from ghostyolo.errors import OutputError
 from ghostyolo.runtime import writers
 from ghostyolo.runtime.drawing import class_palette, draw_detections
-from ghostyolo.runtime.predictor import Prediction
+from ghostyolo.runtime.prediction import Prediction
 from ghostyolo.runtime.sources import Fault, Frame
 from ghostyolo.runtime.writers import ResultWriter
 from tests.runtime.videos import read_video

@@ -34,6 +34,14 @@ def option(model: type[BaseModel], key: str, *flags: str, when: str = "") -> Any
     return typer.Option(None, *flags, help=help, show_default=False)
 
 
+def parse_confidence(text: str | None) -> float | str | None:
+    """A number where the text is one, else the text, such as ``auto``."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
 SET: Any = typer.Option(
     [],
     "--set",

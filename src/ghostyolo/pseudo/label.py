@@ -29,7 +29,8 @@ from ghostyolo.pseudo.dataset import (
     PseudoLabelReport,
     Thresholds,
 )
-from ghostyolo.runtime.predictor import Prediction, Predictor
+from ghostyolo.runtime.prediction import Prediction
+from ghostyolo.runtime.predictor import Predictor
 from ghostyolo.runtime.sources import VIDEO_SUFFIXES, Source
 
 if TYPE_CHECKING:

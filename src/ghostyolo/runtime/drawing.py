@@ -1,4 +1,4 @@
-"""Draws detections on pictures: boxes and labels.
+"""Draws detections on pictures, boxes and labels, and writes them.
 
 They stay legible on small and large pictures alike.
 """
@@ -6,14 +6,20 @@ They stay legible on small and large pictures alike.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ghostyolo.errors import OutputError
+from ghostyolo.files import atomic_path
+
 if TYPE_CHECKING:
     import supervision
+
+_JPEG_QUALITY = 95
 
 
 def draw_detections(image: npt.NDArray[np.uint8], detections: supervision.Detections) -> npt.NDArray[np.uint8]:
@@ -105,3 +111,48 @@ def _readable_on(color: supervision.Color) -> supervision.Color:
 
     luminance = 0.299 * color.r + 0.587 * color.g + 0.114 * color.b
     return supervision.Color.BLACK if luminance > 140 else supervision.Color.WHITE
+
+
+def shrink(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Make a picture's longer side at most so many pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def encode_picture(image: npt.NDArray[np.uint8], suffix: str) -> bytes:
+    """Return the bytes of a picture file.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        suffix: of the format, such as ``".jpg"``.
+
+    Raises:
+        OutputError: OpenCV does not know the format.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(suffix or ".", np.ascontiguousarray(image[:, :, ::-1]), options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise OutputError(f"cannot write a picture as '{suffix}': name it .jpg or .png")
+    return data.tobytes()
+
+
+def write_picture(path: str | Path, image: npt.NDArray[np.uint8]) -> None:
+    """Write a picture file whole or not at all.
+
+    Args:
+        path: its suffix says the format.
+        image: (H, W, 3) uint8, RGB.
+
+    Raises:
+        OutputError: it cannot be written, or OpenCV does not know the format.
+    """
+    data = encode_picture(image, Path(path).suffix)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

@@ -35,6 +35,7 @@ def select_detections(
     *,
     nms: bool = True,
     multi_label: bool = False,
+    floors: npt.NDArray[np.float32] | None = None,
 ) -> Chosen:
     """Choose the detections of one picture.
 
@@ -47,6 +48,7 @@ def select_detections(
         nms: suppress the weaker of two boxes of a class that overlap.
         multi_label: every class above the threshold makes a candidate of an anchor (for metrics), not only
             its best.
+        floors: (classes,) the score that each class's detections must exceed, in place of the selection's confidence.
 
     Returns:
         boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, by falling score.
@@ -54,7 +56,7 @@ def select_detections(
     Raises:
         WeightsError: a score, or a box that scores high enough, is not a finite number.
     """
-    confidence, max_detections = selection.confidence, selection.max_detections
+    confidence, max_detections = selection.confidence if floors is None else floors.min(), selection.max_detections
     iou = selection.iou if nms else None
     # The maximum is several times cheaper than the argmax, which few anchors then need; it is NaN where any score is.
     best = scores.max(axis=1, initial=0)
@@ -73,6 +75,8 @@ def select_detections(
             "training has diverged, or half precision overflows; use another checkpoint or precision"
         )
     usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if floors is not None:
+        usable &= confidences > floors[labels]
     if not usable.all():
         boxes, confidences, labels = boxes[usable], confidences[usable], labels[usable]
     if iou is None:

@@ -25,9 +25,10 @@ from ghostyolo.errors import ConfigError, SourceError, WeightsError
 from ghostyolo.metadata import ModelMetadata, check_imgsz
 from ghostyolo.runtime.engines import Engine, open_engine
 from ghostyolo.runtime.postprocess import join_mirrored, select_detections
-from ghostyolo.runtime.sources import Frame, Source, Sources
+from ghostyolo.runtime.prediction import Prediction, Predictions
+from ghostyolo.runtime.sources import Frame, Source, Sources, reverse_colours
 from ghostyolo.runtime.weights import resolve_weights
-from ghostyolo.thresholds import SELECTION, Limits, MetricSelection, Selection
+from ghostyolo.thresholds import SELECTION, Limits, MetricSelection, Selection, settle_limits
 
 if TYPE_CHECKING:
     import supervision
@@ -37,21 +38,6 @@ if TYPE_CHECKING:
     from ghostyolo.runtime.timing import Timing
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One picture or video frame and what was found on it.
-
-    Attributes:
-        frame: the picture and where it came from.
-        detections: boxes in pixels of the picture, ``data["class_name"]`` filled.
-        milliseconds: wall-clock time for one picture of its batch.
-    """
-
-    frame: Frame
-    detections: supervision.Detections
-    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +66,28 @@ class Predictor:
         self.engine = engine
         self._memory = threading.local()
 
+    def __repr__(self) -> str:
+        return f"Predictor({self.metadata.model}, {len(self.class_names)} classes, {self.engine.name})"
+
+    def __call__(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        imgsz: int | None = None,
+        batch: int = 1,
+        rect: bool = True,
+        bgr: bool = False,
+        **select: Unpack[Limits],
+    ) -> Predictions:
+        """Detect objects on pictures at once, and keep the results.
+
+        The arguments are those of :meth:`predict`, which is for videos and folders of any length.
+
+        Returns:
+            A list of predictions: ``predictor("photo.jpg")[0].plot()``.
+        """
+        return self.predict(sources, imgsz=imgsz, batch=batch, rect=rect, bgr=bgr, **select).keep()
+
     @property
     def metadata(self) -> ModelMetadata:
         """What the weights say about themselves."""
@@ -98,12 +106,15 @@ class Predictor:
         """
         return self.metadata.export.canvas if self.metadata.export else None
 
-    def open_sources(self, sources: Source | Iterable[Source]) -> Sources:
+    def open_sources(self, sources: Source | Iterable[Source], *, bgr: bool = False) -> Sources:
         """Look up sources.
 
         They are read with the network's channels where it takes more than three.
+
+        Args:
+            bgr: arrays among them have blue first.
         """
-        return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range)
+        return Sources(sources, max(3, self.metadata.in_channels), self.metadata.pixel_range, bgr=bgr)
 
     def predict(
         self,
@@ -112,11 +123,12 @@ class Predictor:
         imgsz: int | None = None,
         batch: int = 1,
         rect: bool = True,
+        bgr: bool = False,
         **select: Unpack[Limits],
-    ) -> Iterator[Prediction]:
+    ) -> Predictions:
         """Detect objects on pictures and videos.
 
-        There is one prediction for each picture or frame, in order.
+        There is one prediction for each picture or frame, in order, made when it is asked for.
 
         Args:
             sources: a path, glob, folder, URL, uint8 RGB array or PIL image, or several. Broken pictures
@@ -124,22 +136,27 @@ class Predictor:
                 :meth:`open_sources` to read its ``faults`` instead.
             imgsz, rect: see :meth:`detect`.
             batch: pictures in one call of the network.
-            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``: see :meth:`detect`.
+            bgr: arrays have blue first, as those of ``cv2.imread`` and ``cv2.VideoCapture``.
+            **select: ``confidence``, ``class_confidence``, ``iou``, ``max_detections``, ``classes``, ``vote``, ``tta``:
+                see :meth:`detect`.
+
+        Returns:
+            What to iterate over, or to index: ``predict("photo.jpg")[0]``.
 
         Raises:
             SourceError: nothing to read, or none of it can be read.
             ConfigError: an impossible option.
         """
         _check_whole("batch", batch)
-        selection = dict(Selection.from_dict(select, "predict"))
+        selection = dict(self._selection(select, "predict"))
         self._check_size(imgsz)
-        frames = sources if isinstance(sources, Sources) else self.open_sources(sources)
+        frames = sources if isinstance(sources, Sources) else self.open_sources(sources, bgr=bgr)
 
         def run(images: list[npt.NDArray[np.uint8]]) -> list[supervision.Detections]:
             return self.detect(images, imgsz=imgsz, rect=rect, **selection)
 
         # A generator's body runs at its first step; the checks above must speak when predict is called.
-        return _predictions(frames, batch, run, report=frames is not sources)
+        return Predictions(_predictions(frames, batch, run, report=frames is not sources))
 
     def detect(
         self,
@@ -147,6 +164,7 @@ class Predictor:
         *,
         imgsz: int | None = None,
         rect: bool = True,
+        bgr: bool = False,
         multi_label: bool = False,
         **select: Unpack[Limits],
     ) -> list[supervision.Detections]:
@@ -159,8 +177,10 @@ class Predictor:
                 canvas of a file that takes only one.
             rect: pad to multiples of the stride only, where the file takes any size. Pictures of several shapes
                 share the smallest canvas that holds each one's own rectangle.
+            bgr: the pictures have blue first, as those of ``cv2.imread`` and ``cv2.VideoCapture``.
             multi_label: a box may be reported once for each class above the threshold (for metrics).
-            **select: ``confidence``, ``iou``, ``max_detections``, ``vote``, ``tta``, see
+            **select: ``confidence`` (``conf``; a number, or ``"auto"``: the best of each class, as stored by training),
+                ``class_confidence``, ``iou``, ``max_detections`` (``max_det``), ``classes``, ``vote``, ``tta``, see
                 :class:`ghostyolo.thresholds.Selection`. ``iou`` is without effect where the network finds each object
                 once (``metadata.nms`` is False).
 
@@ -172,7 +192,7 @@ class Predictor:
             ConfigError: an impossible option.
             SourceError: a picture of a shape or type the network cannot take.
         """
-        selection = Selection.from_dict(select, "detect")
+        selection = self._selection(select, "detect")
         self._check_size(imgsz)
         if not isinstance(images, list | tuple | np.ndarray) or getattr(images, "ndim", 4) != 4:
             given = f"one of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
@@ -181,6 +201,8 @@ class Predictor:
             )
         if len(images) == 0:
             return []
+        if bgr:
+            images = [reverse_colours(image) for image in images]
         # Nobody sees the input, so its memory can serve the next call; another thread has its own.
         prepared = self._prepare(images, imgsz, rect, getattr(self._memory, "inputs", None))
         self._memory.inputs = prepared.inputs
@@ -239,6 +261,7 @@ class Predictor:
         import supervision
 
         names = np.array(self.class_names)
+        floors = selection.floors(self.class_names)
         results = []
         for (width, height), plan, boxes, class_scores in zip(
             prepared.sizes, prepared.plans, boxes_xyxy, scores, strict=True
@@ -249,6 +272,7 @@ class Predictor:
                 selection,
                 nms=self.metadata.nms or selection.tta,  # what two passes find, each finds once
                 multi_label=multi_label,
+                floors=None if floors is None else np.array(floors, np.float32),
             )
             boxes = plan.boxes_to_image(boxes, width, height)
             inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # a box on the padding alone has nothing left
@@ -274,7 +298,7 @@ class Predictor:
         """Score on a split of a data set with COCO metrics, values 0..1.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            data: a folder of any layout, or a file that stands for it.
             split: its part to score on.
             imgsz: see :meth:`detect`.
             batch: pictures in one call of the network.
@@ -292,7 +316,7 @@ class Predictor:
             self,
             dataset.splits[split],
             dataset.class_names,
-            MetricSelection.from_dict(select, "val"),
+            MetricSelection.from_dict(settle_limits(select, self.metadata.best_confidence), "val"),
             imgsz=imgsz,
             batch=batch,
         ).metrics
@@ -323,6 +347,12 @@ class Predictor:
         from ghostyolo.runtime.timing import time_predictor
 
         return time_predictor(self, images, imgsz=imgsz, batch=batch, runs=runs, warmup=warmup)
+
+    def _selection(self, select: Limits, where: str) -> Selection:
+        """The limits, checked against the classes of the weights."""
+        selection = Selection.from_dict(settle_limits(select, self.metadata.best_confidence), where)
+        selection.floors(self.class_names)
+        return selection
 
     def _check_size(self, imgsz: int | None) -> int | tuple[int, int]:
         """The side of the square to letterbox to, or the canvas of a file that takes only one."""
@@ -386,6 +416,8 @@ def _predictions(
     run: Callable[[list[npt.NDArray[np.uint8]]], list[supervision.Detections]],
     report: bool,
 ) -> Iterator[Prediction]:
+    import supervision  # noqa: F401  its import takes a second or more, which would count as the first picture's time
+
     for group in _grouped(frames, batch):
         start = time.perf_counter()
         found = run([frame.image for frame in group])

@@ -7,6 +7,7 @@ read, and what is passed over, is kept and counted: nothing is left out in silen
 
 from __future__ import annotations
 
+import functools
 import glob
 import http.client
 import os
@@ -17,7 +18,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -28,6 +29,7 @@ import numpy.typing as npt
 from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, common_range, read_image, read_image_info, to_uint8
 from ghostyolo.data.listing import describe_passed, list_files
 from ghostyolo.errors import DataError, SourceError
+from ghostyolo.text import masked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,7 +61,7 @@ class Frame:
         fps: frames a second of its video; None for a picture.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8] = field(repr=False)
     name: str
     path: Path | None = None
     frame_index: int | None = None
@@ -95,6 +97,7 @@ class Sources:
         sources: one source or several.
         channels: what the network takes when more than three (from ``.npy`` files and arrays), else 3.
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: one for all the files.
+        bgr: arrays have blue first, as OpenCV gives them.
 
     Attributes:
         faults: what could not be read so far, in whole or in part.
@@ -107,9 +110,15 @@ class Sources:
     """
 
     def __init__(
-        self, sources: Source | Iterable[Source], channels: int = 3, pixel_range: PixelRange | None = None
+        self,
+        sources: Source | Iterable[Source],
+        channels: int = 3,
+        pixel_range: PixelRange | None = None,
+        *,
+        bgr: bool = False,
     ) -> None:
         self.faults: list[Fault] = []
+        self._bgr = bgr
         self._channels = channels
         self._pixel_range = pixel_range
         self._items: list[Any] = []
@@ -139,9 +148,18 @@ class Sources:
                 if len(self._items) == 1:
                     raise SourceError(str(error)) from error
                 name = _name(item, index)
-                self.faults.append(Fault(str(item) if isinstance(item, str | Path) else name, name, str(error)))
+                source = masked(str(item)) if isinstance(item, str | Path) else name
+                self.faults.append(Fault(source, name, str(error)))
         if not any_read:
             raise SourceError(f"none of the {len(self._items)} sources can be read; the first: {self.faults[0].reason}")
+
+    @functools.cached_property
+    def expected_frames(self) -> int:
+        """Pictures, and frames of videos as far as their headers say.
+
+        A video of unknown length counts once.
+        """
+        return sum(_frames_in_header(item) for item in self._items)
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
@@ -174,7 +192,8 @@ class Sources:
         elif isinstance(item, str):
             yield from self._url_frames(item, name)
         elif isinstance(item, np.ndarray):
-            yield Frame(_array_to_image(item, name, self._pixel_range), name)
+            image = _array_to_image(item, name, self._pixel_range)
+            yield Frame(reverse_colours(image) if self._bgr else image, name)
         elif _is_pil(item):
             yield Frame(_pil_to_image(item, self._pixel_range), name)
         else:
@@ -196,12 +215,12 @@ class Sources:
             try:
                 yield Frame(read_image(data, self._channels, self._pixel_range), name)
             except DataError as error:
-                raise SourceError(f"{url}: {error}") from error
+                raise SourceError(f"{masked(url)}: {error}") from error
             return
         with tempfile.TemporaryDirectory() as folder:  # OpenCV reads videos from files only
             path = Path(folder) / f"video{suffix}"
             path.write_bytes(data)
-            yield from self._video_frames(path, url, name, None)
+            yield from self._video_frames(path, masked(url), name, None)
 
     def _video_frames(self, path: Path, source: str, name: str, local: Path | None) -> Iterator[Frame]:
         """The frames that can be read; those behind a damaged one too, under their position in the video."""
@@ -271,6 +290,8 @@ class Sources:
             if not matches:
                 raise SourceError(f"nothing matches {text}")
             return list(matches)
+        if is_stream(text):
+            raise SourceError(f"{masked(text)} is a camera or a stream: ghostyolo watch reads it")
         raise SourceError(f"{text} does not exist")
 
 
@@ -295,6 +316,18 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def is_stream(text: str) -> bool:
+    """Whether a source is a camera's number or an address, of any protocol."""
+    return text.isdecimal() or "://" in text
+
+
+def reverse_colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Turn BGR into RGB and BGRA into RGBA; leave other pictures."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (3, 4):
+        return image
+    return np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
+
+
 def _is_single(sources: Any) -> bool:
     if isinstance(sources, str | Path | np.ndarray) or _is_pil(sources):
         return True
@@ -303,6 +336,16 @@ def _is_single(sources: Any) -> bool:
             f"a source is a path, glob, URL, numpy array or PIL image, or several of them, not {type(sources).__name__}"
         )
     return False
+
+
+def _frames_in_header(item: Any) -> int:
+    if not isinstance(item, Path) or item.suffix.lower() not in VIDEO_SUFFIXES or not is_text(item):
+        return 1
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    capture = cv2.VideoCapture(str(item))
+    count = _stated_frames(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count or 1
 
 
 def _stated_frames(count: float) -> int:
@@ -359,6 +402,7 @@ def _pil_to_image(picture: Image.Image, pixel_range: PixelRange | None) -> npt.N
 def _download(url: str) -> bytes:
     from ghostyolo._version import __version__
 
+    shown = masked(url)
     try:
         # Some servers refuse Python's own user agent.
         request = urllib.request.Request(_ascii_url(url), headers={"User-Agent": f"ghostyolo/{__version__}"})
@@ -369,16 +413,16 @@ def _download(url: str) -> bytes:
                 data += part
                 seconds = time.monotonic() - start
                 if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise SourceError(f"{url} is larger than 1 GiB: download it and give its path")
+                    raise SourceError(f"{shown} is larger than 1 GiB: download it and give its path")
                 if seconds > URL_TIMEOUT_SECONDS and len(data) < seconds * SLOWEST_BYTES_A_SECOND:
-                    raise SourceError(f"{url} cannot be fetched: only {len(data)} bytes in {seconds:.0f} seconds")
+                    raise SourceError(f"{shown} cannot be fetched: only {len(data)} bytes in {seconds:.0f} seconds")
             if response.length:  # what is still to come of the length that was announced
-                raise SourceError(f"{url} cannot be fetched: the connection was cut after {len(data)} bytes")
+                raise SourceError(f"{shown} cannot be fetched: the connection was cut after {len(data)} bytes")
             return bytes(data)
     # URLError and timeouts are OSErrors, malformed addresses ValueErrors, malformed answers HTTPExceptions.
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-        raise SourceError(f"{url} cannot be fetched: {' '.join(reason.split())}") from error
+        raise SourceError(f"{shown} cannot be fetched: {masked(' '.join(reason.split()))}") from error
 
 
 def _ascii_url(url: str) -> str:

@@ -21,19 +21,17 @@ import cv2
 
 from ghostyolo.errors import OutputError
 from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_json, write_text
-from ghostyolo.runtime.drawing import draw_detections
 from ghostyolo.runtime.sources import Fault, Frame, continues, is_text
 from ghostyolo.text import printable
 
 if TYPE_CHECKING:
     import supervision
 
-    from ghostyolo.runtime.predictor import Prediction
+    from ghostyolo.runtime.prediction import Prediction
 
 JSON_NAME = "detections.json"
 CSV_NAME = "detections.csv"
 TEXT_FOLDER = "yolo"
-_JPEG_QUALITY = 95
 _MAX_STEM_BYTES = 200  # file systems take 255; "-2", a frame's number and the suffix are added
 _CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
 
@@ -105,16 +103,16 @@ class ResultWriter:
             self._taken.add(self._stem.lower())  # lower case: some file systems do not tell the cases apart
         self._last = frame
         if self._save:
-            drawn = draw_detections(frame.image, prediction.detections)[:, :, ::-1]
             if frame.frame_index is None:
-                self._write_picture(self.folder / f"{self._stem}{_picture_suffix(frame.name)}", drawn)
+                self.written.append(prediction.save(self.folder / f"{self._stem}{_picture_suffix(frame.name)}"))
             else:
+                drawn = prediction.plot(bgr=True)
                 if self._video is None:
                     size = (drawn.shape[1], drawn.shape[0])
                     self._video = _VideoWriter(self.folder / f"{self._stem}.mp4", size, frame.fps or 25.0)
                 self._video.write(drawn)
         if self._json or self._csv:
-            self._records.append(detection_record(prediction))
+            self._records.append(prediction.to_dict())
         if self._txt:
             position = "" if frame.frame_index is None else f"_{frame.frame_index:06d}"
             target = self.folder / TEXT_FOLDER / f"{self._stem}{position}.txt"
@@ -132,15 +130,6 @@ class ResultWriter:
             if fault.frames is not None:
                 record["frames_read"], record["frames"] = fault.frames
             self._records.append({**record, "objects": []})
-
-    def _write_picture(self, target: Path, bgr: Any) -> None:
-        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if target.suffix == ".jpg" else []
-        done, data = cv2.imencode(target.suffix, bgr, options)
-        if not done:
-            raise OutputError(f"cannot encode {target}")
-        with atomic_path(target) as path:
-            path.write_bytes(data.tobytes())
-        self.written.append(target)
 
     def _finish_video(self) -> None:
         if self._video is not None:
@@ -193,34 +182,6 @@ class _VideoWriter:
         error = OutputError(message)
         self.abandon(OutputError, error, None)
         return error
-
-
-def detection_record(prediction: Prediction) -> dict[str, Any]:
-    """One entry of ``detections.json``.
-
-    ``{image, width, height, objects: [{box_xyxy, score, class_id, class}]}``.
-
-    Boxes are in pixels of the picture. ``image`` is the local path, else the name; frames of a video have
-    ``frame``, counted from 0, beside it.
-    """
-    frame, found = prediction.frame, prediction.detections
-    height, width = frame.image.shape[:2]
-    record: dict[str, Any] = {"image": str(frame.path or frame.name)}
-    if frame.frame_index is not None:
-        record["frame"] = frame.frame_index
-    record["width"], record["height"] = width, height
-    record["objects"] = [
-        {
-            "box_xyxy": [round(float(corner), 2) for corner in box],
-            "score": round(float(score), 5),
-            "class_id": int(class_id),
-            "class": str(name),
-        }
-        for box, score, class_id, name in zip(
-            found.xyxy, found.confidence, found.class_id, found.data["class_name"], strict=True
-        )
-    ]
-    return record
 
 
 def yolo_text(detections: supervision.Detections, width: int, height: int) -> str:
