@@ -72,7 +72,8 @@ def read_image(
 def common_range(sources: Sequence[str | os.PathLike[str] | bytes]) -> PixelRange | None:
     """Return the range that holds nearly all values of deep pictures.
 
-    Those have more than 8 bits. Some fifty of the sources, evenly spread, are looked at. None where there is no such picture among them.
+    Those have more than 8 bits. Some fifty of the sources, evenly spread, are looked at; None where not one of them is
+    deep.
     """
     ranges = []
     for source in sources[:: len(sources) // SAMPLED_PICTURES + 1]:
