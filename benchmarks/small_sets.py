@@ -59,7 +59,7 @@ def train(args: argparse.Namespace, data: str, way: str, seed: int) -> dict[str,
     if not (folder / "results.json").is_file():
         args.runs.mkdir(parents=True, exist_ok=True)
         file = folder.with_suffix(".yaml")
-        file.write_text(yaml.safe_dump({**recipe, **WAYS[way]}), encoding="utf-8")
+        file.write_text(yaml.safe_dump({"plan": False, **recipe, **WAYS[way]}), encoding="utf-8")
         place = args.data_root / data if args.pictures is None else thinned(args.data_root / data, folder, pictures)
         command = ["train", "--data", place, "--model", args.model]
         command += ["--weights", "none", "--recipe", file, "--seed", seed, "--out", folder]
