@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ghostyolo.data.check import check_dataset, write_clean_copy
-from ghostyolo.data.formats import load_dataset, load_split
+from ghostyolo.data.formats import load_dataset
 from ghostyolo.errors import DataError
 from tests.data.builders import picture, text, voc_xml, yolo
 
@@ -302,7 +302,7 @@ def test_a_split_to_score_on_needs_a_box(tmp_path):
     yolo(tmp_path, {"val/a": ""})
     text(tmp_path / "data.yaml", "val: images/val\nnames: [cat]")
     with pytest.raises(DataError, match="box"):
-        load_split(tmp_path, "val")
+        load_dataset(tmp_path, ["val"]).checked("val")
 
 
 # Sizes that are not the file's

@@ -23,7 +23,7 @@ from ghostyolo.ablate.tasks import (
 from ghostyolo.config import Options
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
-from ghostyolo.errors import DataError
+from ghostyolo.data.split import with_validation
 from ghostyolo.metadata import check_imgsz
 from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
@@ -96,10 +96,8 @@ class Detection(TaskKind):
 
     def _data(self) -> tuple[DetectionData, Settings]:
         if self._read is None:
-            data = load_dataset(self.data)
+            data = with_validation(load_dataset(self.data))
             data.warn()
-            if not data.splits.get("val"):
-                raise DataError(f"{self.data} has no val split: nothing can be compared")
             used = {split: records for split, records in data.splits.items() if split in ("train", "val")}
             self._read = (data, data_settings(data.class_names, used, records_digest))
         return self._read

@@ -103,6 +103,7 @@ class DetectionData:
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: there are none.
         sources: the places of the data sets that were joined to this one; empty for one alone.
         given: the absolute path, with its layout where one was asked for, that reads it again; "": ``root`` does.
+        made_split: whether "val" was held out by us (:mod:`ghostyolo.data.split`).
     """
 
     root: Path
@@ -113,6 +114,7 @@ class DetectionData:
     pixel_range: tuple[float, float] | None = None
     sources: list[str] = field(default_factory=list)
     given: str = ""
+    made_split: bool = False
 
     @property
     def place(self) -> str:
@@ -132,6 +134,16 @@ class DetectionData:
         """Log what is wrong, a line each; of one split, or of all."""
         for line in FaultList(fault for fault in self.faults if split is None or fault.split in ("", split)).lines():
             log.warning(line)
+
+    def checked(self, split: str) -> DetectionData:
+        """Return the data as good for scoring; what is wrong is logged.
+
+        Raises:
+            DataError: see :meth:`require_objects`.
+        """
+        self.warn()
+        self.require_objects(split)
+        return self
 
     def require_objects(self, split: str) -> None:
         """Stop where the pictures of a split have no box.

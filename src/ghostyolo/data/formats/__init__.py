@@ -4,7 +4,7 @@ A file that declares its ``LAYOUT`` is found by scanning this folder; docs/add-a
 layouts apart, ``folder`` lists what lies in a folder, ``entries`` turns what a layout says of pictures into records.
 """
 
-from ghostyolo.data.formats.load import load_dataset, load_split
+from ghostyolo.data.formats.load import load_dataset
 from ghostyolo.data.formats.write import image_folder, write_annotations, write_dataset
 
-__all__ = ["image_folder", "load_dataset", "load_split", "write_annotations", "write_dataset"]
+__all__ = ["image_folder", "load_dataset", "write_annotations", "write_dataset"]
