@@ -10,9 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ghostyolo import extras
 from ghostyolo.cli.val import val
-from ghostyolo.errors import ConfigError, DataError, MissingExtraError, OutputError, WeightsError
+from ghostyolo.errors import ConfigError, DataError, OutputError, WeightsError
 from tests.runtime.colour_model import BLUE, CLASS_NAMES, GREEN, MODEL_PATH, RED, picture
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "per_class"]
@@ -105,19 +104,11 @@ def test_a_broken_picture_is_skipped_and_reported(invoke, data):
     assert re.search(r"all\s*│\s*2\s*│\s*2\s*│", result.output)
 
 
-@pytest.mark.skipif(not extras.available("train"), reason="needs ghostyolo[train]")
 def test_plots_are_written_to_the_folder(invoke, data, tmp_path):
     result = invoke("--weights", MODEL_PATH, "--data", data, "--plots", tmp_path / "plots")
-    written = {"confusion_matrix.png", "pr_curves.png", "predictions.png"}
+    written = {"confusion_matrix.png", "pr_curves.png", "predictions.png", "worst.html"}
     assert {path.name for path in (tmp_path / "plots").iterdir()} == written
     assert all(name in result.output for name in written)
-
-
-def test_plots_without_the_extra_are_refused_before_any_work(invoke, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(extras, "available", lambda extra: False)
-    with pytest.raises(MissingExtraError, match=r'--plots needs .* pip install "ghostyolo\[train\]"'):
-        invoke("--weights", MODEL_PATH, "--data", data, "--plots", tmp_path / "plots")
-    assert not (tmp_path / "plots").exists()
 
 
 def test_classes_that_differ_are_an_error_and_no_file_appears(invoke, data, tmp_path):

@@ -6,7 +6,10 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +86,49 @@ def test_run_writes_weights_resume_state_config_and_logs(tmp_path) -> None:
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
     assert {"epoch", "seconds", "train/loss", "train/box", "val/AP", "val/AP50", "lr"} <= set(rows[0])
     assert float(rows[-1]["train/loss"]) == pytest.approx(result.rows[-1]["train/loss"], rel=1e-6)
+
+
+def test_the_best_weights_know_their_best_confidence(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data")
+    result = train(data, tmp_path / "run")
+    scores = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    known = load_checkpoint(result.best)[1].best_confidence
+    assert known is not None
+    assert known.overall == pytest.approx(scores["best"]["confidence"], abs=1e-4)
+    assert set(scores["per_class"]["red"]) >= {"AP", "precision", "recall", "f1", "confidence"}
+    assert load_checkpoint(result.last)[1].best_confidence is None  # it was not looked at
+
+
+def test_a_run_tells_what_it_does_and_what_came_of_it(tmp_path) -> None:
+    text = io.StringIO()
+    data = tiny.squares(tmp_path / "data")
+    train(data, tmp_path / "run", plots=True, console=Console(file=text, width=80))
+    said = text.getvalue()
+    assert re.search(r"trains tiny \(0\.\d\d M parameters\) for 2 classes \[red, green\] on cpu, 1 thread \(", said)
+    assert "4 epochs of 3 batches at 64 px, " in said
+    assert re.search(r"^epoch 1/4 .* left \d:\d\d:\d\d  lr \d", said, re.MULTILINE)
+    assert re.search(r"│ red +│", said)
+    assert "(conf)" in said
+    assert "<!doctype html>" in (tmp_path / "run" / "worst.html").read_text()
+
+
+def test_a_folder_that_still_trains_is_not_resumed_until_that_process_is_gone(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data")
+    train(data, tmp_path / "run")
+    code = (
+        "import sys, time\n"
+        "from ghostyolo.train.run_folder import hold\n"
+        f"with hold({str(tmp_path / 'run')!r}):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="is being trained by another process"):
+            train(data, tmp_path / "run", resume=True)
+        other.kill()
+    assert len(train(data, tmp_path / "run", resume=True).rows) == 4
 
 
 def test_trained_weights_learn_at_a_third_of_the_usual_rate(tmp_path) -> None:
