@@ -9,7 +9,7 @@ import pytest
 from ghostyolo.config import parse_plain_yaml, read_yaml
 from ghostyolo.errors import ConfigError
 from ghostyolo.files import write_json, write_text
-from ghostyolo.text import Names, TextError, printable, read_json, read_lines, read_text, read_xml
+from ghostyolo.text import Names, TextError, masked, printable, read_json, read_lines, read_text, read_xml
 
 CHINESE = "训练图\n第二行"
 
@@ -121,3 +121,19 @@ def test_a_name_is_found_in_its_other_spellings_but_never_guessed():
     assert names.find("a.jpg") == "A.JPG"
     assert names.find("B.jpg") == "B.jpg"
     assert names.find("B.JPG") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://admin:ge/h@eim@10.0.0.1:554/live", "rtsp://***@10.0.0.1:554/live"),
+        ("cannot open 'http://u:p@h/x' and rtsp://a:b@c/", "cannot open 'http://***@h/x' and rtsp://***@c/"),
+        ("http://h/v?user=a&password=b&x=1", "http://h/v?user=a&password=***&x=1"),
+        ("https://h/v.m3u8?X-Signature=abc&token=t", "https://h/v.m3u8?X-Signature=***&token=***"),
+        ("rtsp://h/user=a_password=b_channel=1.sdp", "rtsp://h/user=a_password=***"),
+        ("http://host:8080/a.jpg", "http://host:8080/a.jpg"),
+        ("no address, mail a@b.c", "no address, mail a@b.c"),
+    ],
+)
+def test_passwords_in_addresses_are_hidden(text, shown):
+    assert masked(text) == shown

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ghostyolo._version import __version__
 
-__all__ = ["Detector", "GhostYoloError", "__version__", "add_branches", "fold", "list_models", "load"]
+__all__ = ["Detector", "GhostYoloError", "__version__", "add_branches", "fold", "list_models", "load", "watch"]
 
 if TYPE_CHECKING:
     from ghostyolo.detector import Detector
     from ghostyolo.errors import GhostYoloError
+    from ghostyolo.live.watch import watch
     from ghostyolo.models.names import list_models
     from ghostyolo.nn.reparam import add_branches, fold
     from ghostyolo.runtime.predictor import load
@@ -25,6 +26,7 @@ _LAZY = {
     "fold": "ghostyolo.nn.reparam",
     "list_models": "ghostyolo.models.names",
     "load": "ghostyolo.runtime.predictor",
+    "watch": "ghostyolo.live.watch",
 }
 _NEED_TORCH = ("add_branches", "fold")
 

@@ -104,7 +104,7 @@ class Detector:
         Weights that the detector had are fine-tuned.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON, or several of them, each labelling only its own
+            data: a folder of any layout, or a file that stands for it, or several of them, each labelling only its own
                 classes; may be left out on resume.
             out: folder of the run.
             recipe: YAML file of settings.
@@ -145,7 +145,7 @@ class Detector:
         """Score on a split with COCO metrics, values 0..1.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            data: a folder of any layout, or a file that stands for it.
             split: its part to score on.
             imgsz, batch: see :meth:`ghostyolo.runtime.predictor.Predictor.val`.
             **select: ``confidence`` (or ``conf``), ``iou``, ``max_detections`` (or ``max_det``), ``vote``, ``tta``, see

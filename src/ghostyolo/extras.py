@@ -41,6 +41,7 @@ _PROBES = {
     "scenes": ("sklearn", "skimage"),
     "parquet": ("pyarrow",),
     "ultralytics": ("ultralytics",),
+    "serve": ("starlette", "uvicorn"),
     "energy": ("zeus", "pynvml"),
     "ray": ("ray", "tensorboardX"),
 }

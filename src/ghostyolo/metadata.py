@@ -67,6 +67,33 @@ class ExportInfo(BaseModel):
         return (self.height, self.width) if self.height and self.width else None
 
 
+class Origin(BaseModel):
+    """Published weights that a file was made from, and the terms they came under.
+
+    Attributes:
+        name: as its makers call it, such as ``"YOLOX"``.
+        maker: whose they are.
+        licence: an SPDX name, such as ``"Apache-2.0"``, or as the file stated it.
+        url: of its makers.
+        file, sha256: that was read.
+        use: whether these are the weights, or their backbone or teacher.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    maker: str
+    licence: str
+    url: str = ""
+    file: str = ""
+    sha256: str = ""
+    use: Literal["weights", "backbone", "teacher"] = "weights"
+
+    def line(self) -> str:
+        """Return what a command says of them, in one line."""
+        return f"licence of the {self.use}: {self.licence} ({self.name} by {self.maker}, {self.url})"
+
+
 class BestConfidence(BaseModel):
     """The confidences with the highest F1 on the validation split.
 
@@ -102,6 +129,7 @@ class ModelMetadata(BaseModel):
             Files of versions that had no such head lack it.
         config: the network's own declaration, enough to rebuild it in torch.
         metrics: how the weights scored, by name, values in 0..1, with the data set they were measured on.
+        derived_from: published weights that these were made from, whose licences go on.
         best_confidence: what ``confidence="auto"`` stands for; None: not measured.
         export: how the file was written for a device; None in checkpoints, and in ONNX files of versions that wrote
             nothing else (any batch and size, boxes and scores).
@@ -125,6 +153,7 @@ class ModelMetadata(BaseModel):
     nms: bool = True
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
+    derived_from: list[Origin] = []
     best_confidence: BestConfidence | None = None
     export: ExportInfo | None = None
 

@@ -35,6 +35,10 @@ _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "iso-8859
 # Control characters, halves of a character, byte order marks and what XML cannot hold.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 
+# Everything before the last @ of an address, and values of parameters named like a secret. Cameras put both anywhere.
+_LOGIN = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s'\"<>]*@", re.IGNORECASE)
+_SECRET = re.compile(r"((?:pass|pwd|token|secret|api_?key|auth|sig)[a-z]*=)[^\s&;?/'\"<>]+", re.IGNORECASE)
+
 
 class TextError(GhostYoloError):
     """A text file that cannot be read for certain.
@@ -126,6 +130,14 @@ def decode(data: bytes, where: str | PathLike[str]) -> str:
 def printable(text: str) -> str:
     """Escape control characters, and bytes that are no text, in a name or message."""
     return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
+
+
+def masked(text: str) -> str:
+    """Hide logins, passwords and keys in the addresses of a text.
+
+    An address may be shown, logged or written only as this returns it.
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 class Names:

@@ -70,8 +70,10 @@ def test_a_bad_coco_annotation_is_refused(tmp_path, annotation, message):
 
 
 def test_json_that_is_not_cocos_is_refused(tmp_path):
-    with pytest.raises(DataError, match="not COCO's JSON"):
+    with pytest.raises(DataError, match="is not a data set: it is of none of the layouts known"):
         load_dataset(text(tmp_path / "results.json", "[]"))
+    with pytest.raises(DataError, match="not COCO's JSON"):
+        load_dataset(text(tmp_path / "half.json", '{"images": []}'))
     with pytest.raises(DataError, match="not readable JSON"):
         load_dataset(text(tmp_path / "cut.json", '{"images": ['))
 
@@ -154,7 +156,7 @@ def test_a_path_that_is_no_data_set_is_refused(tmp_path):
         load_dataset(tmp_path)
     with pytest.raises(DataError, match="is not a data set"):
         load_dataset(text(tmp_path / "notes.txt", "hello"))
-    with pytest.raises(DataError, match=r"looked for data\.yaml \(YOLO\).*COCO.*Pascal VOC"):
+    with pytest.raises(DataError, match=r"it holds 1 \.txt; looked for .*\(COCO\).*\(Pascal VOC\).*\(YOLO\)"):
         load_dataset(tmp_path)
 
 

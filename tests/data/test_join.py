@@ -38,7 +38,7 @@ def test_each_picture_knows_the_classes_of_its_own_set():
     assert third.known.tolist() == [False, False, True]
     assert second.labels.tolist() == [2]
     assert [record.source for record in joined.splits["train"]] == [0, 1, 1]
-    assert joined.sources == [Path("/sets/cat"), Path("/sets/car")]
+    assert joined.sources == ["/sets/cat", "/sets/car"]
 
 
 def test_classes_of_one_name_are_two_unless_they_are_joined():

@@ -44,11 +44,14 @@ def command_line():
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory) -> Path:
     """A folder with all that the pages name: data, photos, a video and a finished run."""
+    import torch
+
     from ghostyolo import __version__
     from ghostyolo.data.scenes import generate_scenes
     from ghostyolo.metadata import ModelMetadata
     from ghostyolo.models import build_model
     from ghostyolo.models.weights import save_checkpoint
+    from tests.integrations.published.builders import their_tensors
     from tests.runtime.videos import write_video
 
     folder = tmp_path_factory.mktemp("stage")
@@ -65,6 +68,8 @@ def stage(tmp_path_factory) -> Path:
     write_video(folder / "clip.mp4", [frame, frame])
     model = build_model("yolov13n-ghostnetv3", num_classes=10, branches=1)
     metadata = ModelMetadata(version=__version__, model=model.config.name, class_names=data.class_names, imgsz=96)
+    for file, network in (("yolov8n.pt", "yolov8n"), ("yolox_nano.pth", "yolox-nano")):
+        torch.save(their_tensors(build_model(network, num_classes=10)), folder / file)
     for run in ("train", "mine", "qat"):
         save_checkpoint(model, metadata, folder / "runs" / run / "best.safetensors")
     return folder

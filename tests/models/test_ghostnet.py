@@ -14,6 +14,7 @@ from ghostyolo.models.backbones.pretrained import from_timm, load_backbone
 from ghostyolo.models.count import count_macs, count_parameters
 from ghostyolo.nn.reparam import fold, is_folded
 from tests.models.networks import ghostnet
+from tests.models.pickles.hostile import archive, text_call
 
 
 def scramble_norms(model: torch.nn.Module) -> None:
@@ -131,10 +132,12 @@ def test_local_pretrained_files_load_into_a_detector(tmp_path, suffix):
 
 
 def test_a_pth_that_holds_code_is_refused(tmp_path):
-    path = tmp_path / "evil.pth"
-    torch.save({"state_dict": torch.nn.Linear(1, 1)}, path)
+    path = archive(tmp_path / "evil.pth", text_call("os", "system", "ls"))
     model = build_model("yolov13n-ghostnetv3", num_classes=1)
-    with pytest.raises(WeightsError, match="refused"):
+    with pytest.raises(WeightsError, match=r"refused: it would call os\.system"):
+        load_backbone(model, path)
+    torch.save({"state_dict": torch.nn.Linear(1, 1)}, path)
+    with pytest.raises(WeightsError, match="does not hold a GhostNet"):
         load_backbone(model, path)
 
 

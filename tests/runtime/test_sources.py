@@ -130,6 +130,17 @@ def test_address_without_a_server():
         assert "\n" not in str(error.value)
 
 
+def test_passwords_in_addresses_are_not_shown():
+    for address in ("http://me:geheim@127.0.0.1:9/a.png?token=geheim", "rtsp://me:geheim@camera/live"):
+        with pytest.raises(SourceError) as failure:
+            list(Sources(address))
+        assert "geheim" not in str(failure.value)
+    stream = Sources(["http://me:geheim@127.0.0.1:9/a.png", np.zeros((8, 8, 3), np.uint8)])
+    list(stream)
+    assert stream.faults
+    assert "geheim" not in repr(stream.faults)
+
+
 def test_missing_path_empty_folder_and_glob_without_match_are_found_at_once(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"absent\.jpg does not exist"):

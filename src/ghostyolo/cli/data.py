@@ -22,7 +22,7 @@ _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
 @app.command()
 def check(
-    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
     json: Path | None = typer.Option(None, "--json", help="Write everything found to this file."),
     fix: Path | None = typer.Option(
         None,
@@ -94,7 +94,7 @@ def scenes(
 
 @app.command()
 def anchors(
-    path: Path = typer.Argument(..., help="Folder of a data set (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
     imgsz: int = typer.Option(640, "--imgsz", min=1, help="Side of the square training pictures in pixels."),
     count: int = typer.Option(9, "--count", help="Anchors in all, a multiple of the head's three levels."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),

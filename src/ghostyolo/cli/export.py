@@ -89,6 +89,8 @@ def export(
         console.print(line, markup=False)
     for line in result.rewriting:
         console.print(f"rewritten, {line}", markup=False)
+    for origin in result.derived_from:
+        console.print(origin.line(), markup=False)
     if result.parity is not None:
         console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
         console.print(f"report: {result.report}", markup=False)

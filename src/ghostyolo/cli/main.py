@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -26,11 +27,13 @@ app = typer.Typer(
 COMMANDS = {
     "demo": "Detect handwritten digits on the pictures that come with this package.",
     "predict": "Detect objects on pictures and videos.",
+    "watch": "Detect objects live: cameras, streams, files, folders that fill up.",
     "pseudo-label": "Label pictures with a detector and write a data set that trains at once.",
     "train": "Train a detector on a labelled data set.",
     "pretrain": "Train a backbone as a classifier.",
     "ablate": "Train a base and its variants with several seeds, and say which difference is more than chance.",
     "val": "Score a detector on a labelled data set: COCO metrics, in all and by class.",
+    "import": "Turn a published checkpoint (YOLOv5, v7-tiny, v8, v13, YOLOX, GhostNet) into one of ours.",
     "export": "Fold a detector, write it for another engine, and compare the two.",
     "benchmark": "Measure models side by side on this machine.",
     "fit": "Name the most capable detector that meets a latency budget on this machine.",
@@ -45,7 +48,7 @@ def _register(words: Sequence[str] | None = None) -> None:
         if words is not None and name not in words:
             app.command(name, short_help=summary)(_not_called)
             continue
-        word = name.replace("-", "_")
+        word = name.replace("-", "_") + "_" * keyword.iskeyword(name)
         module = importlib.import_module(f"ghostyolo.cli.{word}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, short_help=summary)

@@ -14,7 +14,7 @@ from ghostyolo.train.recipe import TrainRecipe
 def train(
     data: list[Path] = typer.Option(
         [],
-        help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON. May be repeated: each set labels "
+        help="A data set: its folder, of any layout (docs/data.md). May be repeated: each set labels "
         "only its own classes, and what it does not label is no background.",
         show_default=False,
     ),

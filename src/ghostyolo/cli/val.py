@@ -14,7 +14,7 @@ def val(
     weights: str = typer.Option(
         help="A built-in name (bccd, neu-det, digits), a .onnx or .safetensors file, or hf://owner/repo/file."
     ),
-    data: Path = typer.Option(help="A data set: its folder (YOLO, COCO or VOC), data.yaml or COCO JSON."),
+    data: Path = typer.Option(help="A data set: its folder, of any layout (docs/data.md)."),
     split: str = typer.Option("val", help="The part of the data set to score on."),
     imgsz: int | None = typer.Option(
         None,

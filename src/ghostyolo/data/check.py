@@ -103,7 +103,7 @@ def check_dataset(path: str | PathLike[str], progress: Callable[[int, int], None
         DataError: there is no data set to check: missing, empty, of no known layout, or badly described.
     """
     faults = FaultList()
-    raw = read_raw(Path(path), None, faults)
+    raw = read_raw(path, None, faults)
     pairs = [(split, image) for split, images in raw.splits.items() for image in images]
     if not pairs:
         raise DataError(f"{path} is an empty data set: it names no picture{_first(faults)}")

@@ -54,6 +54,9 @@ KINDS = {
     "doubled-class": Kind("warning", "taken as one"),
     "class-without-objects": Kind("warning", "taken as it is"),
     "not-read": Kind("warning", "passed over"),
+    "two-layouts": Kind("info", "one of them read"),
+    "names-unknown": Kind("warning", "classes called by their numbers"),
+    "shape-boxed": Kind("info", "the enclosing box taken"),
     "hidden-files": Kind("info", "passed over"),
     "further-frames": Kind("info", "the first one taken"),
     "image-without-objects": Kind("info", "taken as it is"),
@@ -116,7 +119,7 @@ class FaultList(list[Fault]):
         """Return a line for each split and kind: count, effect, the first."""
         groups: dict[tuple[str, str], list[Fault]] = {}
         for fault in self:
-            if fault.kind not in ("class-without-objects", "image-without-objects"):
+            if fault.kind != "image-without-objects":
                 groups.setdefault((fault.split, fault.kind), []).append(fault)
         lines = []
         for (split, kind), faults in groups.items():

@@ -94,7 +94,7 @@ def join_datasets(sets: Sequence[DetectionData], names: Sequence[str], join_clas
         splits=splits,
         faults=FaultList(fault for data in sets for fault in data.faults),
         pixel_range=pixel_range,
-        sources=[data.root for data in sets],
+        sources=[data.place for data in sets],
     )
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 _SYSTEM_FOLDERS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"))
 # Files that belong beside pictures: nobody expects them to be taken for one.
 _COMPANIONS = frozenset(
-    (".txt", ".xml", ".json", ".jsonl", ".csv", ".yaml", ".yml", ".md", ".html", ".cache", ".names", ".py", ".log")
+    (".txt", ".xml", ".json", ".jsonl", ".csv", ".yaml", ".yml", ".names", ".data", ".labels", ".cfg")
 )
+_COMPANIONS |= {".md", ".html", ".cache", ".py", ".log"}
 _SYSTEM_FILES = frozenset((".ds_store", "thumbs.db", "desktop.ini"))
 
 
@@ -42,7 +43,7 @@ def list_files(folder: Path, suffixes: Collection[str], *, deep: bool) -> Listin
         deep: whether to enter subfolders; else what lies in them is passed over.
     """
     listing = Listing([])
-    for parent, names, hidden in _walk(folder):
+    for parent, names, hidden in walk(folder):
         for name in names:
             suffix = suffix_of(name)
             if suffix in suffixes:
@@ -52,7 +53,7 @@ def list_files(folder: Path, suffixes: Collection[str], *, deep: bool) -> Listin
                     listing.files.append(parent / name)
                 else:
                     listing.passed["in subfolders"] += 1
-            elif (deep or parent == folder) and not (hidden or is_hidden(name) or suffix in _COMPANIONS):
+            elif (deep or parent == folder) and not (hidden or is_hidden(name) or is_companion(suffix)):
                 listing.passed[suffix or "without an ending"] += 1
     return listing
 
@@ -60,6 +61,11 @@ def list_files(folder: Path, suffixes: Collection[str], *, deep: bool) -> Listin
 def is_hidden(name: str) -> bool:
     """Whether a system or a tool put a file there, not the user."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS or name.casefold() in _SYSTEM_FILES
+
+
+def is_companion(suffix: str) -> bool:
+    """Whether files with this ending belong beside pictures."""
+    return suffix in _COMPANIONS
 
 
 def suffix_of(name: str) -> str:
@@ -72,8 +78,21 @@ def describe_passed(passed: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in passed.most_common())
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
-    for parent, folders, files in os.walk(folder):
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
+    """Yield every folder below one, the names of its files, and whether it is hidden.
+
+    Links are followed to folders outside, each once.
+    """
+    inside = Path(os.path.realpath(folder))
+    entered = {inside}
+    for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
+        for name in tuple(folders):
+            path = os.path.join(parent, name)
+            if os.path.islink(path):
+                target = Path(os.path.realpath(path))
+                if target in entered or target.is_relative_to(inside) or inside.is_relative_to(target):
+                    folders.remove(name)  # listed already, or a circle
+                entered.add(target)
         place = Path(parent)
         yield place, sorted(files), any(is_hidden(part) for part in place.relative_to(folder).parts)

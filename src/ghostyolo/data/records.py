@@ -5,6 +5,7 @@ Every reader in ``data/formats`` returns them. No torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,12 +93,13 @@ class DetectionData:
 
     Attributes:
         root: the folder it was read from.
-        layout: ``"yolo"``, ``"coco"`` or ``"voc"``.
+        layout: its name, such as ``"yolo"``.
         class_names: one name for each label index.
         splits: records by split name, such as ``"train"`` and ``"val"``.
         faults: what is wrong with it, and what was left out or mended.
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: there are none.
-        sources: roots of the data sets that were joined to this one; empty for one alone.
+        sources: the places of the data sets that were joined to this one; empty for one alone.
+        given: the absolute path, with its layout where one was asked for, that reads it again; "": ``root`` does.
     """
 
     root: Path
@@ -106,7 +108,13 @@ class DetectionData:
     splits: dict[str, list[ImageRecord]]
     faults: FaultList = field(default_factory=FaultList)
     pixel_range: tuple[float, float] | None = None
-    sources: list[Path] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    given: str = ""
+
+    @property
+    def place(self) -> str:
+        """The absolute path that reads it again."""
+        return self.given or os.path.abspath(self.root)
 
     @property
     def skipped(self) -> list[tuple[Path, str]]:

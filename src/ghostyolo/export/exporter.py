@@ -29,7 +29,7 @@ from ghostyolo.export.quantise.int8_report import QuantisationReport
 from ghostyolo.export.quantise.quantiser import NO_PICTURES, Quantisation, quantise_network, read_quantisation
 from ghostyolo.extras import require
 from ghostyolo.files import move_into_place, size_in_megabytes, staged, write_json
-from ghostyolo.metadata import ExportInfo, ModelMetadata, Precision
+from ghostyolo.metadata import ExportInfo, ModelMetadata, Origin, Precision
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.runtime.sources import Sources
@@ -50,6 +50,7 @@ class ExportResult:
         parity: how far it is from the network; None where that was not asked for.
         report: the comparison as JSON, beside the file.
         rewriting: what was done to the graph, a line a pass; empty where it was written as it is.
+        derived_from: published weights that it was made from, whose licences hold for it.
         quantisation: of an INT8 file: size, AP and latency beside the float one; also as JSON, beside the file.
     """
 
@@ -60,6 +61,7 @@ class ExportResult:
     report: Path | None
     quantisation: QuantisationReport | None = None
     rewriting: tuple[str, ...] = ()
+    derived_from: tuple[Origin, ...] = ()
 
 
 def default_out(weights: str | Path, kind: ExportFormat) -> Path:
@@ -217,7 +219,9 @@ def export_network(
     if quantised is not None:
         write_json(out.with_name(out.name + QUANTISATION_SUFFIX), quantised.to_dict())
     rewriting = tuple(done.line() for done in job.reports)
-    return ExportResult(out, size_in_megabytes(out), seconds, parity, report, quantised, rewriting)
+    return ExportResult(
+        out, size_in_megabytes(out), seconds, parity, report, quantised, rewriting, tuple(metadata.derived_from)
+    )
 
 
 def _check_install(kind: ExportFormat, precision: Precision) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ghostyolo.errors import GhostYoloError, WeightsError
 from ghostyolo.files import atomic_path
-from ghostyolo.metadata import METADATA_KEY, ModelMetadata
+from ghostyolo.metadata import METADATA_KEY, ModelMetadata, Origin
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier
@@ -81,6 +82,24 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }, metadata
+
+
+def origins_of(path: str | Path, use: Literal["weights", "backbone", "teacher"]) -> list[Origin]:
+    """Return the published weights that a file was made from, as part of what is made from the file.
+
+    Args:
+        use: what the file is used as. A file that is no checkpoint of ours says nothing.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return []
+    with contextlib.suppress(SafetensorError, OSError, WeightsError), safe_open(path, framework="pt") as file:
+        metadata = ModelMetadata.from_json((file.metadata() or {}).get(METADATA_KEY), str(path))
+        return [
+            origin.model_copy(update={"use": use if origin.use == "weights" else origin.use})
+            for origin in metadata.derived_from
+        ]
+    return []
 
 
 def load_checkpoint(path: str | Path) -> tuple[DetectionModel, ModelMetadata]:

@@ -298,7 +298,7 @@ class Predictor:
         """Score on a split of a data set with COCO metrics, values 0..1.
 
         Args:
-            data: a folder (YOLO, COCO or VOC), data.yaml or COCO JSON.
+            data: a folder of any layout, or a file that stands for it.
             split: its part to score on.
             imgsz: see :meth:`detect`.
             batch: pictures in one call of the network.

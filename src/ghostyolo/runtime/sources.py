@@ -29,6 +29,7 @@ import numpy.typing as npt
 from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, common_range, read_image, read_image_info, to_uint8
 from ghostyolo.data.listing import describe_passed, list_files
 from ghostyolo.errors import DataError, SourceError
+from ghostyolo.text import masked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -148,7 +149,8 @@ class Sources:
                 if len(self._items) == 1:
                     raise SourceError(str(error)) from error
                 name = _name(item, index)
-                self.faults.append(Fault(str(item) if isinstance(item, str | Path) else name, name, str(error)))
+                source = masked(str(item)) if isinstance(item, str | Path) else name
+                self.faults.append(Fault(source, name, str(error)))
         if not any_read:
             raise SourceError(f"none of the {len(self._items)} sources can be read; the first: {self.faults[0].reason}")
 
@@ -214,12 +216,12 @@ class Sources:
             try:
                 yield Frame(read_image(data, self._channels, self._pixel_range), name)
             except DataError as error:
-                raise SourceError(f"{url}: {error}") from error
+                raise SourceError(f"{masked(url)}: {error}") from error
             return
         with tempfile.TemporaryDirectory() as folder:  # OpenCV reads videos from files only
             path = Path(folder) / f"video{suffix}"
             path.write_bytes(data)
-            yield from self._video_frames(path, url, name, None)
+            yield from self._video_frames(path, masked(url), name, None)
 
     def _video_frames(self, path: Path, source: str, name: str, local: Path | None) -> Iterator[Frame]:
         """The frames that can be read; those behind a damaged one too, under their position in the video."""
@@ -289,6 +291,8 @@ class Sources:
             if not matches:
                 raise SourceError(f"nothing matches {text}")
             return list(matches)
+        if is_stream(text):
+            raise SourceError(f"{masked(text)} is a camera or a stream: ghostyolo watch reads it")
         raise SourceError(f"{text} does not exist")
 
 
@@ -311,6 +315,11 @@ def is_text(path: Path) -> bool:
 def is_url(text: str) -> bool:
     """Whether a source is an http or https address."""
     return _URL.match(text) is not None
+
+
+def is_stream(text: str) -> bool:
+    """Whether a source is a camera's number or an address, of any protocol."""
+    return text.isdecimal() or "://" in text
 
 
 def reverse_colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -394,6 +403,7 @@ def _pil_to_image(picture: Image.Image, pixel_range: PixelRange | None) -> npt.N
 def _download(url: str) -> bytes:
     from ghostyolo._version import __version__
 
+    shown = masked(url)
     try:
         # Some servers refuse Python's own user agent.
         request = urllib.request.Request(_ascii_url(url), headers={"User-Agent": f"ghostyolo/{__version__}"})
@@ -404,16 +414,16 @@ def _download(url: str) -> bytes:
                 data += part
                 seconds = time.monotonic() - start
                 if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise SourceError(f"{url} is larger than 1 GiB: download it and give its path")
+                    raise SourceError(f"{shown} is larger than 1 GiB: download it and give its path")
                 if seconds > URL_TIMEOUT_SECONDS and len(data) < seconds * SLOWEST_BYTES_A_SECOND:
-                    raise SourceError(f"{url} cannot be fetched: only {len(data)} bytes in {seconds:.0f} seconds")
+                    raise SourceError(f"{shown} cannot be fetched: only {len(data)} bytes in {seconds:.0f} seconds")
             if response.length:  # what is still to come of the length that was announced
-                raise SourceError(f"{url} cannot be fetched: the connection was cut after {len(data)} bytes")
+                raise SourceError(f"{shown} cannot be fetched: the connection was cut after {len(data)} bytes")
             return bytes(data)
     # URLError and timeouts are OSErrors, malformed addresses ValueErrors, malformed answers HTTPExceptions.
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-        raise SourceError(f"{url} cannot be fetched: {' '.join(reason.split())}") from error
+        raise SourceError(f"{shown} cannot be fetched: {masked(' '.join(reason.split()))}") from error
 
 
 def _ascii_url(url: str) -> str:

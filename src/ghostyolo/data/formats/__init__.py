@@ -1,6 +1,7 @@
 """Readers and writers of data sets, one file a layout.
 
-YOLO, COCO and Pascal VOC.
+A file that declares its ``LAYOUT`` is found by scanning this folder; docs/add-a-layout.md shows one. ``load`` tells
+layouts apart, ``folder`` lists what lies in a folder, ``entries`` turns what a layout says of pictures into records.
 """
 
 from ghostyolo.data.formats.load import load_dataset

@@ -1,9 +1,10 @@
-"""COCO layout: JSONs of each split, ``annotations/instances_SPLIT.json`` or ``SPLIT/_annotations.coco.json``.
+"""COCO layout: JSONs of each split, under any name and in any folder.
 
 ``bbox`` is [x, y, width, height] in pixels from 0. Category ids may have gaps: labels count them in the
 order of their ids, over all the JSON files of the data set, so that every split has the same labels; ids of one name
-are one class. Several files of one split are read together; entries of one picture are one picture with all its boxes.
-``iscrowd`` becomes ``ignore``. Format: cocodataset.org, "Data format", object detection.
+are one class. Where files give one id to two names, names tell the classes. Several files of one split are read
+together; entries of one picture are one picture with all its boxes. ``iscrowd`` becomes ``ignore``. Format:
+cocodataset.org, "Data format", object detection.
 """
 
 from __future__ import annotations
@@ -14,99 +15,82 @@ from pathlib import Path
 from typing import Any
 
 from ghostyolo.data.faults import FaultList
+from ghostyolo.data.formats.entries import UNNAMED_SPLIT, sizes_of
+from ghostyolo.data.formats.folder import Folder, split_named
+from ghostyolo.data.formats.layout import Layout
 from ghostyolo.data.formats.raw import (
     Box,
     RawData,
     RawImage,
-    Spellings,
     all_finite,
     as_flag,
     as_size,
     choose_splits,
     merge_entries,
-    standard_split,
+    report_left_over,
 )
-from ghostyolo.data.images import IMAGE_SUFFIXES
-from ghostyolo.data.listing import is_hidden, suffix_of
 from ghostyolo.errors import DataError
-from ghostyolo.text import read_json
+from ghostyolo.text import printable, read_json
 
-_EXPORTED_NAME = "_annotations.coco.json"
 _OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
-_SAMPLED_NAMES = 50
+_PREFIX = "instances_"
 
 Key = int | str
 
 
-def find(folder: Path) -> dict[str, list[Path]] | None:
-    """Return the JSON files of each split in a folder, or None.
-
-    They lie there or in its annotations folder.
-    """
-    exported = [path for path in sorted(folder.glob(f"*/{_EXPORTED_NAME}")) if not is_hidden(path.parent.name)]
-    if exported:
-        return by_split(exported)
-    for place in (folder / "annotations", folder):
-        files = [path for path in _jsons(place) if not path.name.startswith(_OTHER_TASKS)]
-        instances = [path for path in files if path.name.startswith("instances_")]
-        files = instances or [path for path in files if _looks_like_coco(path)]
-        if files:
-            return by_split(files)
-    return None
+def find(folder: Folder) -> list[Path]:
+    """Return the JSON files that are COCO's; where some are named ``instances_*.json``, those."""
+    instances, others = [], []
+    for path, head in folder.heads(".json"):
+        if path.name.startswith(_PREFIX):
+            instances.append(path)
+        elif _looks_like_coco(head) and (folder.alone or not path.name.startswith(_OTHER_TASKS)):
+            others.append(path)
+    return instances or others
 
 
-def by_split(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Group JSON files by the split that their names say: ``instances_val2017.json`` is of ``val``."""
-    splits: dict[str, list[Path]] = {}
-    for path in files:
-        exported = path.name == _EXPORTED_NAME
-        name = path.parent.name if exported else path.stem.removeprefix("instances_")
-        splits.setdefault(standard_split(name), []).append(path)
-    return splits
-
-
-def read(files: dict[str, list[Path]], root: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData:
-    """Parse a COCO data set.
-
-    Args:
-        files: the JSONs of each split.
-        root: the folder that pictures are looked for in.
-        splits: those wanted; None for all.
-        faults: the list to add to.
+def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, faults: FaultList) -> RawData:
+    """Parse a COCO data set, see :class:`ghostyolo.data.formats.layout.Layout`.
 
     Raises:
-        DataError: a JSON is damaged or is not COCO's, two files disagree on a category, or an unknown split
-            was asked for.
+        DataError: a JSON is damaged or is not COCO's, none of its pictures is there, or an unknown split was asked for.
     """
-    chosen = choose_splits(list(files), splits, root)
-    contents = {path: _load(path) for paths in files.values() for path in paths}
+    by_split: dict[str, list[Path]] = {}
+    for path in files:
+        by_split.setdefault(_split_of(path, folder), []).append(path)
+    chosen = choose_splits(list(by_split), splits, folder.root)
+    contents = {path: _load(path) for path in files}
     label_of, class_names = _categories(contents, faults)
-    spellings = Spellings()
     read_splits = {}
     for split in chosen:
         images: list[RawImage] = []
-        for path in files[split]:
-            images += _File(path, root, label_of, faults, split, spellings).read(contents[path])
+        for path in by_split[split]:
+            images += _File(path, folder, label_of[path], faults, split).read(contents[path])
         images = merge_entries(images, faults, split)
         if len({image.image_id for image in images}) < len(images):  # ids of several files
             images = [replace(image, image_id=position) for position, image in enumerate(images)]
         read_splits[split] = images
     if splits is None:
-        _report_unlisted(read_splits, spellings, root, faults)
-    return RawData(root, "coco", class_names, read_splits)
+        report_left_over(folder, read_splits, faults, "are in no JSON")
+    return RawData(folder.root, "coco", class_names, read_splits)
 
 
-def _jsons(folder: Path) -> list[Path]:
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in paths if suffix_of(path.name) == ".json" and not is_hidden(path.name) and path.is_file()]
+def _split_of(path: Path, folder: Folder) -> str:
+    """The split that a JSON is of: as its name says, its folder, or the rest of ``instances_NAME``."""
+    name = path.stem.removeprefix(_PREFIX)
+    said = split_named(name) or split_named(path.parent.name, alone=True)
+    return said or (name.lower() if path.stem.startswith(_PREFIX) else UNNAMED_SPLIT)
 
 
-def _looks_like_coco(path: Path) -> bool:
+def _looks_like_coco(head: str) -> bool:
     # The three keys may come in any order with gigabytes between them, so only a whole parse would be sure;
-    # results files and label maps, the usual other JSON, are told apart by how they begin.
-    with open(path, "rb") as file:
-        start = file.read(65536).replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe").lstrip()
-    return start.startswith(b"{") and any(key in start for key in (b'"images"', b'"annotations"'))
+    # results files, labelme's and label maps, the usual other JSON, are told apart by how they begin.
+    start = head.lstrip()
+    return (
+        start.startswith("{")
+        and any(key in start for key in ('"images"', '"annotations"', '"licenses"', '"supercategory"'))
+        and '"shapes"' not in start
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -129,62 +113,61 @@ def _key(value: Any) -> Key | None:
         return value if isinstance(value, str) else None
 
 
-def _categories(contents: dict[Path, dict[str, Any]], faults: FaultList) -> tuple[dict[Key, int], list[str]]:
-    """Return the label of each category id, and the name of each label."""
-    names: dict[Key, tuple[str, Path]] = {}
-    for path, content in contents.items():
-        for category in content["categories"]:
-            key, name = _key(category["id"]), str(category["name"])
-            assert isinstance(key, int)
-            other, source = names.setdefault(key, (name, path))
-            if name != other:
-                raise DataError(f"{path}: category {key} is '{name}', in {source} it is '{other}'")
-    if not names:
+def _categories(
+    contents: dict[Path, dict[str, Any]], faults: FaultList
+) -> tuple[dict[Path, dict[Key, int]], list[str]]:
+    """Return, for each file, the label of each category id; and the name of each label."""
+    groups = _group_names(contents)
+    listed = [(int(_key(category["id"]) or 0), str(category["name"]), path)
+              for path, content in contents.items() for category in content["categories"]
+              if category["name"] not in groups]  # fmt: skip
+    if not listed:
         raise DataError(f"{next(iter(contents))} names no categories")
-    label_of: dict[Key, int] = {}
-    first: dict[str, Key] = {}
+    names = {identity: name for identity, name, _ in listed}
+    # Files that number their classes each for itself are told by names, in the order of the files.
+    if all(names[identity] == name for identity, name, _ in listed):
+        listed.sort(key=lambda item: item[0])
+    first: dict[str, int] = {}
+    label_of: dict[Path, dict[Key, int]] = {path: {} for path in contents}
     class_names: list[str] = []
-    for key, (name, source) in sorted(names.items(), key=lambda item: int(item[0])):
-        if name in first:
-            faults.report("doubled-class", source, f"categories {first[name]} and {key} are both '{name}'")
-            label_of[key] = label_of[first[name]]
-        else:
-            first[name] = key
-            label_of[key] = len(class_names)
+    doubled = set()
+    for identity, name, path in listed:
+        if name not in first:
+            first[name] = identity
             class_names.append(name)
+        label, known = class_names.index(name), label_of[path]
+        if known.get(identity, label) != label:
+            raise DataError(
+                f"{path}: category {identity} is '{class_names[known[identity]]}' and '{name}': renumber one"
+            )
+        if identity not in known and label in known.values() and identity not in doubled:
+            doubled.add(identity)
+            faults.report("doubled-class", path, f"categories {first[name]} and {identity} are both '{name}'")
+        known[identity] = label
     return label_of, class_names
 
 
-def _report_unlisted(splits: dict[str, list[RawImage]], spellings: Spellings, root: Path, faults: FaultList) -> None:
-    """Count the pictures that lie beside those of the data set and are in no JSON."""
-    listed = {image.path for images in splits.values() for image in images}
-    names = {folder: spellings.names(folder) for folder in {path.parent for path in listed}}
-    pictures = (folder / name for folder, others in names.items() for name in others
-                if suffix_of(name) in IMAGE_SUFFIXES and not is_hidden(name))  # fmt: skip
-    unlisted = sorted(path for path in pictures if path not in listed)
-    if unlisted:
-        message = f"{len(unlisted)} pictures are in no JSON, such as {unlisted[0].name}"
-        faults.report("not-read", root, message, "", len(unlisted))
+def _group_names(contents: dict[Path, dict[str, Any]]) -> set[str]:
+    """Names of categories that only group others, as exports write them: no object is of one."""
+    categories = [category for content in contents.values() for category in content["categories"]]
+    parents = {str(category.get("supercategory")) for category in categories
+               if category.get("supercategory") != category["name"]}  # fmt: skip
+    candidates = {str(category["name"]) for category in categories} & parents
+    if not candidates:
+        return set()
+    for content in contents.values():
+        used = {_key(annotation.get("category_id")) for annotation in content["annotations"]
+                if isinstance(annotation, dict)}  # fmt: skip
+        candidates -= {str(category["name"]) for category in content["categories"] if _key(category["id"]) in used}
+    return candidates
 
 
 class _File:
     """Reads one JSON."""
 
-    def __init__(
-        self,
-        source: Path,
-        root: Path,
-        label_of: dict[Key, int],
-        faults: FaultList,
-        split: str,
-        spellings: Spellings,
-    ) -> None:
-        self.source, self._label_of, self._faults, self._split = source, label_of, faults, split
-        self._spellings = spellings
-        written = source.stem.removeprefix("instances_")
-        standard = standard_split(written)
-        folders = [root / "images" / written, root / written, root / "images" / standard, root / standard]
-        self._folders = list(dict.fromkeys([*folders, source.parent, root / "images", root / "JPEGImages", root]))
+    def __init__(self, source: Path, folder: Folder, label_of: dict[Key, int], faults: FaultList, split: str) -> None:
+        self.source, self._folder, self._label_of, self._faults, self._split = source, folder, label_of, faults, split
+        self._missing = 0
 
     def read(self, content: dict[str, Any]) -> list[RawImage]:
         """Return every entry of ``images`` with its annotations."""
@@ -194,19 +177,21 @@ class _File:
                 entries.append(entry)
             else:
                 self._report("bad-label", f"image at position {position} has no file_name")
-        self._put_likeliest_folder_first([entry["file_name"] for entry in entries])
         images: list[RawImage] = []
         image_of: dict[Key | None, RawImage] = {}
         for position, entry in enumerate(entries):
             key = _key(entry.get("id"))
             image_id = key if isinstance(key, int) else position
             size = as_size(entry.get("width"), entry.get("height"))
-            image = RawImage(self._place(entry["file_name"]), image_id, self.source, written_size=size)
+            image = RawImage(self._place(entry["file_name"], size), image_id, self.source, written_size=size)
             images.append(image)
             first = image_of.setdefault(key, image)
             if first.path != image.path:
                 message = f"id {entry.get('id')} is that of {first.path.name} and of {image.path.name}"
                 self._report("ambiguous", message)
+        if entries and self._missing == len(entries):
+            message = f"none of its pictures ({printable(entries[0]['file_name'])} ...) is in {self._folder.root}"
+            raise DataError(f"{self.source}: {message}")
         for position, annotation in enumerate(content["annotations"]):
             self._add(annotation, position, image_of)
         return images
@@ -235,18 +220,14 @@ class _File:
     def _report(self, kind: str, message: str) -> None:
         self._faults.report(kind, self.source, message, self._split)
 
-    def _place(self, name: str) -> Path:
-        places = (self._spellings.find(folder / name) for folder in self._folders)
-        return next((place for place in places if place is not None), self._folders[0] / name)
-
-    def _put_likeliest_folder_first(self, names: Sequence[str]) -> None:
-        sample = names[:: max(1, len(names) // _SAMPLED_NAMES)]
-        count = {folder: sum(self._spellings.find(folder / name) is not None for name in sample)
-                 for folder in self._folders}  # fmt: skip
-        self._folders.sort(key=lambda folder: -count[folder])
-        if names and not count[self._folders[0]]:
-            looked = ", ".join(str(folder) for folder in self._folders if folder.is_dir())
-            raise DataError(f"{self.source}: none of its pictures ({names[0]} ...) is in {looked}")
+    def _place(self, name: str, size: tuple[int, int] | None) -> Path:
+        found = self._folder.find_pictures(name, self.source, self._split)
+        if len(found) > 1 and size is not None:
+            found = [path for path in found if size in sizes_of(path)] or found
+        if len(found) > 1:
+            self._report("ambiguous", f"'{printable(name)}' may be {found[0]} or {found[1]}: write their folders")
+        self._missing += not found
+        return found[0] if found else self._folder.expected(name, self.source)
 
 
 def _numbers(value: Any) -> Box | None:
@@ -264,3 +245,6 @@ def _area(value: Any) -> float | None:
     if isinstance(value, int | float) and 0 < value < float("inf"):
         return float(value)
     return None
+
+
+LAYOUT = Layout("coco", "COCO", "*.json with images, annotations and categories", find, read)

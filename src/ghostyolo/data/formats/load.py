@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 from ghostyolo.data.faults import FaultList
-from ghostyolo.data.formats import coco, voc, yolo
+from ghostyolo.data.formats.folder import Folder
+from ghostyolo.data.formats.layout import Layout, layouts
 from ghostyolo.data.formats.raw import RawData, build_data, check_units
-from ghostyolo.data.listing import is_hidden
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
 from ghostyolo.text import TextError, printable
-
-_LOOKED_FOR = "data.yaml (YOLO), annotations/*.json or */_annotations.coco.json (COCO), Annotations/*.xml (Pascal VOC)"
 
 
 def load_dataset(path: str | PathLike[str], splits: Sequence[str] | None = None) -> DetectionData:
     """Read a data set of any layout.
 
     Args:
-        path: its folder, its data.yaml, a COCO JSON or the folder of such, or a VOC root.
+        path: its folder, or a file that stands for it: a data.yaml, a COCO JSON, a CSV ... ``voc:FOLDER`` reads the
+            layout of that name where a folder has several.
         splits: names of those wanted; None for all.
 
     Returns:
@@ -31,13 +30,13 @@ def load_dataset(path: str | PathLike[str], splits: Sequence[str] | None = None)
         ``faults``.
 
     Raises:
-        DataError: no data set there, of no known layout, without a single picture, an unknown split, or a
-            label that cannot be trusted (its file and line are named).
+        DataError: no data set there, of no known layout or of two that differ, without a single picture, an unknown
+            split, or a label that cannot be trusted (its file and line are named).
     """
     faults = FaultList()
-    raw = read_raw(Path(path), splits, faults)
+    raw = read_raw(path, splits, faults)
     faults.refuse()
-    data = build_data(raw, faults)
+    data = replace(build_data(raw, faults), given=_absolute(path))
     first = f" ({faults.skipped[0][0]}: {faults.skipped[0][1]})" if faults.skipped else ""
     if not any(data.splits.values()):
         raise DataError(f"{path} is an empty data set: it has no picture that can be read{first}")
@@ -48,7 +47,7 @@ def load_dataset(path: str | PathLike[str], splits: Sequence[str] | None = None)
     return replace(data, splits=read_splits)
 
 
-def read_raw(path: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData:
+def read_raw(path: str | PathLike[str], splits: Sequence[str] | None, faults: FaultList) -> RawData:
     """Detect the layout and parse the annotations, without opening pictures.
 
     Raises:
@@ -68,37 +67,84 @@ def read_raw(path: Path, splits: Sequence[str] | None, faults: FaultList) -> Raw
     return raw
 
 
-def _read_any(path: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData:
+@dataclass(frozen=True)
+class _Candidate:
+    """A layout that a folder has, and the files that say so."""
+
+    layout: Layout
+    files: Sequence[Path]
+
+    def read(self, folder: Folder, splits: Sequence[str] | None, faults: FaultList) -> RawData:
+        return self.layout.read(folder, self.files, splits, faults)
+
+
+def _read_any(given: str | PathLike[str], splits: Sequence[str] | None, faults: FaultList) -> RawData:
+    wanted, path = _asked_layout(given)
     if not os.path.exists(path):
         raise DataError(f"{path} does not exist: give the folder of a data set, its data.yaml or its COCO JSON")
+    folder = Folder(path)
+    kinds = [layout for layout in layouts() if wanted in ("", layout.name)]
+    candidates = [_Candidate(layout, files) for layout in kinds if (files := layout.find(folder))]
+    if not candidates:
+        raise DataError(_nothing(path, folder, kinds))
+    if len(candidates) == 1:
+        return candidates[0].read(folder, splits, faults)
+    chosen, others = _agreeing(candidates, folder, path)
+    names = " and ".join(other.layout.title for other in others)
+    message = f"read as {chosen.layout.title} ({chosen.files[0].name}); {names} beside it says the same"
+    faults.report("two-layouts", path, message)
+    return chosen.read(folder, splits, faults)
+
+
+def _asked_layout(given: str | PathLike[str]) -> tuple[str, Path]:
+    """Split ``voc:my-data`` into its layout and path; a file that is called so comes first."""
+    text = os.fspath(given)
+    name, colon, rest = text.partition(":")
+    if colon and rest and not os.path.exists(text) and name in {layout.name for layout in layouts()}:
+        return name, Path(rest).expanduser()
+    return "", Path(text)
+
+
+def _absolute(given: str | PathLike[str]) -> str:
+    layout, path = _asked_layout(given)
+    return f"{layout}:{os.path.abspath(path)}" if layout else os.path.abspath(path)
+
+
+def _nothing(path: Path, folder: Folder, kinds: Sequence[Layout]) -> str:
     if path.is_file():
-        if path.suffix in (".yaml", ".yml"):
-            return yolo.read(path, splits, faults)
-        if path.suffix == ".json":
-            folder = path.parent
-            root = folder.parent if folder.name == "annotations" or path.name.startswith("_anno") else folder
-            return coco.read(coco.by_split([path]), root, splits, faults)
-        raise DataError(f"{path} is not a data set: give its folder, its data.yaml or its COCO JSON")
-    raw = _read_folder(path, splits, faults)
-    if raw is None:
-        # An unpacked archive is often one folder in another.
-        inner = [entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
-        raw = _read_folder(inner[0], splits, faults) if len(inner) == 1 else None
-    if raw is None:
-        if not any(path.iterdir()):
-            raise DataError(f"{path} is an empty folder")
-        raise DataError(f"{path} has none of the layouts known; looked for {_LOOKED_FOR}")
-    return raw
+        titles = ", ".join(layout.title for layout in kinds)
+        return f"{path} is not a data set: it is of none of the layouts known ({titles})"
+    if not folder.pictures and folder.counts() == "no file":
+        return f"{path} is an empty folder"
+    looked_for = "; ".join(f"{layout.signs} ({layout.title})" for layout in kinds)
+    return f"{path} has none of the layouts known: it holds {folder.counts()}; looked for {looked_for}"
 
 
-def _read_folder(folder: Path, splits: Sequence[str] | None, faults: FaultList) -> RawData | None:
-    data_yaml = yolo.find(folder)
-    if data_yaml is not None:
-        return yolo.read(data_yaml, splits, faults)
-    files = coco.find(folder)
-    if files is not None:
-        return coco.read(files, folder.parent if folder.name == "annotations" else folder, splits, faults)
-    for root in (folder, folder.parent) if folder.name == "Annotations" else (folder,):
-        if voc.find(root):
-            return voc.read(root, splits, faults)
-    return None
+def _agreeing(candidates: Sequence[_Candidate], folder: Folder, path: Path) -> tuple[_Candidate, list[_Candidate]]:
+    """Return the layout to read and the others, where all say the same of the pictures.
+
+    Raises:
+        DataError: they differ, or one cannot be read.
+    """
+    contents: list[dict[Path, int]] = []
+    splits: list[int] = []
+    differs = ""
+    for candidate in candidates:
+        try:
+            raw = candidate.read(folder, None, FaultList())
+        except (DataError, TextError) as error:
+            differs = str(error)
+            break
+        images = [image for group in raw.splits.values() for image in group]
+        contents.append({Path(os.path.abspath(image.path)): len(image.boxes) for image in images if image.boxes})
+        splits.append(len(raw.splits))
+    if not differs and any(content != contents[0] for content in contents):
+        counts = [f"{candidate.layout.title} {sum(content.values())} boxes in {len(content)} pictures"
+                  for candidate, content in zip(candidates, contents, strict=True)]  # fmt: skip
+        differs = ", ".join(counts)
+    if differs:
+        names = " and ".join(f"{item.layout.title} ({item.files[0]})" for item in candidates)
+        paths = " or ".join(f"{item.layout.name}:{path}" for item in candidates)
+        raise DataError(f"{path} has two layouts that differ, {names}: {differs}; give {paths} to choose")
+    order = sorted(range(len(candidates)), key=lambda index: (-splits[index], -candidates[index].layout.rank))
+    return candidates[order[0]], [candidates[index] for index in order[1:]]

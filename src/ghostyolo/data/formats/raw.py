@@ -1,15 +1,15 @@
 """What every reader hands over before pictures are opened.
 
-The readers (``yolo.py``, ``coco.py``, ``voc.py``) only parse annotations, into :class:`RawData`. :func:`build_data`
-then opens each picture's header, fits the boxes to the file, clips them, and judges the whole. Training, scoring and
-``data check`` share all of it and its one list of faults.
+The layouts' files only parse annotations, into :class:`RawData`. :func:`build_data` then opens each picture's header,
+fits the boxes to the file, clips them, and judges the whole. Training, scoring and ``data check`` share all of it and
+its one list of faults.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostyolo.data.faults import FaultList
+from ghostyolo.data.formats.folder import Folder
 from ghostyolo.data.images import ImageInfo, common_range, read_image_info
 from ghostyolo.data.listing import Listing, describe_passed
 from ghostyolo.data.records import DetectionData, ImageRecord
@@ -337,8 +338,26 @@ def report_passed(listing: Listing, folder: Path, faults: FaultList, split: str 
     hidden = passed.pop("hidden", 0)
     if hidden:
         faults.report("hidden-files", folder, f"{hidden} hidden pictures", split, hidden)
-    if passed:
+    if passed.total():
         faults.report("not-read", folder, describe_passed(passed), split, passed.total())
+
+
+def report_left_over(
+    folder: Folder, splits: Mapping[str, Sequence[RawImage]], faults: FaultList, reason: str = "have no annotation"
+) -> None:
+    """Count the pictures that no annotation names, and what a listing of pictures passes over.
+
+    Where one annotation file was given, only pictures beside those of the data set count.
+    """
+    listed = {os.path.abspath(image.path) for images in splits.values() for image in images}
+    folders = {os.path.dirname(path) for path in listed}
+    left = [path for path in folder.pictures if (place := os.path.abspath(path)) not in listed
+            and (not folder.alone or os.path.dirname(place) in folders)]  # fmt: skip
+    if left:
+        message = f"{len(left)} pictures {reason}, such as {left[0].name}"
+        faults.report("not-read", folder.root, message, "", len(left))
+    if not folder.alone:
+        report_passed(folder.listing, folder.root, faults)
 
 
 def check_units(raw: RawData, faults: FaultList) -> None:
@@ -411,12 +430,6 @@ def without_path(message: str, path: Path) -> str:
     For a report that prints the path beside it.
     """
     return message.removeprefix(str(path)).lstrip(": ")
-
-
-def standard_split(name: str) -> str:
-    """Map the spellings in use to one: ``valid`` is ``val``, ``train2017`` is ``train``."""
-    name = name.lower().rstrip("0123456789").rstrip("_-") or name
-    return "val" if name in ("valid", "validation") else name
 
 
 def choose_splits(offered: Sequence[str], wanted: Sequence[str] | None, where: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """Pretrained backbone weights, from a file or the Hugging Face hub.
 
 ``timm/ghostnetv3_100.in1k`` (or any ``owner/repository``) is fetched and cached by huggingface-hub; a path may be
-``.safetensors``, or the authors' ``.pth``, which is loaded with ``weights_only``: no code in it can run. A backbone of
-timm or torchvision takes that library's own weights files.
+``.safetensors``, or the authors' ``.pth``, in which nothing is run. A backbone of timm or torchvision takes that
+library's own weights files.
 
 GhostNets have timm's names, whose graphs agree with the authors'; the authors' V1 and V2 ``.pth`` files use them but
 for the squeeze-excite of V1 (``se.fc`` forms) and a ``module.`` prefix of parallel training, both understood here.
@@ -11,19 +11,16 @@ for the squeeze-excite of V1 (``se.fc`` forms) and a ``module.`` prefix of paral
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ghostyolo.errors import WeightsError
 from ghostyolo.models.backbones.library_adapter import LibraryBackbone
+from ghostyolo.models.pickles import read_published
 from ghostyolo.nn.reparam import refit_branches
 
 log = logging.getLogger(__name__)
@@ -47,7 +44,7 @@ def read_backbone_weights(source: str | Path, foreign: bool = False) -> dict[str
         if not _HUB_NAME.match(str(source)) or path.suffix in (".pth", ".pt", ".safetensors", ".bin"):
             raise WeightsError(f"backbone weights {source}: no such file, and not an 'owner/repository' of the hub")
         path = _download(str(source))
-    tensors = _read(path)
+    tensors: Mapping[str, Tensor] = read_published(path).tensors
     if not any(name.startswith("backbone.") for name in tensors):
         tensors = (
             {f"backbone.net.{name}": tensor for name, tensor in tensors.items()}
@@ -115,24 +112,6 @@ def _download(name: str) -> Path:
                 "download the file elsewhere and give its path"
             ) from error
     raise WeightsError(f"'{name}' on the Hugging Face hub has neither model.safetensors nor pytorch_model.bin")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is damaged or not a safetensors file: {error}") from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is damaged, or holds more than weights and was refused") from error
-    for key in ("state_dict", "model", "state_dict_ema"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path} does not hold a state dict of tensors")
-    return loaded
 
 
 # (theirs, ours), applied in order to the part after "blocks.<stage>.<block>.".

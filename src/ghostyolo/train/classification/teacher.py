@@ -5,19 +5,17 @@ It is frozen, in evaluation, and in the precision of its weights.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ghostyolo.errors import ConfigError, WeightsError, short_list
 from ghostyolo.models.backbones.libraries import timm_network
+from ghostyolo.models.pickles import read_published
 from ghostyolo.models.weights import load_classifier
 from ghostyolo.nn.reparam import fold
 from ghostyolo.train.recipe import ClassRecipe
@@ -128,7 +126,7 @@ def _of_timm(recipe: ClassRecipe, channels: int) -> Teacher:
                 "or give its weights file as teacher_weights".replace("\n", " ")
             ) from error
     else:
-        tensors = _read_tensors(Path(recipe.teacher_weights))
+        tensors = read_published(recipe.teacher_weights).tensors
         net = timm_network(name, False, channels, num_classes=_classes_of(name, tensors))
         try:
             net.load_state_dict(tensors)
@@ -157,26 +155,6 @@ def _classes_of(name: str, tensors: dict[str, Tensor]) -> int:
     if weight is None:
         raise WeightsError(f"the teacher's weights are not of '{name}': they have no '{layer}.weight'")
     return len(weight)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"teacher weights {path} do not exist")
-    try:
-        tensors: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} is damaged, or holds more than weights and was refused") from error
-    for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(tensors, dict) and isinstance(tensors.get(key), dict):
-            tensors = tensors[key]
-            break
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise WeightsError(f"{path} does not hold a state dict of tensors")
-    return tensors
 
 
 def _precision(net: nn.Module) -> torch.dtype:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def fit(
     if data.splits.get("val"):
         keep = recipe.cache == "ram"
         validator = Validator(data.splits["val"], data.class_names, metadata, batch=recipe.val_batch, cache=keep)
-    place = [os.path.abspath(root) for root in data.sources] or os.path.abspath(data.root)
+    place = data.sources or data.place
     sources = [record.source for record in records]
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
     if recipe.cache == "ram":

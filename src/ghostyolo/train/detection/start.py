@@ -18,16 +18,17 @@ from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import ConfigError
-from ghostyolo.metadata import ModelMetadata
+from ghostyolo.metadata import ModelMetadata, Origin
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, build_model, resolve_config
 from ghostyolo.models.transfer import Adopted, adopt_weights
-from ghostyolo.models.weights import load_checkpoint, read_checkpoint
+from ghostyolo.models.weights import load_checkpoint, origins_of, read_checkpoint
 from ghostyolo.runtime.weights import resolve_weights, start_names, start_weights
 from ghostyolo.text import printable
 from ghostyolo.train.detection.adapt_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.fit import fit
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
+from ghostyolo.train.distil.teacher import find_teacher
 from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import settle_recipe
@@ -69,7 +70,20 @@ class Prepared:
             nms=self.network.needs_nms,
             config=config.model_dump(mode="json"),
             metrics={"data": printable(data.root.name), "split": "val"},
+            derived_from=self._origins(),
         )
+
+    def _origins(self) -> list[Origin]:
+        """Published weights that go into what is trained, each once."""
+        origins: list[Origin] = []
+        recipe = self.recipe
+        if recipe.weights not in (None, START):
+            origins += origins_of(resolve_weights(recipe.weights, suffixes=(".safetensors",)), "weights")
+        if recipe.backbone_weights is not None:
+            origins += origins_of(recipe.backbone_weights, "backbone")
+        if recipe.teacher is not None:
+            origins += origins_of(find_teacher(recipe.teacher), "teacher")
+        return [origin for place, origin in enumerate(origins) if origin not in origins[:place]]
 
 
 def train_detector(

@@ -1,0 +1,1 @@
+"""Published checkpoints become checkpoints of ours, exactly."""
