@@ -68,8 +68,8 @@ def require(extra: str | Extra, what: str) -> None:
 def install_command(extra: str) -> str:
     """Return the line to type for an extra.
 
-    It names the place that this package came from. A registry may hold a stranger's package of this name, so it is named only where this one came from there: pip notes
-    where else a package came from (PEP 610).
+    It names the place that this package came from, which pip notes (PEP 610). A registry may hold a stranger's package
+    of this name, so it is named only where this one came from there.
     """
     package = Path(__file__).resolve().parent
     checkout = package.parents[1]

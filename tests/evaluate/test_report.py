@@ -140,7 +140,7 @@ class Sound(HTMLParser):
 
 
 def test_the_page_shows_the_worst_first_and_needs_no_other_file(tmp_path):
-    records = [record([LEFT], [0], image_id=number, path=f"<{number}>.jpg", width=64, height=48) for number in (1, 2, 3)]
+    records = [record([LEFT], [0], image_id=n, path=f"<{n}>.jpg", width=64, height=48) for n in (1, 2, 3)]
     detections = [
         ImageDetections.from_arrays([LEFT], [0.9], [0]),
         ImageDetections.from_arrays([FAR], [0.7], [1]),

@@ -50,8 +50,8 @@ class BestPoints:
 
 def find_best_points(curves: Curves) -> BestPoints:
     """Look up the highest F1 of curves."""
-    present = np.flatnonzero(curves.present)
-    if not len(present):
+    present = [int(label) for label in np.flatnonzero(curves.present)]
+    if not present:
         return BestPoints(None, {})
     shared = int(np.searchsorted(curves.confidence, curves.best_confidence()[0]))
     points = [_point(curves, label, shared) for label in present]

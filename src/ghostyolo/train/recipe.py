@@ -60,7 +60,9 @@ class Recipe(StrictModel):
     val_every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
     val_batch: int = Field(16, ge=1, description="pictures in one step of validation")
     seed: int = Field(
-        0, ge=0, description="of weights, order, augmentation and dropout; same seed and threads, same result on one machine"
+        0,
+        ge=0,
+        description="of weights, order, augmentation and dropout; same seed and threads, same result on one machine",
     )
     precision: Annotated[
         Literal["32", "16", "bf16"],
