@@ -6,6 +6,7 @@ They are written beside the target, then renamed.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -121,6 +122,15 @@ def size_in_megabytes(path: Path) -> float:
     """Size of a file, or of all files in a folder, in 10^6 bytes."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

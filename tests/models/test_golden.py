@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ghostyolo.nn.reparam import fold, is_folded
+from tests.integrations.published.builders import family_of, names_digest, their_tensors
 from tests.models.filled import digest, picture
 from tests.models.networks import filled_network, outputs
 
@@ -28,3 +29,12 @@ def test_a_network_gives_what_the_published_one_gives(path, folded):
         near = {"rel": 0, "abs": 1e-7 * answer["largest"]}
         for kind in ("values", "sum", "largest"):
             assert ours[name][kind] == pytest.approx(answer[kind], **near), f"{name}: {kind}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in ANSWERS if not path.stem.startswith("ghost")], ids=lambda path: path.stem
+)
+def test_the_names_that_are_imported_are_the_published_ones(path):
+    model = filled_network(path.stem)
+    names = json.loads(path.read_text(encoding="utf-8"))["names"]
+    assert names_digest(their_tensors(model), family_of(model)) == names

@@ -9,26 +9,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ghostyolo.integrations.published.importer import import_checkpoint
 from ghostyolo.models import build_model
 from ghostyolo.models.costs import counted_row
 from ghostyolo.models.count import count_parameters
+from ghostyolo.models.weights import load_checkpoint
 from ghostyolo.nn.reparam import fold, is_folded
-from tests.models.authors_yolov13 import translate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(os.environ.get("GHOSTYOLO_GOLDEN", REPOSITORY.parent / "shared" / "reference" / "golden"))
+WEIGHTS = "yolov13n_weights_fp16.safetensors"
 
 
-def load_authors():
-    """Our network with the authors' weights, and their tensors for one picture."""
-    weights = load_file(GOLDEN / "yolov13n_weights_fp16.safetensors")
-    model = build_model("yolov13n", num_classes=80).eval()
-    ours = {translate(name): tensor.float() for name, tensor in weights.items()}
-    ours.pop(None)
-    expected = {name for name in model.state_dict() if not name.endswith("num_batches_tracked")}
-    assert {name for name in ours if not name.endswith("num_batches_tracked")} == expected
-    model.load_state_dict(ours, strict=False)
-    return model, load_file(GOLDEN / "yolov13n_io.safetensors")
+def load_authors(folder):
+    """Our network with the authors' weights, imported, and their tensors for one picture."""
+    imported = import_checkpoint(GOLDEN / WEIGHTS, "yolov13n", folder / "yolov13n.safetensors")
+    return load_checkpoint(imported.path)[0], load_file(GOLDEN / "yolov13n_io.safetensors")
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -57,10 +53,10 @@ def check_authors_vectors(model, tensors):
 
 
 @pytest.fixture(scope="module")
-def authors():
+def authors(tmp_path_factory):
     if not GOLDEN.is_dir():
         pytest.skip(f"the authors' vectors are not in {GOLDEN} (GHOSTYOLO_GOLDEN); test_golden.py has a small answer")
-    return load_authors()
+    return load_authors(tmp_path_factory.mktemp("authors"))
 
 
 @pytest.mark.parametrize("folded", [False, True])

@@ -36,7 +36,7 @@ def test_the_cores_that_nothing_else_uses_are_taken(machine, cores, load, count)
 
 def test_what_the_user_says_counts(machine, monkeypatch):
     machine(2, 5.0)
-    assert str(choose_threads(8)) == "8 threads (as given)"
+    assert str(choose_threads(8)) == "8 threads"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert str(choose_threads(None)) == "2 threads (by OMP_NUM_THREADS)"
 

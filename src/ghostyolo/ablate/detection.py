@@ -20,6 +20,7 @@ from ghostyolo.ablate.tasks import (
     network_settings,
     start_settings,
 )
+from ghostyolo.config import Options
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
@@ -49,6 +50,10 @@ class Detection(TaskKind):
         super().__init__(data)
         self._read: tuple[DetectionData, Settings] | None = None
         self._built: dict[str, tuple[Prepared, dict[str, int | None]]] = {}
+
+    def resolve(self, options: Options, where: str) -> Recipe:
+        # What is not given is the default of recipes, on every machine.
+        return super().resolve(options, where).model_copy(update={"plan": False})
 
     def setup(self, model: str, recipe: Recipe) -> Setup:
         assert isinstance(recipe, TrainRecipe)

@@ -88,6 +88,7 @@ class Task:
         collate: items to a batch.
         sampler: of the data set's keys, for a rank of so many.
         drop_last: leave out a last batch that is not full, which would disturb batch norms.
+        files: text files by name that are written beside the config of a run that begins.
         validator: scores the network after an epoch; None: the last weights count as the best.
     """
 
@@ -100,6 +101,7 @@ class Task:
     validator: Scorer | None
     sampler: Callable[..., Any]
     drop_last: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def run_loop(
     """
     recipe = task.recipe
     main = is_main_process()
-    folder = begin(out, recipe, task.run, resume=resume) if main else Path(out)
+    folder = begin(out, recipe, task.run, resume=resume, files=task.files) if main else Path(out)
     with hold(folder) if main else nullcontext():
         return _train(task, make_module, folder, resume=resume, console=console, callbacks=callbacks)
 

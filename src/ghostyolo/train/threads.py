@@ -24,14 +24,15 @@ class Threads:
 
     Attributes:
         count: of them.
-        reason: why so many.
+        reason: why so many; empty where they were given.
     """
 
     count: int
-    reason: str
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.count} thread{'s' * (self.count > 1)} ({self.reason})"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.count} thread{'s' * (self.count > 1)}{reason}"
 
 
 def wait_passively() -> bool:
@@ -46,6 +47,16 @@ def wait_passively() -> bool:
     return "torch" not in sys.modules
 
 
+def free_cores(cores: int, load: float) -> int:
+    """Return the cores that nothing else keeps busy, at least one.
+
+    Args:
+        cores: that this process may use.
+        load: of the machine, in cores.
+    """
+    return max(1, cores - round(load))
+
+
 def choose_threads(given: int | None) -> Threads:
     """Take the cores that nothing else keeps busy.
 
@@ -53,11 +64,11 @@ def choose_threads(given: int | None) -> Threads:
         given: what the user asks for; None: choose.
     """
     if given is not None:
-        return Threads(given, "as given")
+        return Threads(given)
     if os.environ.get(_COUNT, "").isdecimal():
         return Threads(max(1, int(os.environ[_COUNT])), f"by {_COUNT}")
     cores = usable_cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    count = max(1, cores - round(load))
+    count = free_cores(cores, load)
     busy = f"this machine has {cores} cores, and other programs keep {load:.1f} of them busy"
     return Threads(count, busy if count < cores else f"of {cores} cores")

@@ -8,22 +8,25 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
+import timm  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from ghostyolo.errors import ConfigError, WeightsError  # noqa: E402
-from ghostyolo.integrations.published.importer import import_checkpoint, importable_names  # noqa: E402
+from ghostyolo.integrations.published.families import FAMILIES  # noqa: E402
+from ghostyolo.integrations.published.importer import import_checkpoint  # noqa: E402
+from ghostyolo.integrations.published.names import translated  # noqa: E402
 from ghostyolo.models import build_model  # noqa: E402
-from ghostyolo.models.weights import load_checkpoint  # noqa: E402
-from tests.integrations.published.builders import their_tensors  # noqa: E402
+from ghostyolo.models.backbones.pretrained import load_backbone  # noqa: E402
+from ghostyolo.models.weights import load_checkpoint, load_classifier  # noqa: E402
+from tests.integrations.published.builders import family_of, their_name, their_tensors  # noqa: E402
 from tests.models.filled import fill  # noqa: E402
 
-NETWORKS = ["yolov5n", "yolov7-tiny", "yolov8n", "yolov13n", "yolov13l", "yolox-nano", "yolox-tiny"]
+NETWORKS = ["yolov5n", "yolov7-tiny", "yolov8n", "yolov13n", "yolox-nano", "yolox-tiny"]
 
 
 def small(name):
-    """A network of the family whose tensors have the same names, at a fraction of the size where that can be."""
-    config = {"yolov13l": {"width": 0.25, "max_channels": 512}}
-    return fill(build_model(name, num_classes=2, **config.get(name, {}))).float()
+    """A network of the family for two classes, filled by name."""
+    return fill(build_model(name, num_classes=2)).float()
 
 
 def difference(ours, theirs):
@@ -33,7 +36,7 @@ def difference(ours, theirs):
         return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "yolov13l"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_published_names_become_ours_and_answers_stay(tmp_path, name, suffix):
     model = small(name)
@@ -118,10 +121,51 @@ def test_the_layer_that_does_not_fit_is_named(tmp_path, change, message):
     assert not (tmp_path / "ours.safetensors").exists()
 
 
-def test_every_name_that_is_offered_can_be_imported():
-    names = importable_names()
-    assert {"yolov5n", "yolov5x", "yolov7-tiny", "yolov8s", "yolox-nano", "yolox-s", "yolov13x"} <= set(names)
-    assert not any("ghost" in name for name in names)
+@pytest.mark.parametrize("name", [name for family in FAMILIES for name in family.published])
+def test_every_published_size_has_a_name_for_each_tensor(name):
+    """What is compared with their files is in test_golden; the larger sizes have more of the same blocks."""
+    with torch.device("meta"):
+        model = build_model(name, num_classes=80)
+    family = family_of(model)
+    state = [name for name in model.state_dict() if "num_batches" not in name]
+    theirs = {their_name(name, model, family): name for name in state}
+    assert len(theirs) == len(state)
+    assert all(translated(name, model, family.layers, family.words) == ours for name, ours in theirs.items())
+
+
+@pytest.mark.parametrize("name", ["yolov13l", "yolov13x"])
+def test_the_large_yolov13_has_the_names_of_its_blocks(name):
+    """All its inner blocks are nested, and its attention has a residual with a learned scale."""
+    with torch.device("meta"):
+        model = build_model(name, num_classes=80)
+    names = {their_name(tensor, model, family_of(model)) for tensor in model.state_dict()}
+    nested = "m.0.m.0.cv1.dw.weight"
+    assert {"model.6.gamma", "model.8.gamma", f"model.2.{nested}", f"model.30.{nested}"} <= names
+    assert not any(name.startswith("model.11.") for name in names)
+
+
+def test_a_ghostnet_of_timm_becomes_a_classifier_and_a_backbone(tmp_path):
+    theirs = timm.create_model("ghostnet_050").eval()
+    torch.save({"state_dict_ema": theirs.state_dict()}, tmp_path / "x.pth")
+    result = import_checkpoint(tmp_path / "x.pth", "ghostnet_050", tmp_path / "ours.safetensors")
+    ours, metadata = load_classifier(result.path)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs((image - mean) / std), rtol=1e-4, atol=1e-5)
+    assert metadata.class_names[0] == "tench, Tinca tinca"
+    assert len(set(metadata.class_names)) == 1000
+    assert metadata.derived_from[0].licence == "Apache-2.0"
+    assert load_backbone(build_model("yolov8n-ghostnetv1", num_classes=3), result.path) > 200
+
+
+def test_a_ghostnet_of_another_width_names_the_layer(tmp_path):
+    torch.save(timm.create_model("ghostnet_050").state_dict(), tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"is no 'ghostnet_100': layer 'backbone\.stages"):
+        import_checkpoint(tmp_path / "x.pth", "ghostnet_100", tmp_path / "ours.safetensors")
+    torch.save(their_tensors(small("yolov8n")), tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="does not hold a GhostNet"):
+        import_checkpoint(tmp_path / "x.pth", "ghostnet_100", tmp_path / "ours.safetensors")
 
 
 def test_an_unknown_network_is_refused_before_the_file_is_read(tmp_path):

@@ -58,6 +58,8 @@ def programs() -> dict[str, bytes]:
         "builtins.exec": pickle.dumps(Calls(exec, f"open('{PROOF}', 'w')")),
         "__builtin__.eval": text_call("__builtin__", "eval", f"open('{PROOF}', 'w')"),
         "builtins.getattr": pickle.dumps(Calls(getattr, Calls(__import__, "os"), "system")),
+        "getattr of a class": b"cbuiltins\ngetattr\n(csomebody.nn\nThing\nS'run'\ntR.",
+        "call of a method": b"cbuiltins\ngetattr\n(csomebody.nn\nThing\n)RS'run'\ntR(S'x'\ntR.",
         "subprocess.Popen": text_call("subprocess", "Popen", touch),
         "runpy.run_path": text_call("runpy", "_run_code", touch),
         "torch.load": text_call("torch.serialization", "load", "x.pt"),

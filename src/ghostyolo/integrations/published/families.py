@@ -25,8 +25,9 @@ class Family:
     """A published family of networks.
 
     Attributes:
-        backbone: our backbone, by which a network of ours is known to be of this family.
         title: as its makers call it.
+        parts: our backbone, neck and head, by which a network of ours is known to be of this family.
+        published: our names of those that were published.
         maker, licence, url: whose weights they are, and under what terms they are given.
         layers, words: see :func:`names.translated`.
         class_layer: their name of a bias that has a row for each class.
@@ -37,8 +38,9 @@ class Family:
         names_of: the class names of so many classes, where the published files do not say them.
     """
 
-    backbone: str
     title: str
+    parts: tuple[str, str, str]
+    published: tuple[str, ...]
     maker: str
     licence: str
     url: str
@@ -117,23 +119,28 @@ def _coco_names(count: int) -> list[str] | None:
 _UNUSED = ("num_batches_tracked", ".dfl.conv.weight", ".anchors", ".anchor_grid")
 FAMILIES = (
     Family(
-        "yolov5", "YOLOv5", "Ultralytics", "AGPL-3.0", "https://github.com/ultralytics/yolov5",
+        "YOLOv5", ("yolov5", "yolov5_pafpn", "anchor"), tuple(f"yolov5{letter}" for letter in "nsmlx"),
+        "Ultralytics", "AGPL-3.0", "https://github.com/ultralytics/yolov5",
         names.YOLOV5, names.ULTRALYTICS_WORDS, "model.24.m.0.bias", "model.24.anchors", unused=_UNUSED,
     ),
     Family(
-        "yolov7", "YOLOv7", "Chien-Yao Wang", "GPL-3.0", "https://github.com/WongKinYiu/yolov7",
+        "YOLOv7", ("yolov7", "yolov7_elan", "anchor"), ("yolov7-tiny",),
+        "Chien-Yao Wang", "GPL-3.0", "https://github.com/WongKinYiu/yolov7",
         names.YOLOV7_TINY, names.ULTRALYTICS_WORDS, "model.77.m.0.bias", "model.77.anchors", _settle_yolov7, _UNUSED,
     ),
     Family(
-        "yolov8", "YOLOv8", "Ultralytics", "AGPL-3.0", "https://github.com/ultralytics/ultralytics",
+        "YOLOv8", ("yolov8", "yolov8_pafpn", "dfl"), tuple(f"yolov8{letter}" for letter in "nsmlx"),
+        "Ultralytics", "AGPL-3.0", "https://github.com/ultralytics/ultralytics",
         names.YOLOV8, names.ULTRALYTICS_WORDS, "model.22.cv3.0.2.bias", unused=_UNUSED,
     ),
     Family(
-        "yolov13", "YOLOv13", "iMoonLab", "AGPL-3.0", "https://github.com/iMoonLab/yolov13",
+        "YOLOv13", ("yolov13", "hyperace_fullpad", "dfl"), tuple(f"yolov13{letter}" for letter in "nslx"),
+        "iMoonLab", "AGPL-3.0", "https://github.com/iMoonLab/yolov13",
         names.YOLOV13, names.ULTRALYTICS_WORDS, "model.32.cv3.0.2.bias", unused=_UNUSED,
     ),
     Family(
-        "yolox", "YOLOX", "Megvii", "Apache-2.0", "https://github.com/Megvii-BaseDetection/YOLOX",
+        "YOLOX", ("yolox", "yolox_pafpn", "yolox"), tuple(f"yolox-{size}" for size in ("nano", "tiny", *"smlx")),
+        "Megvii", "Apache-2.0", "https://github.com/Megvii-BaseDetection/YOLOX",
         names.YOLOX, names.YOLOX_WORDS, "head.cls_preds.0.bias", settle=_settle_yolox, place="corner",
         names_of=_coco_names,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,15 @@ from ghostyolo._version import __version__
 from ghostyolo.errors import ConfigError, WeightsError, suggest
 from ghostyolo.integrations.published.families import FAMILIES, Family
 from ghostyolo.integrations.published.folded import measure_norms, take_folded
+from ghostyolo.integrations.published.ghostnet import GHOSTNETS, build_ghostnet, ghostnet_config
 from ghostyolo.integrations.published.names import translated
 from ghostyolo.integrations.published.onnx_file import check_answers, count_classes, read_convolutions
+from ghostyolo.integrations.published.origin import origin_of
 from ghostyolo.integrations.published.pictures import built_in_pictures
-from ghostyolo.metadata import ModelMetadata, Origin, numbered_names
+from ghostyolo.metadata import ModelMetadata, numbered_names
 from ghostyolo.models.config import DetectorConfig
 from ghostyolo.models.detector import DetectionModel, resolve_config
-from ghostyolo.models.names import is_model_name, list_models
+from ghostyolo.models.names import is_model_name
 from ghostyolo.models.pickles import Published, read_published
 from ghostyolo.models.weights import NOT_STORED, save_checkpoint
 
@@ -47,7 +48,7 @@ def import_checkpoint(file: str | Path, model: str, out: str | Path) -> Imported
 
     Args:
         file: ``.pt``, ``.pth`` or ``.safetensors``, or the ``.onnx`` of a YOLOX.
-        model: which network of ours it is, such as ``"yolov8n"``.
+        model: which network of ours it is, such as ``"yolov8n"``, or a GhostNet's name in timm.
         out: where it goes.
 
     Raises:
@@ -55,8 +56,13 @@ def import_checkpoint(file: str | Path, model: str, out: str | Path) -> Imported
         WeightsError: a file that is damaged or hostile, or a layer that does not fit.
         OutputError: ``out`` cannot be written.
     """
-    config, family = _family_of(model)
     file = Path(file)
+    if ghostnet_config(model) is not None:
+        published = read_published(file)
+        classifier, metadata = build_ghostnet(model, published)
+        save_checkpoint(classifier, metadata, out)
+        return Imported(Path(out), metadata, 0)
+    config, family = _family_of(model)
     if file.suffix == ".onnx" and file.is_file():
         published = Published(file, {})
         network, measured = _build_from_onnx(config, family, file)
@@ -75,7 +81,7 @@ def import_checkpoint(file: str | Path, model: str, out: str | Path) -> Imported
         place=family.place,
         nms=network.needs_nms,
         config=network.config.model_dump(mode="json"),
-        derived_from=[_origin(family, published)],
+        derived_from=[origin_of(family.title, family.maker, family.licence, family.url, published)],
     )
     save_checkpoint(network, metadata, out)
     return Imported(Path(out), metadata, measured)
@@ -85,20 +91,16 @@ def _family_of(model: str) -> tuple[DetectorConfig, Family]:
     if not is_model_name(model):
         raise ConfigError(f"--as '{model}' is no network: {suggest(model, importable_names())}")
     config = resolve_config(model)
-    family = next((family for family in FAMILIES if family.backbone == config.backbone.type), None)
-    if family is None or config.neck.type not in _NECKS[family.backbone]:
+    parts = (config.backbone.type, config.neck.type, config.head.type)
+    family = next((family for family in FAMILIES if family.parts == parts), None)
+    if family is None:
         raise ConfigError(f"--as '{model}' is a network that nobody published: {suggest(model, importable_names())}")
     return config, family
 
 
-_NECKS = {"yolov5": "yolov5_pafpn", "yolov7": "yolov7_elan", "yolov8": "yolov8_pafpn", "yolov13": "hyperace_fullpad"}
-_NECKS |= {"yolox": "yolox_pafpn"}
-
-
 def importable_names() -> list[str]:
-    """Return the networks of the zoo that published checkpoints can be imported as."""
-    kinds = tuple(family.backbone for family in FAMILIES)
-    return [name for name in list_models() if name.startswith(kinds) and "ghost" not in name]
+    """Return the networks that published checkpoints can be imported as."""
+    return [name for family in FAMILIES for name in family.published] + sorted(GHOSTNETS)
 
 
 def _build(config: DetectorConfig, family: Family, published: Published) -> tuple[DetectionModel, int]:
@@ -118,7 +120,7 @@ def _build(config: DetectorConfig, family: Family, published: Published) -> tupl
 
 def _build_from_onnx(config: DetectorConfig, family: Family, path: Path) -> tuple[DetectionModel, int]:
     where = f"{path} is no '{config.name}'"
-    if family.backbone != "yolox":
+    if family.title != "YOLOX":
         raise ConfigError(
             f"--as '{config.name}': only a YOLOX is imported from ONNX; give the .pt that it was made from"
         )
@@ -182,15 +184,4 @@ def _misfit(network: nn.Module, tensors: Mapping[str, Tensor], theirs: Mapping[s
     further = sorted(set(tensors) - set(state))
     return (
         f"it has a layer '{theirs.get(further[0], further[0])}', which the network does not have" if further else None
-    )
-
-
-def _origin(family: Family, published: Published) -> Origin:
-    return Origin(
-        name=family.title,
-        maker=family.maker,
-        licence=published.licence or family.licence,
-        url=family.url,
-        file=published.path.name,
-        sha256=hashlib.sha256(published.path.read_bytes()).hexdigest(),
     )

@@ -277,6 +277,8 @@ class _Machine:
     def _make(self, name: Any, arguments: Any, may_be_function: bool = True) -> Any:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):
             raise WeightsError(f"{self.where} is refused: it would call what is no name")
+        if name.full == "builtins.getattr" and not _is_method(arguments):
+            raise self._refusal(name.full)
         if name.full in self.factories:
             return self.factories[name.full](*arguments)
         last = name.full.rpartition(".")[2]
@@ -362,7 +364,17 @@ def _reconstructed(cls: object = None, *_: object) -> Unbuilt:
     return Unbuilt(cls.full if isinstance(cls, Name) else "object")
 
 
+def _is_method(arguments: tuple[Any, ...]) -> bool:
+    """Whether it is a method of an object that is not built, as a folded network keeps its ``forward``."""
+    return len(arguments) == 2 and isinstance(arguments[0], Unbuilt) and isinstance(arguments[1], str)
+
+
+def _method(*arguments: object) -> Unbuilt:
+    return Unbuilt("builtins.getattr", arguments)
+
+
 _FACTORIES: dict[str, Factory] = {
+    "builtins.getattr": _method,
     "collections.OrderedDict": _mapping,
     "collections.Counter": _mapping,
     "collections.defaultdict": _default_mapping,

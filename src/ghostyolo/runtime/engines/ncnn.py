@@ -11,7 +11,6 @@ both files: ncnn ends the process on weights that are cut short, and computes wi
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import ConfigError, WeightsError
 from ghostyolo.extras import Extra
-from ghostyolo.files import write_json
+from ghostyolo.files import sha256_of, write_json
 from ghostyolo.metadata import METADATA_KEY, ModelMetadata
 from ghostyolo.runtime.engines import EngineKind, EngineSetup
 from ghostyolo.runtime.engines.exported import Array, ExportedEngine
@@ -110,7 +109,7 @@ def open_net(ncnn: Any, param: Path, weights: Path, setup: EngineSetup | None = 
 
 def write_description(folder: Path, metadata: ModelMetadata) -> None:
     """Write ``metadata.json`` for the two files that lie in ``folder``."""
-    sums = {name: _sum(folder / name) for name in (PARAM, BIN)}
+    sums = {name: sha256_of(folder / name) for name in (PARAM, BIN)}
     write_json(folder / DESCRIPTION, {METADATA_KEY: metadata.model_dump(mode="json"), _FILES: sums})
 
 
@@ -133,15 +132,11 @@ def read_description(param: Path) -> ModelMetadata:
         file = folder / name
         if not file.is_file():
             raise WeightsError(f"{folder} has no {name}: copy the whole folder")
-        if sums.get(name) != _sum(file):
+        if sums.get(name) != sha256_of(file):
             raise WeightsError(
                 f"{file} is not the file that was exported: truncated, damaged or replaced; export again"
             )
     return ModelMetadata.from_json(json.dumps(metadata), str(path))
-
-
-def _sum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 KIND = EngineKind("ncnn", "_ncnn", NcnnEngine, packages=("ncnn",), extra=EXTRA, inner=".param")

@@ -6,7 +6,7 @@ The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ from ghostyolo.runtime.weights import resolve_weights, start_names, start_weight
 from ghostyolo.text import printable
 from ghostyolo.train.detection.adapt_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.fit import fit
+from ghostyolo.train.detection.planning import START, Planner, refuse_contradictions
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
 from ghostyolo.train.distil.teacher import find_teacher
 from ghostyolo.train.loop import TrainResult, main_console
+from ghostyolo.train.plan.plan import PLAN, print_plan
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import settle_recipe
-
-START = "start"  # as weights: those that the network ships with
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,23 @@ def train_detector(
     dataset.require_objects("train")
     if model is None and wanted.begun and not wanted.recipe.qat:
         model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
-    asked = wanted.recipe if wanted.begun else _with_start(model, wanted.recipe, console)
+    asked, planner = wanted.recipe, None
+    if not wanted.begun:
+        refuse_contradictions(asked, wanted.given)
+        if (asked.plan and not asked.qat) or asked.minutes is not None:
+            planner = Planner(asked, dataset)
+        if asked.plan and planner is not None:
+            model, asked = planner.choose_network(model)
+        else:
+            asked = _with_start(model, asked, console)
     prepared = prepare(model, asked, dataset)
     if prepared.adopted is not None and not wanted.begun:
         console.print(_begins(prepared), markup=False, highlight=False, soft_wrap=True)
+    learns_anew = prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names)
+    if planner is not None:
+        settled = planner.choose_training(prepared.network, prepared.recipe, prepared.metadata(dataset), learns_anew)
+        print_plan(console, planner.plan)
+        prepared = replace(prepared, recipe=settled)
     network, settled = prepared.network, prepared.recipe
     if settled.qat:
         begin_rounding(network, dataset, settled)
@@ -139,8 +152,9 @@ def train_detector(
         settled,
         out,
         resume=resume,
-        learns_anew=prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names),
+        learns_anew=learns_anew,
         criterion=criterion_of(network) if settled.qat else None,
+        files={PLAN: planner.plan.to_yaml()} if planner is not None else None,
         console=console,
     )
 
