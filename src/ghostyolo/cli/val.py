@@ -45,7 +45,7 @@ def val(
     from rich.progress import Progress
 
     from ghostyolo.config import parse_assignments
-    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.data.split import load_split
     from ghostyolo.evaluate import evaluate
     from ghostyolo.evaluate.report import Report, print_report
     from ghostyolo.files import make_output_folder, write_json
@@ -65,7 +65,7 @@ def val(
     limits = {
         "confidence": parse_confidence(conf), "iou": iou, "max_detections": max_det, "vote": vote, "tta": tta,
     }  # fmt: skip
-    dataset = load_dataset(data, splits=[split])
+    dataset = load_split(data, split, predictor.weights)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     dataset.require_objects(split)
