@@ -64,6 +64,7 @@ def train(
     count = ["--set", f"branches={branches}"] if branches is not None else []
     ghostyolo(
         *("train", "--data", root / data, "--model", model, "--recipe", RECIPES / f"{recipe or data}.yaml"),
+        *("--set", "plan=false"),
         *("--weights", "none", "--seed", seed, "--out", folder, *count, *resume, *more),
     )
     return folder

@@ -51,7 +51,7 @@ def train(recipe: str, data: Path, folder: Path, start: list[object], args: argp
         return folder
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
     ghostyolo(
-        *("train", "--data", data, *start, "--set", f"branches={args.branches}"),
+        *("train", "--data", data, *start, "--set", "plan=false", "--set", f"branches={args.branches}"),
         *("--recipe", RECIPES / f"{recipe}.yaml", "--seed", args.seed, "--out", folder, *resume, *args.more),
     )
     return folder

@@ -94,7 +94,7 @@ def train(
         start = ["--weights", weights]
     sets = [argument for path in data for argument in ("--data", path)]
     ghostyolo(
-        *("train", *sets, "--model", name, *start, "--set", "branches=1", "--recipe", RECIPE),
+        *("train", *sets, "--model", name, *start, "--set", "plan=false", "--set", "branches=1", "--recipe", RECIPE),
         *("--imgsz", side, "--epochs", epochs),
         *("--out", folder, *resume, *more),
     )

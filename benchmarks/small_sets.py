@@ -38,7 +38,7 @@ def train(args: argparse.Namespace, data: str, way: str, seed: int) -> dict[str,
     if not (folder / "results.json").is_file():
         args.runs.mkdir(parents=True, exist_ok=True)
         file = folder.with_suffix(".yaml")
-        file.write_text(yaml.safe_dump({**recipe, "threads": 1, **WAYS[way]}), encoding="utf-8")
+        file.write_text(yaml.safe_dump({"plan": False, **recipe, "threads": 1, **WAYS[way]}), encoding="utf-8")
         command = ["train", "--data", args.data_root / data, "--model", args.model, "--branches", args.branches]
         command += ["--recipe", file, "--seed", seed, "--out", folder]
         command += ["--resume"] if (folder / "config.yaml").is_file() else []

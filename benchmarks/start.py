@@ -31,8 +31,9 @@ def train(model: str, data: Path, weights: str, folder: Path, seed: int, epochs:
     if (folder / "results.json").is_file():
         return
     resume = ["--resume"] if (folder / "config.yaml").is_file() else []
-    options = ["--data", data, "--model", model, "--weights", weights, "--set", "branches=1", "--recipe", RECIPE]
-    options += ["--epochs", epochs, "--imgsz", imgsz, "--seed", seed, "--threads", threads, "--out", folder, *resume]
+    options = ["--data", data, "--model", model, "--weights", weights, "--set", "plan=false", "--set", "branches=1"]
+    options += ["--recipe", RECIPE, "--epochs", epochs, "--imgsz", imgsz, "--seed", seed, "--threads", threads]
+    options += ["--out", folder, *resume]
     subprocess.run([sys.executable, "-m", "ghostyolo.cli.main", "train", *map(str, options)], check=True)
 
 

@@ -87,6 +87,7 @@ def measure_ours(one: Contestant, folder: Path, args: argparse.Namespace) -> tup
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(folder / "ours.yaml"),
              "--model", one.name, *branches, "--epochs", str(args.epochs), "--imgsz", str(args.imgsz),
+             "--set", "plan=false",
              "--batch", str(args.batch), "--threads", str(args.threads), "--set", "close_mosaic=0",
              "--device", "cpu", "--weights", "none",
              "--workers", "0", "--set", "plots=false", "--out", str(out), *args.ours],

@@ -46,6 +46,7 @@ def train(model: str, seed: int, args: argparse.Namespace) -> Row:
         folder.mkdir(parents=True, exist_ok=True)
         peak = run_measured(
             [sys.executable, "-m", "ghostyolo.cli.main", "train", "--data", str(args.data), "--model", model, *branches,
+             "--set", "plan=false",
              "--weights", "none",
              "--recipe", str(RECIPE), "--seed", str(seed), "--device", "cpu", "--threads", str(args.threads),
              "--set", "plots=false", "--out", str(folder / "run"), *resume],

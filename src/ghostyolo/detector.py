@@ -101,7 +101,8 @@ class Detector:
     ) -> TrainResult:
         """Train on a data set, and take the best weights.
 
-        Weights that the detector had are fine-tuned.
+        Weights that the detector had are fine-tuned. Settings that are not given are chosen by what data and machine
+        are like, see docs/train.md.
 
         Args:
             data: a folder of any layout, or a file that stands for it, or several of them, each labelling only its own

@@ -134,8 +134,19 @@ def test_unknown_model_offers_the_nearest(refused, data, tmp_path) -> None:
     assert line.startswith("error: unknown backbone 'ghostnet3': did you mean ghostnetv3")
 
 
-def test_no_model_and_no_weights_says_what_to_give(refused, data, tmp_path) -> None:
-    assert "--model NAME" in refused("--data", data, "--out", tmp_path / "run")
+def test_data_alone_is_enough(run_cli, data, tmp_path) -> None:
+    out = tmp_path / "run"
+    done = run_cli("train", "--data", data, "--epochs", 1, "--no-plots", "--device", "cpu", "--out", out)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.split()[:2] == ["model", "ghostyolo-n"] for line in lines)
+    assert yaml.safe_load((out / "plan.yaml").read_text())["plan"]["model"]["value"] == "ghostyolo-n"
+    assert load_checkpoint(out / "best.safetensors")[1].model == "ghostyolo-n"
+
+
+def test_two_lengths_of_a_run_are_refused(refused, data, tmp_path) -> None:
+    line = refused("--data", data, "--minutes", 5, "--epochs", 3, "--out", tmp_path / "run")
+    assert "minutes and epochs are both given" in line
 
 
 def test_missing_data_is_one_line(refused, tmp_path) -> None:

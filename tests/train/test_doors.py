@@ -14,7 +14,9 @@ from ghostyolo.ablate.train_cells import job_of
 from ghostyolo.detector import Detector
 from ghostyolo.errors import ConfigError
 from ghostyolo.train.classification import start as pretraining
+from ghostyolo.train.detection import planning
 from ghostyolo.train.detection import start as training
+from ghostyolo.train.plan.machine import Machine
 from ghostyolo.train.recipe import ClassRecipe, Recipe, TrainRecipe
 from tests.train import tiny
 from tests.train.class_pictures import write_folders
@@ -43,6 +45,8 @@ def loop(monkeypatch):
 
     monkeypatch.setattr(training, "fit", stop)
     monkeypatch.setattr(pretraining, "fit_classifier", stop)
+    # How busy the machine is changes from call to call.
+    monkeypatch.setattr(planning, "look_at_machine", lambda recipe: Machine(cores=2, busy=0.0, free_gib=4.0, gpu=None))
 
     def call(door: Any, *arguments: Any, **options: Any) -> tuple[Any, ...]:
         with pytest.raises(Reached) as reached:
@@ -90,14 +94,18 @@ def test_every_door_to_training_leads_to_one_run(loop, tmp_path, options) -> Non
     model.write_text(yaml.safe_dump(tiny.CONFIG.model_dump(mode="json", exclude={"name"})))
     expected = loop(training.train_detector, data, model, out=tmp_path / "run", options=options)
     assert expected[2]["resize"] == "area"
-    if not options:
-        assert expected[1] == TrainRecipe.from_dict({})
+    if not options:  # planned, from data of 64 px
+        assert (expected[1].plan, expected[1].imgsz, expected[1].threads) == (True, 64, 2)
     python = {key: value for key, value in options.items() if "." not in key}
     if options:
         python["augment"] = {"scale": options["augment.scale"]}
     assert loop(Detector(model).train, data, out=tmp_path / "run", **python) == expected
     assert loop(typed, "train", "--data", data, "--model", model, *words_of(options)) == expected
-    assert loop(typed, *cell_words("detection", data, str(model), options, tmp_path / "grid")) == expected
+    # A grid's cells are not planned: they are the same on every machine.
+    fixed = loop(training.train_detector, data, model, out=tmp_path / "run", options={**options, "plan": False})
+    if not options:
+        assert fixed[1] == TrainRecipe.from_dict({"plan": False})
+    assert loop(typed, *cell_words("detection", data, str(model), options, tmp_path / "grid")) == fixed
 
 
 @pytest.mark.parametrize("options", [{}, CLASSIFICATION], ids=["defaults", "given"])

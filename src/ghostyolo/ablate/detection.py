@@ -20,9 +20,10 @@ from ghostyolo.ablate.tasks import (
     network_settings,
     start_settings,
 )
+from ghostyolo.config import Options
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
-from ghostyolo.errors import DataError
+from ghostyolo.data.split import with_validation
 from ghostyolo.metadata import check_imgsz
 from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
@@ -49,6 +50,10 @@ class Detection(TaskKind):
         super().__init__(data)
         self._read: tuple[DetectionData, Settings] | None = None
         self._built: dict[str, tuple[Prepared, dict[str, int | None]]] = {}
+
+    def resolve(self, options: Options, where: str) -> Recipe:
+        # What is not given is the default of recipes, on every machine.
+        return super().resolve(options, where).model_copy(update={"plan": False})
 
     def setup(self, model: str, recipe: Recipe) -> Setup:
         assert isinstance(recipe, TrainRecipe)
@@ -91,9 +96,7 @@ class Detection(TaskKind):
 
     def _data(self) -> tuple[DetectionData, Settings]:
         if self._read is None:
-            data = load_dataset(self.data)
-            if not data.splits.get("val"):
-                raise DataError(f"{self.data} has no val split: nothing can be compared")
+            data = with_validation(load_dataset(self.data))
             used = {split: records for split, records in data.splits.items() if split in ("train", "val")}
             self._read = (data, data_settings(data.class_names, used, records_digest))
         return self._read

@@ -19,13 +19,16 @@ def train(
         show_default=False,
     ),
     model: str | None = typer.Option(
-        None, help="Name of a network (ghostyolo models) or a YAML file; not needed with --weights."
+        None,
+        help="Name of a network (ghostyolo models) or a YAML file; default: ghostyolo-n, with --weights theirs.",
+        show_default=False,
     ),
     weights: str | None = option(TrainRecipe, "weights"),
     out: Path = typer.Option(Path("runs/train"), help="Folder for weights, logs and pictures of this run."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out, after its last epoch."),
     recipe: str | None = typer.Option(None, help="YAML file of settings; options and --set come before it."),
     epochs: int | None = option(TrainRecipe, "epochs"),
+    minutes: float | None = option(TrainRecipe, "minutes"),
     imgsz: int | None = option(TrainRecipe, "imgsz"),
     batch: int | None = option(TrainRecipe, "batch"),
     device: str | None = option(TrainRecipe, "device"),
@@ -37,7 +40,10 @@ def train(
     assignments: list[str] = SET,
     settings: bool = list_option(TrainRecipe),
 ) -> None:
-    """Train a detector: best and last weights, curves and pictures are written to --out."""
+    """Train a detector: best and last weights, curves and pictures are written to --out.
+
+    Settings that are not given are chosen by what data and machine are like, and printed with their reasons.
+    """
     flags = {key: value for key, value in locals().items() if key in TrainRecipe.model_fields}
     from ghostyolo.extras import require
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 from ghostyolo.errors import ConfigError
@@ -23,10 +24,21 @@ class EpochSampler(Sampler[int]):
 
     BLOCK = 1
 
-    def __init__(self, length: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        length: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         """Order ``length`` positions; rank r takes every ``world_size``-th one from the r-th on.
 
-        Every rank gets ceil(length / world_size): where that does not divide, the order wraps around.
+        Every rank gets an equal number: where that does not divide, the order wraps around.
+
+        Args:
+            repeats: (length,) how often each position is in an epoch, in the mean over epochs; None: once.
 
         Raises:
             ConfigError: a negative length or seed, or a rank outside 0..world_size - 1.
@@ -35,7 +47,7 @@ class EpochSampler(Sampler[int]):
             raise ConfigError(f"seed: {seed} and number of pictures: {length} must not be negative")
         if not 0 <= rank < world_size:
             raise ConfigError(f"rank: {rank} is not one of 0..{world_size - 1}")
-        self.length = length
+        self.repeats = np.ones(length) if repeats is None else repeats
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -46,12 +58,31 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // self.world_size)
+        return -(-_shuffled_length(self.repeats) // self.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        order = _shuffle(self.repeats, np.random.default_rng([self.seed, self.epoch]))
         order = np.resize(order, len(self) * self.world_size)  # continues from the beginning
         return iter(order[self.rank :: self.world_size].tolist())
+
+
+def _shuffled_length(repeats: npt.NDArray[np.float64]) -> int:
+    return round(float(repeats.sum()))
+
+
+def _shuffle(repeats: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Positions in random order, each as often as ``repeats`` says, rounded up or down by chance.
+
+    Their number is always the same. Without repeats it is a permutation.
+    """
+    order = random.permutation(len(repeats))
+    if np.all(repeats == 1):
+        return order
+    # One random offset for all, so that the parts behind the point add up to a whole number.
+    ends = np.floor(np.cumsum(repeats[order]) + random.random() + 1e-9)
+    ends[-1:] = _shuffled_length(repeats)
+    counts = np.diff(ends, prepend=0).astype(np.int64)
+    return random.permutation(np.repeat(order, counts))
 
 
 class SetSampler(EpochSampler):
@@ -66,14 +97,25 @@ class SetSampler(EpochSampler):
     BLOCK = 4
 
     def __init__(
-        self, sources: Sequence[int], temperature: float, *, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        sources: Sequence[int],
+        temperature: float,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Order the positions of ``sources``, which say the set of each; for ranks see :class:`EpochSampler`."""
-        super().__init__(len(sources), seed=seed, rank=rank, world_size=world_size)
+        """Order the positions of ``sources``, which say the set of each; for the others see :class:`EpochSampler`.
+
+        With ``repeats`` a set counts as many pictures as an epoch shows of it.
+        """
+        super().__init__(len(sources), seed=seed, rank=rank, world_size=world_size, repeats=repeats)
         each = np.asarray(sources)
         self._members = [np.flatnonzero(each == source) for source in np.unique(each)]
-        weights = np.array([len(members) for members in self._members]) ** (1 / temperature)
-        blocks = np.rint(len(sources) * weights / weights.sum() / self.BLOCK)
+        self._lengths = [max(1, _shuffled_length(self.repeats[members])) for members in self._members]
+        weights = np.array(self._lengths) ** (1 / temperature)
+        blocks = np.rint(sum(self._lengths) * weights / weights.sum() / self.BLOCK)
         self._blocks = np.maximum(blocks, 1).astype(np.int64)
 
     def __len__(self) -> int:
@@ -89,26 +131,31 @@ class SetSampler(EpochSampler):
 
     def _of_set(self, number: int) -> np.ndarray:
         """This epoch's part of the endless row of a set's shuffles."""
-        members, count = self._members[number], int(self._blocks[number]) * self.BLOCK
+        members, length, count = self._members[number], self._lengths[number], int(self._blocks[number]) * self.BLOCK
         begin = self.epoch * count
-        shuffles = range(begin // len(members), -(-(begin + count) // len(members)))
+        shuffles = range(begin // length, -(-(begin + count) // length))
+        repeats = self.repeats[members] * (length / self.repeats[members].sum())
         row = np.concatenate(
-            [
-                members[np.random.default_rng([self.seed, number, shuffle]).permutation(len(members))]
-                for shuffle in shuffles
-            ]
+            [members[_shuffle(repeats, np.random.default_rng([self.seed, number, shuffle]))] for shuffle in shuffles]
         )
-        first = begin - shuffles.start * len(members)
+        first = begin - shuffles.start * length
         return row[first : first + count]
 
 
 def make_sampler(
-    sources: Sequence[int], temperature: float, *, seed: int, rank: int = 0, world_size: int = 1
+    sources: Sequence[int],
+    temperature: float,
+    *,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    repeats: npt.NDArray[np.float64] | None = None,
 ) -> EpochSampler:
     """The sampler of pictures of these sets: :class:`SetSampler` where there are several."""
+    place = {"seed": seed, "rank": rank, "world_size": world_size}
     if len(set(sources)) > 1:
-        return SetSampler(sources, temperature, seed=seed, rank=rank, world_size=world_size)
-    return EpochSampler(len(sources), seed=seed, rank=rank, world_size=world_size)
+        return SetSampler(sources, temperature, repeats=repeats, **place)
+    return EpochSampler(len(sources), repeats=repeats, **place)
 
 
 class EvenBatches(Sampler[list[int]]):

@@ -25,12 +25,14 @@ class Targets:
         mask: (B, M) bool, True where the row is an object and not padding.
         known: (B, C) bool, classes that each picture's labels know: of the others nothing is said, neither that they
             are there nor that they are not. None: all.
+        class_weights: (C,) what an object of each class counts in the class loss. None: 1.
     """
 
     boxes_xyxy: Tensor
     labels: Tensor
     mask: Tensor
     known: Tensor | None = None
+    class_weights: Tensor | None = None
 
     @classmethod
     def from_lists(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:

@@ -107,9 +107,11 @@ class AnchorCriterion(nn.Module):
         box = ((1 - iou_aligned(boxes_xyxy, true_xyxy, "ciou")) * share).sum()
         cls = logits.new_zeros(())
         if self.num_classes > 1:
-            one_hot = functional.one_hot(labels[matches.objects], self.num_classes).to(dtype)
+            learned = labels[matches.objects]
+            one_hot = functional.one_hot(learned, self.num_classes).to(dtype)
             by_class = functional.binary_cross_entropy_with_logits(logits[:, 5:], one_hot, reduction="none")
-            cls = (by_class.mean(-1) * share).sum()
+            rarity = 1 if targets.class_weights is None else targets.class_weights[learned]
+            cls = (by_class.mean(-1) * share * rarity).sum()
         obj = self._objectness(output, matches, iou_aligned(boxes_xyxy.detach(), true_xyxy), targets)
 
         gain = 3 / levels

@@ -21,7 +21,7 @@ from ghostyolo.data.targets import Targets
 from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
-from ghostyolo.losses.task_aligned import TaskAlignedAssigner, class_weight
+from ghostyolo.losses.task_aligned import TaskAlignedAssigner, class_weight, object_weight
 from ghostyolo.nn.boxes import decode_distances, encode_ltrb, expected_distance
 
 if TYPE_CHECKING:
@@ -124,6 +124,9 @@ class DflCriterion(nn.Module):
         total = assigned.cls_targets.sum().clamp(min=1)
 
         weight = class_weight(targets, assigned.foreground, centers, cls_logits)
+        rarity = object_weight(targets, assigned)
+        if rarity is not None:
+            weight = rarity.unsqueeze(-1) if weight is None else weight * rarity.unsqueeze(-1)
         cls = functional.binary_cross_entropy_with_logits(
             cls_logits, assigned.cls_targets, weight=weight, reduction="sum"
         )

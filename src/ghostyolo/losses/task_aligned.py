@@ -183,6 +183,17 @@ def class_weight(targets: Targets, foreground: Tensor, centers: Tensor, cls_logi
     return None if said is None else said.to(cls_logits.dtype)
 
 
+def object_weight(targets: Targets, assigned: Assignment) -> Tensor | None:
+    """Return what the object that each cell learns counts, (B, A).
+
+    It is 1 for background, and None where all objects count alike.
+    """
+    if targets.class_weights is None or not targets.labels.shape[1]:
+        return None
+    labels = targets.labels.gather(1, assigned.object_index.clamp(min=0)).clamp(min=0)
+    return torch.where(assigned.foreground, targets.class_weights[labels], 1.0)
+
+
 def _wins_its_cell(cell: Tensor, overlap: Tensor, alignment: Tensor, cells: int) -> Tensor:
     """(K,) bool: of the pairs that want the same cell, one is True."""
     keys = (_ordered_bits(overlap) << 32) + _ordered_bits(alignment)

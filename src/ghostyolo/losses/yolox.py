@@ -20,7 +20,7 @@ from ghostyolo.errors import ConfigError
 from ghostyolo.losses.iou import iou_aligned
 from ghostyolo.losses.registry import register_criterion
 from ghostyolo.losses.simota import SimOtaAssigner
-from ghostyolo.losses.task_aligned import class_weight
+from ghostyolo.losses.task_aligned import class_weight, object_weight
 from ghostyolo.nn.boxes import decode_offsets, encode_offsets
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class YoloXCriterion(nn.Module):
             reduction="sum",
         )
 
+        rarity = object_weight(targets, assigned)
+
         # The foreground alone is decoded again, with gradient.
         cells = assigned.foreground.flatten().nonzero().squeeze(1)
         anchors = cells % len(centers)
@@ -109,6 +111,7 @@ class YoloXCriterion(nn.Module):
         cls = functional.binary_cross_entropy_with_logits(
             cls_logits.flatten(0, 1).index_select(0, cells),
             assigned.cls_targets.flatten(0, 1)[cells],
+            weight=None if rarity is None else rarity.flatten()[cells].unsqueeze(-1),
             reduction="sum",
         )
         l1 = iou.new_zeros(())

@@ -61,6 +61,7 @@ def run(out: Path, console: Console, plan: DemoPlan | None = None) -> tuple[Path
 
     console.print(f"[bold]2/4[/] train {MODEL} from scratch, {plan.epochs} epochs at {plan.imgsz} px")
     options = {
+        "plan": False,
         "epochs": plan.epochs,
         "imgsz": plan.imgsz,
         "batch": 16,

@@ -86,6 +86,7 @@ class Task:
         collate: items to a batch.
         sampler: of the data set's keys, for a rank of so many.
         drop_last: leave out a last batch that is not full, which would disturb batch norms.
+        files: text files by name that are written beside the config of a run that begins.
         validator: scores the network after an epoch; None: the last weights count as the best.
     """
 
@@ -98,6 +99,7 @@ class Task:
     validator: Scorer | None
     sampler: Callable[..., Any]
     drop_last: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def run_loop(
     """
     recipe = task.recipe
     main = is_main_process()
-    folder = begin(out, recipe, task.run, resume=resume) if main else Path(out)
+    folder = begin(out, recipe, task.run, resume=resume, files=task.files) if main else Path(out)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     keep_freed_memory()

@@ -17,12 +17,13 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from ghostyolo.config import Options, StrictModel, parse_yaml, read_yaml
 from ghostyolo.data.augment.config import AugmentConfig, ClassAugment
+from ghostyolo.data.balance import SamplingConfig
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.train.distil.config import DistilConfig
 
 # They say where and how fast, not what is learned: a run may be resumed with others.
 RESUMABLE_WITH_OTHER = frozenset(
-    {"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch", "teacher_cache"}
+    {"device", "workers", "cache", "threads", "plots", "tensorboard", "val_batch", "teacher_cache", "plan"}
 )
 # What they make stands in the network's declaration, by which runs are compared too.
 OF_THE_NETWORK = ("branches", "pointwise_branch")
@@ -135,6 +136,17 @@ class Recipe(StrictModel):
 class TrainRecipe(Recipe):
     """One training run of a detector."""
 
+    plan: bool = Field(
+        True,
+        description="choose what is not given by what data and machine are like (docs/train.md); false: the defaults "
+        "here",
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="train about so long: as many epochs as have room, by the time that first steps take; none: epochs "
+        "say it",
+    )
     imgsz: int = Field(
         640, ge=32, description="side of the square training pictures in pixels, a multiple of the network's stride"
     )
@@ -173,6 +185,9 @@ class TrainRecipe(Recipe):
     )
     augment: AugmentConfig = Field(
         default_factory=lambda: AugmentConfig.model_validate({}), description="strengths of augmentation"
+    )
+    sampling: SamplingConfig = Field(
+        default_factory=lambda: SamplingConfig.model_validate({}), description="what is done for rare classes"
     )
     weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
         None,

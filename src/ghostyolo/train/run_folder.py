@@ -74,8 +74,13 @@ def settle_recipe(
     return Wanted(kind.from_dict(merge_options(stored.model_dump(exclude_unset=True), given), where), given, begun)
 
 
-def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool) -> Path:
+def begin(
+    out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool, files: Mapping[str, str] | None = None
+) -> Path:
     """Take the folder for a run, or check the run in it.
+
+    Args:
+        files: text files by name that are written beside the config of a run that begins.
 
     Raises:
         TrainingError: a run is there already and ``resume`` is off, or none is there and it is on.
@@ -88,6 +93,8 @@ def begin(out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool)
             raise TrainingError(f"{out} already holds a training run: go on with --resume, or choose another --out")
         folder = make_output_folder(out)
         text = yaml.safe_dump({"recipe": recipe.model_dump(mode="json"), "run": run}, sort_keys=False)
+        for name, content in (files or {}).items():
+            write_text(folder / name, content)
         write_text(config, text)
         return folder
     stored_recipe, stored_run = read_begun(out, type(recipe))

@@ -110,4 +110,4 @@ def test_weights_of_other_classes_learn_at_the_rate_of_random_ones(data, tmp_pat
     )
     run(data, tmp_path / "other")
     run(data, tmp_path / "same", weights=tmp_path / "other" / "last.safetensors")
-    assert asked == [True, False]
+    assert asked == [True, True, False, False]  # for the plan that is shown, and for the run

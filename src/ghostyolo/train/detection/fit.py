@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from ghostyolo.data.balance import class_weights, repeat_factors
 from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
-from ghostyolo.data.sampler import make_sampler
+from ghostyolo.data.sampler import EpochSampler, make_sampler
+from ghostyolo.data.split import SPLIT_FOLDER, lists_of
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
@@ -36,7 +39,7 @@ from ghostyolo.train.loop import (
 from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import records_digest
-from ghostyolo.train.schedule import plan_schedule
+from ghostyolo.train.schedule import Schedule, plan_schedule
 
 
 def fit(
@@ -49,6 +52,7 @@ def fit(
     resume: bool = False,
     learns_anew: bool = False,
     criterion: Criterion | None = None,
+    files: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> TrainResult[Metrics | None]:
     """Train ``model`` in place; write weights, resume state, config, logs and pictures to ``out``.
@@ -63,6 +67,7 @@ def fit(
         resume: go on with the run in ``out`` after its last finished epoch.
         learns_anew: the weights know nothing of some class: "auto" then takes the learning rate of random weights.
         criterion: default: the one that is registered for the model's head.
+        files: text files by name that are written beside the config of a run that begins.
         console: where progress is shown.
 
     Raises:
@@ -89,10 +94,10 @@ def fit(
         keep = recipe.cache == "ram"
         validator = Validator(data.splits["val"], data.class_names, metadata, batch=recipe.val_batch, cache=keep)
     place = data.sources or data.place
-    sources = [record.source for record in records]
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
     if recipe.cache == "ram":
         _limit_cache(dataset, recipe.devices, console)
+    split_files = {f"{SPLIT_FOLDER}/{name}": text for name, text in lists_of(data).items()} if data.made_split else {}
     task = Task(
         recipe,
         metadata,
@@ -101,18 +106,15 @@ def fit(
         dataset,
         collate,
         validator,
-        partial(make_sampler, sources, recipe.set_temperature, seed=recipe.seed),
+        training_sampler(data, recipe),
+        files={**(files or {}), **split_files},
     )
 
     def make_module(place: Place) -> DetectionModule:
-        schedule = plan_schedule(
-            recipe,
-            num_classes=len(data.class_names),
-            steps_per_epoch=place.steps_per_epoch,
-            world_size=place.world_size,
-            from_scratch=learns_anew or _from_scratch(metadata, recipe),
+        schedule = make_schedule(metadata, data, recipe, learns_anew, place.steps_per_epoch, place.world_size)
+        return DetectionModule(
+            model, criterion, recipe, schedule, place.nan_guard, distiller, _weights_of_classes(data, recipe)
         )
-        return DetectionModule(model, criterion, recipe, schedule, place.nan_guard, distiller)
 
     share = [TeacherShare(console, distiller.teacher, recipe.imgsz)] if distiller is not None else []
     finished = run_loop(task, make_module, out, resume=resume, console=console, callbacks=share)
@@ -121,6 +123,45 @@ def fit(
         metrics = score_best(finished, validator, recipe, data, console)
         report_skipped(all_skipped(data, finished.state, validator), console)
     return finished.result(metrics)
+
+
+def training_sampler(data: DetectionData, recipe: TrainRecipe) -> Callable[..., EpochSampler]:
+    """What makes the sampler of the training split, for a rank of so many."""
+    records, threshold = data.splits["train"], recipe.sampling.repeat_threshold
+    return partial(
+        make_sampler,
+        [record.source for record in records],
+        recipe.set_temperature,
+        seed=recipe.seed,
+        repeats=repeat_factors(records, len(data.class_names), threshold) if threshold else None,
+    )
+
+
+def _weights_of_classes(data: DetectionData, recipe: TrainRecipe) -> torch.Tensor | None:
+    power = recipe.sampling.class_weights
+    return torch.from_numpy(class_weights(data.splits["train"], len(data.class_names), power)) if power else None
+
+
+def make_schedule(
+    metadata: ModelMetadata,
+    data: DetectionData,
+    recipe: TrainRecipe,
+    learns_anew: bool,
+    steps_per_epoch: int,
+    world_size: int = 1,
+) -> Schedule:
+    """The schedule of a run; see :func:`ghostyolo.train.schedule.plan_schedule`.
+
+    Args:
+        learns_anew: the weights know nothing of some class.
+    """
+    return plan_schedule(
+        recipe,
+        num_classes=len(data.class_names),
+        steps_per_epoch=steps_per_epoch,
+        world_size=world_size,
+        from_scratch=learns_anew or _from_scratch(metadata, recipe),
+    )
 
 
 def _from_scratch(metadata: ModelMetadata, recipe: TrainRecipe) -> bool:

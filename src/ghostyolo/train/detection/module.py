@@ -34,6 +34,7 @@ class DetectionModule(TrainingModule):
         schedule: the recipe resolved for this data set.
         nan_guard: stops the run at a loss that is not finite.
         distiller: with a teacher. Its adapters learn with the model, but are no part of it or of its average.
+        class_weights: (C,) what an object of each class counts in the class loss; None: 1.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DetectionModule(TrainingModule):
         schedule: Schedule,
         nan_guard: NanGuard,
         distiller: Distiller | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -57,6 +59,7 @@ class DetectionModule(TrainingModule):
         self.criterion = criterion
         self.recipe, self.schedule = recipe, schedule
         self.augment = BatchAugment(recipe.augment, recipe.imgsz)
+        self.class_weights = class_weights
         self.distiller = distiller
         self.adapters = distiller.adapters if distiller is not None else nn.ModuleDict()
 
@@ -91,9 +94,9 @@ class DetectionModule(TrainingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
-        images, targets = self._network_input(batch, seed)
+        images, targets = self.network_input(batch, seed)
         seed_device(self.device, seed)  # at each batch: loaders draw from the same stream when they start
-        losses = self._losses(images, targets)
+        losses = self.losses(images, targets)
         loss = losses["loss"]
         if not len(batch):
             # Every rank must run a backward pass, or the others wait for its gradients for ever.
@@ -104,7 +107,8 @@ class DetectionModule(TrainingModule):
         # Lightning divides by the accumulation and DDP by the ranks; the step is meant to be over the sum.
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
-    def _losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """The criterion's and the distiller's losses of a batch."""
         if self.distiller is None:
             return self.criterion(self.model(images), targets)
         model: Any = self.model
@@ -133,7 +137,8 @@ class DetectionModule(TrainingModule):
         Lightning's own rule (at every n-th batch) would keep old ones while the accumulation grows during warm-up.
         """
 
-    def _network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+    def network_input(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+        """Augmented pictures (B, C, S, S) and their objects."""
         if not len(batch):
             channels = getattr(self.model, "in_channels", 3)
             grey = torch.full((2, channels, self.recipe.imgsz, self.recipe.imgsz), 0.5, device=self.device)
@@ -149,6 +154,8 @@ class DetectionModule(TrainingModule):
             mosaic=self.current_epoch < self.recipe.epochs - self.schedule.close_mosaic,
             known=None if batch.known is None else batch.known.repeat(times, 1),
         )
+        if self.class_weights is not None:
+            targets.class_weights = self.class_weights.to(targets.boxes_xyxy)
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, targets

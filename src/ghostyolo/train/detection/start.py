@@ -6,7 +6,7 @@ The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ghostyolo._version import __version__
 from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
+from ghostyolo.data.split import with_validation
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata, Origin
 from ghostyolo.models.config import DetectorConfig
@@ -27,13 +28,13 @@ from ghostyolo.runtime.weights import resolve_weights, start_names, start_weight
 from ghostyolo.text import printable
 from ghostyolo.train.detection.adapt_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.fit import fit
+from ghostyolo.train.detection.planning import START, Planner, refuse_contradictions
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
 from ghostyolo.train.distil.teacher import find_teacher
 from ghostyolo.train.loop import TrainResult, main_console
+from ghostyolo.train.plan.plan import PLAN, print_plan
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.run_folder import settle_recipe
-
-START = "start"  # as weights: those that the network ships with
 
 
 @dataclass(frozen=True)
@@ -115,17 +116,30 @@ def train_detector(
     data = data if data is not None else wanted.begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_datasets(data, wanted.recipe.join_classes)
+    dataset = with_validation(load_datasets(data, wanted.recipe.join_classes), Path(out) if resume else None)
     console = main_console(console)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     dataset.require_objects("train")
     if model is None and wanted.begun and not wanted.recipe.qat:
         model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
-    asked = wanted.recipe if wanted.begun else _with_start(model, wanted.recipe, console)
+    asked, planner = wanted.recipe, None
+    if not wanted.begun:
+        refuse_contradictions(asked, wanted.given)
+        if (asked.plan and not asked.qat) or asked.minutes is not None:
+            planner = Planner(asked, dataset)
+        if asked.plan and planner is not None:
+            model, asked = planner.choose_network(model)
+        else:
+            asked = _with_start(model, asked, console)
     prepared = prepare(model, asked, dataset)
     if prepared.adopted is not None and not wanted.begun:
         console.print(_begins(prepared), markup=False, highlight=False, soft_wrap=True)
+    learns_anew = prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names)
+    if planner is not None:
+        settled = planner.choose_training(prepared.network, prepared.recipe, prepared.metadata(dataset), learns_anew)
+        print_plan(console, planner.plan)
+        prepared = replace(prepared, recipe=settled)
     network, settled = prepared.network, prepared.recipe
     if settled.qat:
         begin_rounding(network, dataset, settled)
@@ -139,8 +153,9 @@ def train_detector(
         settled,
         out,
         resume=resume,
-        learns_anew=prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names),
+        learns_anew=learns_anew,
         criterion=criterion_of(network) if settled.qat else None,
+        files={PLAN: planner.plan.to_yaml()} if planner is not None else None,
         console=console,
     )
 
