@@ -108,3 +108,14 @@ def test_split_writes_lists_that_are_a_data_set_or_a_copy(type_cli, tmp_path):
     again = type_cli("data", "split", data)
     assert again.returncode == 2
     assert "is not empty: choose a new folder" in again.stderr
+
+
+def test_convert_copies_into_another_layout_and_counts(type_cli, tmp_path):
+    layout_folders.roboflow_csv(tmp_path / "pets")
+    done = type_cli("data", "convert", tmp_path / "pets", "--to", "voc", "--out", tmp_path / "voc")
+    assert done.returncode == 0, done.stderr
+    assert f"train: 3 pictures with 5 boxes, read again from {tmp_path / 'voc'}" in done.stdout
+    assert load_dataset(tmp_path / "voc").class_names == ["cat", "dog"]
+    refused = type_cli("data", "convert", tmp_path / "pets", "--to", "kitti", "--out", tmp_path / "other")
+    assert (refused.returncode, (tmp_path / "other").exists()) == (2, False)
+    assert "unknown layout 'kitti': valid: coco, parquet, voc, yolo" in refused.stderr

@@ -96,6 +96,31 @@ def split(
 
 
 @app.command()
+def convert(
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
+    to: str = typer.Option(..., "--to", help="yolo, coco, voc or parquet."),
+    out: Path = typer.Option(..., "--out", help="New folder for the copy."),
+) -> None:
+    """Copy a data set, pictures and labels, into another layout.
+
+    The copy is read again, and its pictures and boxes are counted against the original's.
+    """
+    from rich.console import Console
+
+    from ghostyolo.data.convert import convert_dataset
+
+    console = Console()
+    converted = convert_dataset(path, out, to)
+    for line in converted.source.faults.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for split, (pictures, classes) in converted.counts.items():
+        console.print(f"{split}: {pictures} pictures with {sum(classes.values())} boxes, read again from {out}",
+                      markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    for note in converted.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def digits(
     out: Path = typer.Option(..., "--out", help="New folder for the data set."),
     train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
