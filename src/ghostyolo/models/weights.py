@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
 
 
 def origins_of(path: str | Path, use: Literal["weights", "backbone", "teacher"]) -> list[Origin]:
-    """Return the published weights that a file was made from, as part of what is made from the file.
+    """Return the published weights that a file was made from.
 
     Args:
         use: what the file is used as. A file that is no checkpoint of ours says nothing.

@@ -23,7 +23,9 @@ _RANGE_NOT_SATISFIABLE = 416
 
 
 def fetch_published(name: str) -> Path:
-    """Return the checkpoint of published weights, fetched and imported where the cache does not have it.
+    """Return the checkpoint of published weights by name.
+
+    It is fetched and imported where the cache does not have it.
 
     Args:
         name: one of :data:`RELEASES`.

@@ -1,4 +1,4 @@
-"""The weights that their makers publish, by name: where they are, and by what they are known. No torch.
+"""The weights that their makers publish, by name. No torch.
 
 A checksum stands here where independent public sources agree on it. Where none is known, the file's own is said, and
 written into the checkpoint (``derived_from``); what is fetched must then still fit the network layer by layer.
