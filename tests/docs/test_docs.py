@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import json
 import re
@@ -104,6 +105,8 @@ def is_quick(arguments: list[str]) -> bool:
         return False  # a test of its own
     if arguments[0] in ("benchmark", "fit") and ("--weights" not in arguments or "--engine" in arguments):
         return False  # networks are built and exported first
+    if {"--line", "--track"} & {*arguments} and importlib.util.find_spec("trackers") is None:
+        return False  # it is installed by itself
     if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
         return False
     wanted = {word for word in arguments if word in BUILTIN}

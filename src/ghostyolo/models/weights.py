@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,20 @@ def save_checkpoint(
     header = metadata.model_copy(update={"config": model.config.model_dump(mode="json"), "nms": model.needs_nms})
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: header.to_json()})
+
+
+def rewrite_metadata(path: str | Path, change: Callable[[ModelMetadata], ModelMetadata]) -> None:
+    """Change what a checkpoint says of itself; its tensors stay as they are.
+
+    Raises:
+        WeightsError: see :func:`read_checkpoint`.
+        OutputError: the file cannot be written.
+    """
+    metadata = change(read_checkpoint(path)[1])
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: metadata.to_json()})
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]:

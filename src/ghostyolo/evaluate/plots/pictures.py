@@ -50,7 +50,7 @@ def plot_labels_beside_predictions(
 
     Raises:
         DataError: there is no picture, or none of those chosen can be read.
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     chosen = _choose(records, rows)
     pictures = [(index, image) for index in chosen if (image := _read(records[index], load_image)) is not None]

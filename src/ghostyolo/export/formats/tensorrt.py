@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ghostyolo.errors import ExportError
 from ghostyolo.export.formats import ONNX_OPSETS, ExportFormat, Unfinished
-from ghostyolo.extras import available
+from ghostyolo.extras import available, install_command
 from ghostyolo.files import atomic_path, cache_folder
 from ghostyolo.metadata import METADATA_KEY
 from ghostyolo.runtime.engines.tensorrt import EXTRA, join_plan
@@ -99,7 +99,7 @@ def why_not_here() -> str | None:
     import torch
 
     if not available(EXTRA):
-        return 'its package is not installed (pip install "ghostyolo[tensorrt]")'
+        return f"its package is not installed ({install_command('tensorrt')})"
     return None if torch.cuda.is_available() else "there is no CUDA device"
 
 
