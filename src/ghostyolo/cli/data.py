@@ -160,8 +160,14 @@ def digits(
     imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
     layout: str = typer.Option("yolo", "--layout", help="yolo, coco or voc."),
     seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
+    video: int = typer.Option(
+        0, "--video", min=0, help="Instead, a video of so many frames: digits that move, and their true tracks."
+    ),
 ) -> None:
     """Make labelled scenes: real handwritten digits on photographs and textures."""
+    if video:
+        _make_video(out, frames=video, imgsz=imgsz, seed=seed)
+        return
     _make_scenes(out, "digits", of="digits", train=train, val=val, imgsz=imgsz, layout=layout, seed=seed)
 
 
@@ -208,6 +214,7 @@ def anchors(
 
     require("scenes", "data anchors")
     data = load_dataset(path)
+    data.warn("train")
     sizes = box_sizes(data.splits.get("train", []), imgsz)
     if not len(sizes):
         raise DataError(f"{path} has no boxes in a train split: there is nothing to fit anchors to")
@@ -239,6 +246,16 @@ def _make_scenes(out: Path, command: str, **options: Any) -> None:
         for split, records in data.splits.items()
     )
     Console().print(f"{data.root} ({data.layout}): {counts}", highlight=False, soft_wrap=True)
+
+
+def _make_video(out: Path, **options: int) -> None:
+    from rich.console import Console
+
+    from ghostyolo.data.scenes.moving import TRUTH_NAME, generate_digit_video
+
+    with _progress("drawing") as advance:
+        path = generate_digit_video(out, **options, progress=advance)
+    Console().print(f"{path}: {options['frames']} frames; tracks: {out / TRUTH_NAME}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
