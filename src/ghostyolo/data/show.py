@@ -86,20 +86,21 @@ def show_dataset(
         raise DataError(f"{path} is an empty data set: it has no picture that can be read{first}")
     faults_of = _faults_by_picture(raw, faults)
     chosen = _choose(pairs, faults_of, sample)
+    pictures: list[dict[str, Any]] = []
     content = {
         "name": printable(data.root.resolve().name),
         "root": printable(str(data.root)),
         "layout": data.layout,
         "classes": data.class_names,
         "splits": list(data.splits),
-        "pictures": [],
+        "pictures": pictures,
         "counts": {split: len(records) for split, records in data.splits.items()},
         "statistics": _statistics(data),
         "borders": {"sizes": SIZES, "aspects": [border for border in ASPECTS if border != math.inf], "cells": CELLS},
         "faults": _listed(faults),
     }
     for done, entry in enumerate(_entries(chosen, faults_of, data.root), start=1):
-        content["pictures"].append(entry)
+        pictures.append(entry)
         if progress is not None:
             progress(done, len(chosen))
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
