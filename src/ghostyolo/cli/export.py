@@ -93,6 +93,8 @@ def export(
         console.print(origin.line(), markup=False)
     if result.parity is not None:
         console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
+        if result.parity.elsewhere:
+            console.print(result.parity.elsewhere, markup=False)
         console.print(f"report: {result.report}", markup=False)
 
 

@@ -8,7 +8,7 @@ of 0.25; and, where labelled pictures are given, AP.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ghostyolo.data.records import ImageRecord
 from ghostyolo.data.split import load_split
 from ghostyolo.errors import WeightsError
 from ghostyolo.evaluate.detections import box_overlaps
+from ghostyolo.export.formats import Elsewhere, find_format
 from ghostyolo.metadata import ModelMetadata, Precision
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.runtime.engines import Engine, open_engine
@@ -33,6 +34,7 @@ Image = npt.NDArray[np.uint8]
 CONFIDENCE = 0.25
 CONFIDENT = 0.1  # half precision is held to its answers at the anchors that score this much
 SAME_OBJECT = 0.5  # IoU
+ELSEWHERE_PIXELS, ELSEWHERE_SCORE = 1.0, 0.01  # of detections where a file is meant to run
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class ParityReport:
         ap_network, ap_file: AP in 0..1, None where it was not measured.
         tolerance: what was allowed.
         failures: what went past it, in words.
+        elsewhere: how the answers agree where the file is meant to run, or why that was not compared, in words.
     """
 
     format: str
@@ -114,6 +117,7 @@ class ParityReport:
     ap_file: float | None
     tolerance: Tolerance
     failures: tuple[str, ...] = ()
+    elsewhere: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: a tolerance that allows everything is null."""
@@ -161,7 +165,8 @@ def check_parity(
     allowed = tolerance or TOLERANCES[precision]
     # The network gets the file's description, so that both see the same canvases.
     reference = Predictor(TorchEngine(folded, metadata))
-    exported = Predictor(open_engine(path))
+    kind = find_format(metadata.export.format)
+    exported = Predictor(open_engine(kind.opened(path)))
     pictures = list(images) if images is not None else built_in_pictures(metadata.in_channels)
     raw = _Raw()
     if metadata.export.output != "nms":
@@ -200,7 +205,30 @@ def check_parity(
         ap_file=ap[1],
         tolerance=allowed,
     )
-    return ParityReport(**{**report.__dict__, "failures": tuple(_failures(report))})
+    failures, line = _failures(report), ""
+    if kind.elsewhere is not None:
+        differences, line = _compare_elsewhere(kind.elsewhere, path, exported, pictures)
+        failures += differences
+    return replace(report, failures=tuple(failures), elsewhere=line)
+
+
+def _compare_elsewhere(
+    elsewhere: Elsewhere, path: Path, exported: Predictor, pictures: Sequence[Image]
+) -> tuple[list[str], str]:
+    """What differs between the engine's detections and those of the file's own place, and a line on both."""
+    found = elsewhere.detect(path, pictures, CONFIDENCE)
+    if isinstance(found, str):
+        return [], f"not compared in {elsewhere.place}: {found}; {path.name} was compared as its engine runs it here"
+    pairs = _Pairs()
+    for picture, detections in zip(pictures, found, strict=True):
+        pairs.add(exported.detect([picture], confidence=CONFIDENCE)[0], detections)
+    line = (
+        f"in {elsewhere.place} {pairs.matched} of {pairs.expected} detections matched (it has {pairs.found}), "
+        f"boxes within {pairs.pixels:.2g} pixels, scores within {pairs.score:.2g}"
+    )
+    most = max(pairs.expected, pairs.found)
+    same = pairs.matched >= most - 1 and pairs.pixels <= ELSEWHERE_PIXELS and pairs.score <= ELSEWHERE_SCORE
+    return ([] if same else [line]), line
 
 
 def built_in_pictures(channels: int) -> list[Image]:

@@ -23,10 +23,27 @@ from ghostyolo.extras import Extra, declared
 from ghostyolo.metadata import Output, Precision
 
 if TYPE_CHECKING:
+    import supervision
+
     from ghostyolo.export.deployed import ExportJob
+    from ghostyolo.export.parity import Image
     from ghostyolo.export.quantise import Canvas, Quantiser
 
 ONNX_OPSETS = range(18, 24)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a file is meant to run, when that is not the engine that runs it here.
+
+    Attributes:
+        place: such as ``"a browser"``.
+        detect: given the file, pictures (H, W, C) uint8 RGB and the least score, what is found on each there; a text
+            where that place is not at hand: why.
+    """
+
+    place: str
+    detect: Callable[[Path, Sequence[Image], float], list[supervision.Detections] | str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class ExportFormat:
         rewritten: whether a rewritten graph (:mod:`ghostyolo.export.rewrite`) was measured to be faster in its engine.
         channel_block: channels that its engine keeps together in memory, and pads to in private where a layer has not a
             multiple of it; 1: it does not care.
+        inner: the file of a folder that its engine opens; empty: the whole.
+        elsewhere: where the file is meant to run, if not in its engine: answers are compared there too.
     """
 
     name: str
@@ -65,11 +84,17 @@ class ExportFormat:
     opsets: range = range(0)
     rewritten: bool = False
     channel_block: int = 1
+    inner: str = ""
+    elsewhere: Elsewhere | None = None
 
     @property
     def written_as(self) -> tuple[Precision, ...]:
         """All precisions of its files."""
         return (*self.precisions, "int8") if self.quantise else self.precisions
+
+    def opened(self, path: Path) -> Path:
+        """What the engine opens of a written file or folder."""
+        return path / self.inner if self.inner else path
 
     def write_file(self, job: ExportJob, path: Path) -> None:
         """Run the writer.

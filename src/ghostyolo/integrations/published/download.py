@@ -52,12 +52,15 @@ def fetch_published(name: str) -> Path:
     return target
 
 
-def download(url: str, target: Path, sha256: str = "") -> None:
+def download(
+    url: str, target: Path, sha256: str = "", elsewhere: str = "give it to ghostyolo import"
+) -> None:
     """Fetch a file; a download that was interrupted goes on where it stopped.
 
     Args:
         target: appears whole; until then its bytes are in ``TARGET.part``.
         sha256: that it must have; empty: not known, and what it has is said.
+        elsewhere: what to do with a file that was fetched on another machine.
 
     Raises:
         WeightsError: no network, the server's refusal, an interrupted download, or another checksum.
@@ -72,7 +75,7 @@ def download(url: str, target: Path, sha256: str = "") -> None:
         raise WeightsError(f"{url} cannot be fetched: the server says {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise WeightsError(
-            f"{url} cannot be reached ({error.reason}): fetch it on another machine, and give it to ghostyolo import"
+            f"{url} cannot be reached ({error.reason}): fetch it on another machine, and {elsewhere}"
         ) from error
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _interrupted(url, part) from error

@@ -1,0 +1,5 @@
+"""A page that runs a detector in the browser: its files, ONNX Runtime Web, a server, and a check in a real browser."""
+
+NETWORK = "detector.onnx"
+DESCRIPTION = "detector.json"
+SUFFIX = "_web"
