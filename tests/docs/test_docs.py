@@ -101,6 +101,8 @@ def is_quick(arguments: list[str]) -> bool:
 
     if arguments[0] in ("train", "pretrain", "ablate") or "--train" in arguments[:2]:
         return False
+    if "--web" in arguments:
+        return False  # it serves a page until Ctrl-C
     if arguments[0] == "--import":
         return False  # a test of its own
     if arguments[0] in ("benchmark", "fit") and ("--weights" not in arguments or "--engine" in arguments):

@@ -52,9 +52,7 @@ def fetch_published(name: str) -> Path:
     return target
 
 
-def download(
-    url: str, target: Path, sha256: str = "", elsewhere: str = "give it to ghostyolo import"
-) -> None:
+def download(url: str, target: Path, sha256: str = "", elsewhere: str = "give it to ghostyolo import") -> None:
     """Fetch a file; a download that was interrupted goes on where it stopped.
 
     Args:

@@ -247,9 +247,9 @@ function show() {
     row.querySelector("output").textContent = counts.get(label) ?? "";
     row.classList.toggle("found", counts.has(label));
   });
-  const words = [...counts].map(([label, count]) => `${count} ${network.class_names[label]}`);
-  by("canvas").setAttribute("aria-label", `${source?.name ?? "picture"}: ${words.join(", ") || "nothing found"}`);
-  if (source && !source.video) say(`${source.name}: ${words.join(", ") || "nothing found"}`);
+  const words = [...counts].map(([label, count]) => `${network.class_names[label]}: ${count}`);
+  by("canvas").setAttribute("aria-label", `${source?.name ?? "picture"}. ${words.join(", ") || "nothing found"}`);
+  if (source && !source.video) say(`${source.name}. ${words.join(", ") || "nothing found"}`);
   by("canvas").hidden = false;
   by("empty").hidden = true;
   by("download").disabled = false;

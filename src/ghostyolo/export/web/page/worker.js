@@ -14,8 +14,8 @@ const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false
 
 self.onmessage = async ({ data }) => {
   try {
-    const answer = data.kind === "open" ? await open(data) : await detect(data);
-    self.postMessage(answer, answer.bitmap ? [answer.bitmap] : []);
+    const result = data.kind === "open" ? await open(data) : await detect(data);
+    self.postMessage(result, result.bitmap ? [result.bitmap] : []);
   } catch (error) {
     self.postMessage({ kind: "failed", id: data.id, reason: error?.message ?? String(error) });
   }
@@ -49,6 +49,13 @@ async function start(file, provider, threads) {
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
   session = await ort.InferenceSession.create(file, { executionProviders: [provider] });
+  // The first run is several times slower than those after it: it is better spent while the page loads.
+  const { width, height } = planLetterbox(network.imgsz, network.imgsz, network);
+  await answer(new Float32Array(network.in_channels * height * width), width, height);
+}
+
+async function answer(input, width, height) {
+  return session.run({ images: new ort.Tensor("float32", input, [1, network.in_channels, height, width]) });
 }
 
 async function fetched(name) {
@@ -68,8 +75,7 @@ async function detect({ id, bitmap, floor }) {
   const plan = planLetterbox(width, height, network);
   const input = networkInput(pixelsOf(bitmap), plan, network);
   const ready = performance.now();
-  const images = new ort.Tensor("float32", input, [1, network.in_channels, plan.height, plan.width]);
-  const { boxes, scores } = await session.run({ images });
+  const { boxes, scores } = await answer(input, plan.width, plan.height);
   const answered = performance.now();
   const limits = { confidence: floor, iou: network.iou, nms: network.nms };
   const detections = selectDetections(boxes.data, scores.data, network.class_names.length, limits)
