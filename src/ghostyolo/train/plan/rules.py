@@ -148,20 +148,27 @@ def imgsz(plan: Plan, data: DataFingerprint, machine: Machine, network: NetworkF
     and six cells. They lead to the sizes that were measured, 320 px on BCCD and 224 px on NEU-DET. Enlarging pictures
     by more than a tenth shows nothing new. Where time is short, steps come before pixels, down to 6 px of a small box.
     """
+    if "imgsz" in plan.choices:  # by the time that a picture may take
+        return
     step = math.lcm(STEP, network.stride)
-    wanted, why = _wanted_side(data)
-    largest = max(step, round(data.long_side * 1.1 / step) * step)
-    side = _clip(_round_up(wanted, step), step, min(largest, MOST_SIDE))
-    if side < wanted - step:
-        why = f"the pictures have {data.long_side:.0f} px" if largest < MOST_SIDE else "larger ones take too long"
+    side, why = wanted_imgsz(data, step)
     affordable = _affordable_side(plan, machine, network, step)
     if affordable is not None and affordable < side:
         legible = _round_up(6 / data.small_box, step) if data.small_box else LEAST_SIDE
         smaller = min(side, max(affordable, legible, LEAST_SIDE))
         if smaller < side:
             side, why = smaller, f"{side} px would leave too few steps in {_minutes(plan):g} minutes"
-    side = max(side, step)
     plan.choose("imgsz", side, f"{why}; the median box has {data.median_box * side:.0f} px")
+
+
+def wanted_imgsz(data: DataFingerprint, step: int) -> tuple[int, str]:
+    """The size that the data want, a multiple of ``step``, and why; however long it takes."""
+    wanted, why = _wanted_side(data)
+    largest = max(step, round(data.long_side * 1.1 / step) * step)
+    side = min(_round_up(wanted, step), largest, max(step, MOST_SIDE))
+    if side < wanted - step:
+        why = f"the pictures have {data.long_side:.0f} px" if largest < MOST_SIDE else "larger ones take too long"
+    return side, why
 
 
 def _wanted_side(data: DataFingerprint) -> tuple[float, str]:
