@@ -24,6 +24,10 @@ class DataError(GhostYoloError):
     """A data set that is missing, empty or cannot be read as one."""
 
 
+class NoSplitError(DataError):
+    """A split that a data set does not have."""
+
+
 class SourceError(GhostYoloError):
     """A picture, video, folder or URL that cannot be read for prediction."""
 

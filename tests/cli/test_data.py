@@ -11,7 +11,7 @@ import yaml
 from ghostyolo.data.fit_anchors import anchor_recall, box_sizes
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.models.default_anchors import default_anchors
-from tests.data import builders
+from tests.data import builders, layout_folders
 
 
 def test_digits_then_check_then_fix(type_cli, tmp_path):
@@ -89,3 +89,22 @@ def test_anchors_of_too_little_are_one_line_and_status_2(type_cli, tmp_path):
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith("error: ")
         assert message in line
+
+
+def test_split_writes_lists_that_are_a_data_set_or_a_copy(type_cli, tmp_path):
+    data = tmp_path / "pets"
+    layout_folders.labelimg_beside_pictures(data)
+    done = type_cli("data", "split", data, "--val", 0.4)
+    assert done.returncode == 0, done.stderr
+    assert "held-out, val made of training pictures" in done.stdout
+    assert f"next: ghostyolo train --data {tmp_path / 'pets-split'}" in done.stdout
+    parts = load_dataset(tmp_path / "pets-split").splits
+    assert {split: len(records) for split, records in parts.items()} == {"train": 3, "val": 2}
+    copied = type_cli("data", "split", data, "--val", 0.4, "--copy", "--out", tmp_path / "copy")
+    assert copied.returncode == 0, copied.stderr
+    copy = load_dataset(tmp_path / "copy")
+    assert copy.layout == "yolo"
+    assert {len(item.labels) for item in copy.splits["val"]} == {len(item.labels) for item in parts["val"]}
+    again = type_cli("data", "split", data)
+    assert again.returncode == 2
+    assert "is not empty: choose a new folder" in again.stderr

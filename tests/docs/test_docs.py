@@ -349,6 +349,7 @@ def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys
         (("benchmark",), "benchmark.md"),
         (("fit",), "benchmark.md"),
         (("data", "check"), "data.md"),
+        (("data", "split"), "data.md"),
         (("data", "digits"), "data.md"),
         (("data", "anchors"), "data.md"),
     ],

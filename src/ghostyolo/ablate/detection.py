@@ -23,7 +23,7 @@ from ghostyolo.ablate.tasks import (
 from ghostyolo.config import Options
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
-from ghostyolo.errors import DataError
+from ghostyolo.data.split import with_validation
 from ghostyolo.metadata import check_imgsz
 from ghostyolo.models.count import count_parameters, try_count_macs
 from ghostyolo.nn.reparam import fold
@@ -96,9 +96,7 @@ class Detection(TaskKind):
 
     def _data(self) -> tuple[DetectionData, Settings]:
         if self._read is None:
-            data = load_dataset(self.data)
-            if not data.splits.get("val"):
-                raise DataError(f"{self.data} has no val split: nothing can be compared")
+            data = with_validation(load_dataset(self.data))
             used = {split: records for split, records in data.splits.items() if split in ("train", "val")}
             self._read = (data, data_settings(data.class_names, used, records_digest))
         return self._read

@@ -147,12 +147,12 @@ def read_labelled(data: Path, split: str, candidates: Sequence[Candidate]) -> La
         DataError: no such data or split.
     """
     from ghostyolo.benchmark.compare import Labelled
-    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.data.split import load_split
     from ghostyolo.errors import ConfigError
 
     if not any(candidate.has_weights for candidate in candidates):
         raise ConfigError("--data is for scoring weights, and networks without weights have no AP: add --weights")
-    return Labelled(load_dataset(data, splits=[split]), split)
+    return Labelled(load_split(data, split), split)
 
 
 def check_sources(images: str | None) -> None:

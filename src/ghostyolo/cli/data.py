@@ -1,4 +1,4 @@
-"""``ghostyolo data``: check a data set, fit anchors, make scenes."""
+"""``ghostyolo data``: check, split, convert and show a data set, fit anchors, make scenes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ghostyolo.data.check import CheckReport
     from ghostyolo.data.faults import Fault
 
-app = typer.Typer(help="Check data sets, fit anchors to them, or make one of scenes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check, split, convert and show data sets, fit anchors, or make a data set of scenes.", no_args_is_help=True
+)
 
 _STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
@@ -56,6 +58,41 @@ def check(
         console.print(f"clean copy: {fix} ({images} images)", highlight=False, soft_wrap=True)
     if report.count("error"):
         raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
+    val: float = typer.Option(0.2, "--val", help="Share of the pictures to validate on."),
+    test: float = typer.Option(0.0, "--test", help="Share to test on; 0: a test split that is there stays."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Same pictures and seed, same split."),
+    out: Path | None = typer.Option(
+        None, "--out", help="New folder. Default: PATH-split beside the data.", show_default=False
+    ),
+    copy: bool = typer.Option(False, "--copy", help="Copy pictures and labels in YOLO layout, in place of lists."),
+) -> None:
+    """Split a data set anew: classes alike, copies and frames of one video on one side.
+
+    Writes lists of pictures, a folder that is given to --data; the data stay where they are.
+    """
+    from rich.console import Console
+
+    from ghostyolo.data.formats import load_dataset, write_dataset
+    from ghostyolo.data.formats.load import asked_layout
+    from ghostyolo.data.split import resplit, write_split
+
+    console = Console()
+    data = load_dataset(path)
+    place = asked_layout(data.given)[1]
+    out = out or place.with_name(f"{place.stem if place.is_file() else place.name}-split")
+    parts = resplit(data, val, test, seed)
+    if copy:
+        write_dataset(parts, out)
+    else:
+        write_split(parts, out)
+    for line in parts.summary():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written: {out}; next: ghostyolo train --data {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -64,7 +64,7 @@ def fit(
     from ghostyolo.benchmark.candidates import CLASSES
     from ghostyolo.benchmark.compare import Labelled, Settings
     from ghostyolo.benchmark.fit import fit as find
-    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.data.split import load_split
     from ghostyolo.errors import ConfigError
     from ghostyolo.files import make_output_folder, write_json
 
@@ -79,7 +79,7 @@ def fit(
     check_sources(images)
     labelled, classes = None, CLASSES
     if data is not None:
-        read = load_dataset(data, splits=[split])
+        read = load_split(data, split)
         labelled, classes = Labelled(read, split) if weights else None, len(read.class_names)
     if json is not None:
         make_output_folder(json.parent)

@@ -51,7 +51,7 @@ def val(
     from rich.progress import Progress
 
     from ghostyolo.config import parse_assignments
-    from ghostyolo.data.formats import load_dataset
+    from ghostyolo.data.split import load_split
     from ghostyolo.evaluate import evaluate
     from ghostyolo.extras import require
     from ghostyolo.files import make_output_folder, write_json
@@ -70,7 +70,7 @@ def val(
         engine_options=parse_assignments(engine_option, "--engine-option"),
     )
     console = Console()
-    dataset = load_dataset(data, splits=[split])
+    dataset = load_split(data, split, predictor.weights)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     dataset.require_objects(split)

@@ -100,6 +100,7 @@ class DetectionData:
         pixel_range: of pictures of more than 8 bits, the values that are black and white; None: there are none.
         sources: the places of the data sets that were joined to this one; empty for one alone.
         given: the absolute path, with its layout where one was asked for, that reads it again; "": ``root`` does.
+        made_split: whether "val" was held out by us (:mod:`ghostyolo.data.split`).
     """
 
     root: Path
@@ -110,6 +111,7 @@ class DetectionData:
     pixel_range: tuple[float, float] | None = None
     sources: list[str] = field(default_factory=list)
     given: str = ""
+    made_split: bool = False
 
     @property
     def place(self) -> str:

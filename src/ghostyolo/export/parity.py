@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
+from ghostyolo.data.split import load_split
 from ghostyolo.errors import WeightsError
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
@@ -49,7 +49,7 @@ def read_labelled(data: str | Path, split: str) -> LabelledPictures:
     Raises:
         DataError: no such data or split.
     """
-    dataset = load_dataset(data, splits=[split])
+    dataset = load_split(data, split)
     return LabelledPictures(dataset.splits[split], dataset.class_names)
 
 

@@ -60,10 +60,12 @@ class Predictor:
 
     Args:
         engine: anything that answers to :class:`ghostyolo.runtime.engines.Engine`.
+        weights: the file it runs, beside which the split of its training may lie.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, weights: str | Path | None = None) -> None:
         self.engine = engine
+        self.weights = weights
         self._memory = threading.local()
 
     def __repr__(self) -> str:
@@ -308,10 +310,10 @@ class Predictor:
         Raises:
             ConfigError, DataError: weights and data have different classes, or there is nothing to score on.
         """
-        from ghostyolo.data.formats import load_dataset
+        from ghostyolo.data.split import load_split
         from ghostyolo.evaluate import evaluate
 
-        dataset = load_dataset(data, splits=[split])
+        dataset = load_split(data, split, self.weights)
         for line in dataset.faults.lines():
             logger.warning(line)
         dataset.require_objects(split)
@@ -403,7 +405,8 @@ def load(
         raise ConfigError(f"device must be a text such as 'cpu' or 'cuda:0', not {device!r}")
     if threads is not None:
         _check_whole("threads", threads)
-    return Predictor(open_engine(resolve_weights(weights), device, threads, engine_options, layout))
+    path = resolve_weights(weights)
+    return Predictor(open_engine(path, device, threads, engine_options, layout), path)
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -42,6 +42,7 @@ class Folder:
         given: the folder; or one annotation file of a data set, then no other annotation file is seen.
 
     Attributes:
+        given: the folder, or that of the file.
         root: where pictures are looked for: the folder, or the one above it where it has none.
         alone: whether one file was given.
     """
@@ -61,7 +62,7 @@ class Folder:
             beside = top.parent if top.name not in ("", "..") else top.resolve().parent
             self._list(beside, annotations=False)
             self.root = beside if self._listing.files else top
-        self._given = top
+        self.given = top
 
     @property
     def pictures(self) -> list[Path]:
@@ -89,7 +90,7 @@ class Folder:
     def counts(self) -> str:
         """Return what is there, by ending: ``"120 .jpg, 3 .txt"``."""
         counts = Counter({suffix or "without an ending": len(paths) for suffix, paths in self._files.items() if paths})
-        counts.update(suffix_of(path.name) for path in self.pictures if path.is_relative_to(self._given))
+        counts.update(suffix_of(path.name) for path in self.pictures if path.is_relative_to(self.given))
         return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(8)) or "no file"
 
     def find_pictures(self, written: str, near: Path, split: str = "", *, stem: bool = False) -> list[Path]:

@@ -79,7 +79,7 @@ class _Candidate:
 
 
 def _read_any(given: str | PathLike[str], splits: Sequence[str] | None, faults: FaultList) -> RawData:
-    wanted, path = _asked_layout(given)
+    wanted, path = asked_layout(given)
     if not os.path.exists(path):
         raise DataError(f"{path} does not exist: give the folder of a data set, its data.yaml or its COCO JSON")
     folder = Folder(path)
@@ -96,8 +96,8 @@ def _read_any(given: str | PathLike[str], splits: Sequence[str] | None, faults: 
     return chosen.read(folder, splits, faults)
 
 
-def _asked_layout(given: str | PathLike[str]) -> tuple[str, Path]:
-    """Split ``voc:my-data`` into its layout and path; a file that is called so comes first."""
+def asked_layout(given: str | PathLike[str]) -> tuple[str, Path]:
+    """Split ``voc:my-data`` into its layout and path; a file that has such a name comes first."""
     text = os.fspath(given)
     name, colon, rest = text.partition(":")
     if colon and rest and not os.path.exists(text) and name in {layout.name for layout in layouts()}:
@@ -106,7 +106,7 @@ def _asked_layout(given: str | PathLike[str]) -> tuple[str, Path]:
 
 
 def _absolute(given: str | PathLike[str]) -> str:
-    layout, path = _asked_layout(given)
+    layout, path = asked_layout(given)
     return f"{layout}:{os.path.abspath(path)}" if layout else os.path.abspath(path)
 
 

@@ -22,7 +22,7 @@ from ghostyolo.data.formats.folder import Folder
 from ghostyolo.data.images import ImageInfo, common_range, read_image_info
 from ghostyolo.data.listing import Listing, describe_passed
 from ghostyolo.data.records import DetectionData, ImageRecord
-from ghostyolo.errors import DataError, suggest
+from ghostyolo.errors import DataError, NoSplitError, suggest
 from ghostyolo.text import Names
 
 Box = tuple[float, float, float, float]
@@ -436,11 +436,11 @@ def choose_splits(offered: Sequence[str], wanted: Sequence[str] | None, where: P
     """Return the wanted splits, or all.
 
     Raises:
-        DataError: a wanted one is not offered; the message names those that are.
+        NoSplitError: a wanted one is not offered; the message names those that are.
     """
     if wanted is None:
         return list(offered)
     for name in wanted:
         if name not in offered:
-            raise DataError(f"{where} has no split '{name}': {suggest(name, offered)}")
+            raise NoSplitError(f"{where} has no split '{name}': {suggest(name, offered)}")
     return list(dict.fromkeys(wanted))

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, read_image
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize, network_input, plan_letterbox
 from ghostyolo.data.records import ImageRecord
-from ghostyolo.errors import ConfigError, DataError, SourceError
+from ghostyolo.data.split import load_split
+from ghostyolo.errors import ConfigError, DataError, NoSplitError, SourceError
 from ghostyolo.export.deployed import ExportJob
 from ghostyolo.export.quantise import Canvas
 from ghostyolo.runtime.sources import Sources
@@ -49,13 +49,10 @@ def canvases_of_data(
         DataError: no data set, no train split, or no picture in it that can be read.
         ConfigError: fewer than one picture is asked for.
     """
-    dataset = load_dataset(data)
-    records = dataset.splits.get("train", [])
-    if not records:
-        raise DataError(
-            f"{data} has no train split to calibrate on (it has {', '.join(dataset.splits)}): "
-            "give --calibration FOLDER with pictures"
-        )
+    try:
+        records = load_split(data, "train").splits["train"]
+    except NoSplitError as error:
+        raise DataError(f"{error}; give --calibration FOLDER with pictures") from error
     return canvases_of_records(records, size, channels, images, seed, resize)
 
 

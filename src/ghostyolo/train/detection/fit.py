@@ -17,6 +17,7 @@ from ghostyolo.data.dataset import DetectionDataset, collate
 from ghostyolo.data.memory import free_memory
 from ghostyolo.data.records import DetectionData
 from ghostyolo.data.sampler import EpochSampler, make_sampler
+from ghostyolo.data.split import SPLIT_FOLDER, lists_of
 from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate import Metrics
 from ghostyolo.losses.registry import Criterion, build_criterion, takes_known
@@ -96,6 +97,7 @@ def fit(
     dataset = DetectionDataset(records, recipe.imgsz, channels=metadata.in_channels, cache=recipe.cache)
     if recipe.cache == "ram":
         _limit_cache(dataset, recipe.devices, console)
+    split_files = {f"{SPLIT_FOLDER}/{name}": text for name, text in lists_of(data).items()} if data.made_split else {}
     task = Task(
         recipe,
         metadata,
@@ -105,7 +107,7 @@ def fit(
         collate,
         validator,
         training_sampler(data, recipe),
-        files=files or {},
+        files={**(files or {}), **split_files},
     )
 
     def make_module(place: Place) -> DetectionModule:

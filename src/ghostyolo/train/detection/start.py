@@ -20,6 +20,7 @@ from ghostyolo.config import Options, merge_options, spread_dots
 from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
+from ghostyolo.data.split import with_validation
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata, Origin
 from ghostyolo.models.config import DetectorConfig
@@ -118,7 +119,7 @@ def train_detector(
     data = data if data is not None else wanted.begun.get("data")
     if data is None:
         raise ConfigError("no data set to train on: give --data PATH")
-    dataset = load_datasets(data, wanted.recipe.join_classes)
+    dataset = with_validation(load_datasets(data, wanted.recipe.join_classes), Path(out) if resume else None)
     console = main_console(console)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
