@@ -168,3 +168,11 @@ def test_the_file_has_every_value_its_reason_and_what_was_seen() -> None:
     assert stored["plan"]["imgsz"] == {"value": 320, "why": made.choices["imgsz"].reason}
     assert stored["plan"].keys() == made.choices.keys()
     assert stored["data"]["pictures"] == 205
+
+
+def test_pictures_that_are_on_both_sides_are_said() -> None:
+    assert plan(copies=3, val_copies=0).notes == []
+    assert plan().notes == []
+    leaking, repeated = plan(copies=120, val_copies=9).notes
+    assert leaking.startswith("9 of 87 val pictures have a near-duplicate in train")
+    assert repeated == "120 of 205 training pictures are copies or frames of others"

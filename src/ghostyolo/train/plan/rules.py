@@ -117,6 +117,7 @@ def plan_training(
         epochs_in_time(plan, data.val_pictures, measure)
     mosaic(plan, shown(plan.recipe()))
     validation(plan)
+    note_copies(plan, data)
 
 
 def threads(plan: Plan, machine: Machine) -> None:
@@ -321,6 +322,17 @@ def rare_classes(plan: Plan, data: DataFingerprint) -> None:
         most = repeat_factors_of(shares[0], threshold)
         named = ", ".join(rare[:3]) + (", ..." if len(rare) > 3 else "")
         plan.choose("sampling.repeat_threshold", threshold, f"up to {most:.1f} times as often: {named}")
+
+
+def note_copies(plan: Plan, data: DataFingerprint) -> None:
+    """Say that pictures are alike; no rule goes by it yet, for want of a measurement."""
+    if data.val_copies:
+        plan.notes.append(
+            f"{data.val_copies} of {data.val_pictures} val pictures have a near-duplicate in train, or are of its "
+            "video: AP flatters; ghostyolo data split keeps them apart"
+        )
+    if data.copies and data.copies > data.pictures / 4:
+        plan.notes.append(f"{data.copies} of {data.pictures} training pictures are copies or frames of others")
 
 
 def reading(plan: Plan, data: DataFingerprint, machine: Machine) -> None:
