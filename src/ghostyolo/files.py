@@ -5,10 +5,12 @@ They are written beside the target, then renamed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,6 +125,15 @@ def size_in_megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made again."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "ghostyolo"
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's content in hexadecimal digits, read piece by piece."""
     digest = hashlib.sha256()
@@ -144,6 +155,36 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON atomically."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a file against other processes; yield whether that succeeds.
+
+    The system lets go of it when the process ends, however it ends. The file's content stays as it is. Where the file
+    system knows no locks, it counts as held.
+    """
+    with open(path, "rb") as file:
+        yield _lock(file.fileno())
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: a byte far behind the end stands for the file
+        import msvcrt
+
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def make_output_folder(folder: str | os.PathLike[str]) -> Path:

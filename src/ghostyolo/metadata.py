@@ -185,7 +185,7 @@ class ModelMetadata(BaseModel):
         if metadata.format_version > FORMAT_VERSION:
             raise WeightsError(
                 f"{where} has format {metadata.format_version}, this version reads up to {FORMAT_VERSION}: "
-                "pip install -U ghostyolo"
+                "take a newer ghostyolo"
             )
         return metadata
 

@@ -7,13 +7,10 @@ import json
 import cv2
 import pytest
 
-from ghostyolo import extras
 from ghostyolo.benchmark.picture import check_picture, draw
 from ghostyolo.benchmark.rows import markdown, table
-from ghostyolo.errors import ConfigError, MissingExtraError
+from ghostyolo.errors import ConfigError
 from tests.benchmark.rows import row
-
-needs_matplotlib = pytest.mark.skipif(not extras.available("train"), reason="needs ghostyolo[train]")
 
 
 def test_json_has_the_documented_keys_and_its_own_conditions():
@@ -48,7 +45,6 @@ def test_columns_of_energy_and_ap_appear_where_a_row_has_them():
     assert [line[headings.index("J/image")] for line in cells] == ["-", "0.250"]
 
 
-@needs_matplotlib
 @pytest.mark.parametrize("known", [True, False], ids=["AP", "bars"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_pictures_are_drawn_of_one_row_and_of_several(tmp_path, known, count):
@@ -63,15 +59,11 @@ def test_pictures_are_drawn_of_one_row_and_of_several(tmp_path, known, count):
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
-@needs_matplotlib
 def test_rows_without_ap_are_left_out_of_the_picture_of_ap(tmp_path):
     draw([row(AP=0.5), row(model="untrained")], tmp_path / "picture.svg")
     assert "untrained" not in (tmp_path / "picture.svg").read_text()
 
 
-def test_what_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+def test_what_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path):
     with pytest.raises(ConfigError, match=r"must end in .png, .svg, .pdf"):
         check_picture(tmp_path / "picture.txt")
-    monkeypatch.setattr(extras, "available", lambda extra: False)
-    with pytest.raises(MissingExtraError, match=r'--picture needs .* pip install "ghostyolo\[train\]"'):
-        check_picture(tmp_path / "picture.png")

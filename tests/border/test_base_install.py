@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import cv2
+import numpy as np
 import pytest
 
+from ghostyolo.extras import install_command
 from tests.runtime.colour_model import BLUE, CELL, CLASS_NAMES, MODEL_PATH, RED, WHITE, picture
 
 pytestmark = pytest.mark.skipif(
@@ -37,7 +40,19 @@ def cells(tmp_path):
 def test_help_names_every_command(run_cli):
     done = run_cli("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "predict", "pseudo-label", "train", "val", "export", "benchmark", "fit", "models", "data"):
+    for command in (
+        "demo",
+        "predict",
+        "watch",
+        "pseudo-label",
+        "train",
+        "val",
+        "export",
+        "benchmark",
+        "fit",
+        "models",
+        "data",
+    ):
         assert command in done.stdout
 
 
@@ -83,6 +98,21 @@ def test_predict_writes_every_format(run_cli, cells, tmp_path):
         *("a.png", "b.png", "c.png"),
         *("detections.csv", "detections.json", "yolo"),
     }
+
+
+def test_watch_follows_and_counts_without_torch(run_cli, tmp_path):
+    pytest.importorskip("trackers", reason='pip install --no-deps "trackers>=2.6"')
+    writer = cv2.VideoWriter(str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (4 * CELL, 4 * CELL))
+    for _ in range(6):
+        writer.write(np.ascontiguousarray(picture(4 * CELL, 4 * CELL, (0, 0, RED))[:, :, ::-1]))
+    writer.release()
+    done = run_cli(
+        *("watch", tmp_path / "a.mp4", "--weights", MODEL_PATH, "--every-frame", "--json", "-"),
+        *("--zone", "0,0,0.5,0,0.5,0.5", "--video", tmp_path / "b.mp4"),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["objects"][0]["track"], record["counts"][0]["count"]) == (0, 1)
 
 
 def test_val_scores_a_perfect_detector_with_one(run_cli, cells, tmp_path):
@@ -140,7 +170,8 @@ def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
     import ghostyolo
     from ghostyolo.errors import MissingExtraError
 
-    with pytest.raises(MissingExtraError, match=rf'{name} needs the "train" extra: pip install "ghostyolo\[train\]"'):
+    line = f'{name} needs the "train" extra: {install_command("train")}'
+    with pytest.raises(MissingExtraError, match=re.escape(line)):
         getattr(ghostyolo, name)
 
 
@@ -153,10 +184,8 @@ def test_what_needs_torch_in_the_python_interface_says_the_line_to_type(name):
         (("models", "--imgsz", "320"), "train"),
         (("benchmark", "--model", "yolov8n"), "train"),
         (("benchmark", "--weights", "bccd", "--against", "ultralytics:yolo26n"), "ultralytics"),
-        (("benchmark", "--weights", "bccd", "--picture", "b.png"), "train"),
         (("fit", "--target-ms", "30"), "train"),
         (("demo", "--train"), "train"),
-        (("val", "--weights", str(MODEL_PATH), "--data", "DATA", "--plots", "plots"), "train"),
         (("data", "digits", "--out", "digits"), "scenes"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else value,
@@ -165,7 +194,7 @@ def test_what_needs_more_says_the_line_to_type(run_cli, cells, tmp_path, argumen
     done = run_cli(*(cells if value == "DATA" else value for value in arguments), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert done.stderr.endswith(f'needs the "{extra}" extra: pip install "ghostyolo[{extra}]"\n')
+    assert done.stderr.endswith(f'needs the "{extra}" extra: {install_command(extra)}\n')
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 

@@ -33,7 +33,7 @@ def squares(tmp_path):
 
 def test_files_are_measured_side_by_side_and_scored(run_cli, squares, tmp_path):
     out = tmp_path / "new"
-    pictures = ("--picture", out / "b.png") if extras.available("train") else ()
+    pictures = ("--picture", out / "b.png")
     done = run_cli(
         *("benchmark", "--weights", MODEL_PATH, "--weights", MODEL_PATH, "--data", squares, *QUICK),
         *("--images", squares / "images" / "val", "--json", out / "b.json", "--markdown", out / "b.md", *pictures),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 
 import pytest
@@ -53,7 +54,7 @@ def test_without_pictures_there_is_one_clear_line(tmp_path, console):
 
 def test_training_without_torch_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "available", lambda extra: False)
-    with pytest.raises(MissingExtraError, match=r'demo --train needs .*pip install "ghostyolo\[train\]"'):
+    with pytest.raises(MissingExtraError, match=f"demo --train needs .*{re.escape(extras.install_command('train'))}"):
         demo(out=tmp_path / "out", train=True)
     assert issubclass(MissingExtraError, GhostYoloError)
 

@@ -61,6 +61,9 @@ def test_trains_resumes_and_says_where_the_weights_are(run_cli, data, tmp_path) 
     assert lines[0].startswith("train: 2 pictures")  # what it reads comes first
     assert any(line.startswith("epoch 1/1") for line in lines)
     assert f"weights: {out / 'best.safetensors'}" in lines
+    assert f"the worst pictures: {out / 'worst.html'}" in lines
+    assert f"  ghostyolo val --weights {out / 'best.safetensors'} --data {data}" in lines
+    assert f"  ghostyolo predict --weights {out / 'best.safetensors'} --conf auto PICTURES" in lines
     _, metadata = load_checkpoint(out / "best.safetensors")
     assert (metadata.model, metadata.class_names, metadata.imgsz) == (MODEL, ["red", "green"], 64)
     assert (out / "predictions.png").is_file()

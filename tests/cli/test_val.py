@@ -10,12 +10,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ghostyolo import extras
 from ghostyolo.cli.val import val
-from ghostyolo.errors import ConfigError, DataError, MissingExtraError, OutputError, WeightsError
+from ghostyolo.errors import ConfigError, DataError, OutputError, WeightsError
 from tests.runtime.colour_model import BLUE, CLASS_NAMES, GREEN, MODEL_PATH, RED, picture
 
-KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "per_class"]
+KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "per_class", "AP_interval", "best"]
 
 
 @pytest.fixture
@@ -65,12 +64,16 @@ def test_boxes_are_scored_in_the_pixels_of_the_original_pictures(invoke, data, t
     metrics = json.loads(out.read_text())
     assert list(metrics) == KEYS
     # The squares are 64 x 64 pixels, COCO's medium; in the network's pixels they would be small.
-    found = {"AP": 1.0, "AP50": 1.0}
+    rates = dict.fromkeys(("precision", "recall", "f1"), 1.0)
+    found = {"AP": 1.0, "AP50": 1.0, **rates, "confidence": 0.5}  # the middle: nothing else is found
+    nothing = dict.fromkeys(found)
     assert metrics == {
         **dict.fromkeys(("AP", "AP50", "AP75", "APm", "AR100"), 1.0),
         "APs": None,
         "APl": None,
-        "per_class": {"red": found, "green": found, "blue": found, "white": {"AP": None, "AP50": None}},
+        "per_class": {"red": found, "green": found, "blue": found, "white": nothing},
+        "AP_interval": None,  # of three pictures
+        "best": {**rates, "confidence": 0.5},
     }
 
 
@@ -78,11 +81,11 @@ def test_the_table_has_a_row_for_all_and_for_each_class(invoke, data):
     output = invoke("--weights", MODEL_PATH, "--data", data).output
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if "│" in line]
     assert rows == [
-        ["all", "3", "4", "1.000", "1.000"],
-        ["red", "2", "2", "1.000", "1.000"],
-        ["green", "1", "1", "1.000", "1.000"],
-        ["blue", "1", "1", "1.000", "1.000"],
-        ["white", "0", "0", "-", "-"],
+        ["all", "3", "4", *["1.000"] * 5, "0.500"],
+        ["red", "2", "2", *["1.000"] * 5, "0.500"],
+        ["green", "1", "1", *["1.000"] * 5, "0.500"],
+        ["blue", "1", "1", *["1.000"] * 5, "0.500"],
+        ["white", "0", "0", *["-"] * 6],
     ]
     assert "AP75 1.000   AP small -   medium 1.000   large -   AR100 1.000" in output
     assert "ms per image (onnxruntime" in output
@@ -105,19 +108,11 @@ def test_a_broken_picture_is_skipped_and_reported(invoke, data):
     assert re.search(r"all\s*│\s*2\s*│\s*2\s*│", result.output)
 
 
-@pytest.mark.skipif(not extras.available("train"), reason="needs ghostyolo[train]")
 def test_plots_are_written_to_the_folder(invoke, data, tmp_path):
     result = invoke("--weights", MODEL_PATH, "--data", data, "--plots", tmp_path / "plots")
-    written = {"confusion_matrix.png", "pr_curves.png", "predictions.png"}
+    written = {"confusion_matrix.png", "pr_curves.png", "predictions.png", "worst.html"}
     assert {path.name for path in (tmp_path / "plots").iterdir()} == written
     assert all(name in result.output for name in written)
-
-
-def test_plots_without_the_extra_are_refused_before_any_work(invoke, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(extras, "available", lambda extra: False)
-    with pytest.raises(MissingExtraError, match=r'--plots needs .* pip install "ghostyolo\[train\]"'):
-        invoke("--weights", MODEL_PATH, "--data", data, "--plots", tmp_path / "plots")
-    assert not (tmp_path / "plots").exists()
 
 
 def test_classes_that_differ_are_an_error_and_no_file_appears(invoke, data, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.scenes import backgrounds, digits, generate_scenes, handwriting
 from ghostyolo.errors import ConfigError, MissingExtraError, OutputError
+from ghostyolo.extras import install_command
 
 pytest.importorskip("sklearn", reason="digit scenes need the scenes extra")
 pytest.importorskip("skimage", reason="digit scenes need the scenes extra")
@@ -138,7 +141,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
 
 def test_without_the_extra_the_line_to_type_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr("ghostyolo.extras.available", lambda extra: False)
-    with pytest.raises(MissingExtraError, match=r'pip install "ghostyolo\[scenes\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("scenes"))):
         generate_scenes(tmp_path / "set", of="digits", train=1, val=0)
 
 

@@ -35,7 +35,8 @@ def test_precision_and_f1_of_a_right_a_wrong_and_a_right_detection():
     # F1 = 2 hits / (detections + objects): 3 detections 4/5, two 2/4, one 2/3, none 0.
     for confidence, f1 in ((0.5, 0.8), (0.75, 0.5), (0.85, 2 / 3), (0.95, 0)):
         assert curves.f1[0, round(confidence * 1000)] == pytest.approx(f1)
-    assert curves.best_confidence() == (0.0, pytest.approx(0.8))
+    # The best F1 is had from 0 to 0.7: the middle is safest.
+    assert curves.best_confidence() == (pytest.approx(0.35, abs=0.002), pytest.approx(0.8))
 
 
 def test_recall_that_is_never_reached_has_precision_zero():

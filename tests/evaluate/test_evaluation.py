@@ -56,7 +56,8 @@ def test_options_reach_the_detector_and_batches_have_their_size():
     limits = {"confidence": 0.01, "iou": 0.6, "max_detections": 50, "vote": True, "tta": False}
     evaluate(predictor, records, NAMES, Selection(**limits), batch=2, imgsz=96, load_image=load_fake_image)
     assert [len(shapes) for shapes, _ in predictor.calls] == [2, 2, 1]
-    assert predictor.calls[0][1] == {**limits, "imgsz": 96, "rect": True, "multi_label": True}
+    options = {**dict(Selection(**limits)), "imgsz": 96, "rect": True, "multi_label": True}
+    assert predictor.calls[0][1] == options
 
 
 def test_pictures_of_like_shape_share_a_batch():

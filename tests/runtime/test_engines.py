@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from ghostyolo.errors import ConfigError, GhostYoloError, MissingExtraError, WeightsError
+from ghostyolo.extras import install_command
 from ghostyolo.runtime.engines import open_engine, parse_device
 from tests.runtime.colour_model import MODEL_PATH, RED, WHITE, ColourEngine, metadata, picture, write_model
 
@@ -133,7 +135,7 @@ def test_safetensors_without_torch_says_what_to_install(tmp_path, monkeypatch):
 
     monkeypatch.setattr(extras, "available", lambda extra: False)
     shutil.copy(MODEL_PATH, tmp_path / "model.safetensors")
-    with pytest.raises(MissingExtraError, match=r'pip install "ghostyolo\[train\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("train"))):
         open_engine(tmp_path / "model.safetensors")
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ghostyolo.extras import available
+from ghostyolo.extras import available, install_command
 from ghostyolo.runtime.engines import parse_device
 
 Counter = Callable[[], float]  # joules since some moment
@@ -22,7 +22,6 @@ _RAPL_FOLDERS = (Path("/sys/class/powercap/intel-rapl"), Path("/zeus_sys/class/p
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"
-_INSTALL = 'pip install "ghostyolo[energy]"'
 
 
 def energy_counter(device: str) -> tuple[Counter | None, str]:
@@ -38,7 +37,7 @@ def _cpu() -> tuple[Counter | None, str]:
     if not any(folder.is_dir() for folder in _RAPL_FOLDERS):
         return None, "this machine shows no RAPL counters"
     if not available("energy"):
-        return None, f"RAPL is read through zeus: {_INSTALL}"
+        return None, f"RAPL is read through zeus: {install_command('energy')}"
     try:
         packages = importlib.import_module("zeus.device.cpu").get_cpus()
         indices = range(len(packages.cpus))
@@ -54,7 +53,7 @@ def _cpu() -> tuple[Counter | None, str]:
 
 def _gpu(number: int) -> tuple[Counter | None, str]:
     if not available("energy"):
-        return None, f"NVML is read through nvidia-ml-py: {_INSTALL}"
+        return None, f"NVML is read through nvidia-ml-py: {install_command('energy')}"
     try:
         pynvml = importlib.import_module("pynvml")
         pynvml.nvmlInit()

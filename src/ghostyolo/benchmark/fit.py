@@ -17,6 +17,7 @@ from ghostyolo.benchmark.compare import Labelled, Progress, Settings, measure, s
 from ghostyolo.benchmark.rows import Row
 from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate.evaluation import match_class_names
+from ghostyolo.extras import install_command
 from ghostyolo.metadata import ExportInfo, ModelMetadata
 from ghostyolo.models.costs import count_costs, counted_row
 from ghostyolo.runtime.engines import open_engine
@@ -236,7 +237,7 @@ class _Facts:
             if not counted:
                 raise ConfigError(
                     f"the work of {candidate.model} ({metadata.model}) cannot be counted, so there is no telling what "
-                    'could fit: pip install "ghostyolo[train]", or measure it with ghostyolo benchmark'
+                    f"could fit: {install_command('train')}, or measure it with ghostyolo benchmark"
                 )
             return float(counted["macs_g"])
         row = counted_row(candidate.place, DEFAULT_IMGSZ, self._classes)

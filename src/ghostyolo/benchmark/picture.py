@@ -11,7 +11,6 @@ from typing import Any
 from ghostyolo.benchmark.rows import Row
 from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate.plots.style import FAINT, INK, colour, figure_file, shorten
-from ghostyolo.extras import require
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Where a name may stand, in points from its marker (right, up): close by first, then further off, where a thin line
@@ -30,18 +29,16 @@ def check_picture(path: Path) -> None:
 
     Raises:
         ConfigError: a suffix that is no picture's.
-        MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--picture {path}: the name must end in {', '.join(SUFFIXES)}")
-    require("train", "--picture")
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Write the picture.
 
     Raises:
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     if any(row.AP is not None for row in rows):
         _draw_accuracy([row for row in rows if row.AP is not None], path)

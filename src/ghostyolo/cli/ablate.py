@@ -40,8 +40,10 @@ def ablate(
 ) -> None:
     """Train variants with several seeds, and say which differ by more than chance."""
     from ghostyolo.extras import require
+    from ghostyolo.train.threads import wait_passively
 
     require("train", "training")
+    wait_passively()
     from rich.console import Console
 
     from ghostyolo.ablate.cells import make_plan

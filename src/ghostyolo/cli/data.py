@@ -96,6 +96,31 @@ def split(
 
 
 @app.command()
+def convert(
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
+    to: str = typer.Option(..., "--to", help="yolo, coco, voc or parquet."),
+    out: Path = typer.Option(..., "--out", help="New folder for the copy."),
+) -> None:
+    """Copy a data set, pictures and labels, into another layout.
+
+    The copy is read again, and its pictures and boxes are counted against the original's.
+    """
+    from rich.console import Console
+
+    from ghostyolo.data.convert import convert_dataset
+
+    console = Console()
+    converted = convert_dataset(path, out, to)
+    for line in converted.source.faults.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for split, (pictures, classes) in converted.counts.items():
+        console.print(f"{split}: {pictures} pictures with {sum(classes.values())} boxes, read again from {out}",
+                      markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    for note in converted.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def digits(
     out: Path = typer.Option(..., "--out", help="New folder for the data set."),
     train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
@@ -103,8 +128,14 @@ def digits(
     imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
     layout: str = typer.Option("yolo", "--layout", help="yolo, coco or voc."),
     seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
+    video: int = typer.Option(
+        0, "--video", min=0, help="Instead, a video of so many frames: digits that move, and their true tracks."
+    ),
 ) -> None:
     """Make labelled scenes: real handwritten digits on photographs and textures."""
+    if video:
+        _make_video(out, frames=video, imgsz=imgsz, seed=seed)
+        return
     _make_scenes(out, "digits", of="digits", train=train, val=val, imgsz=imgsz, layout=layout, seed=seed)
 
 
@@ -151,6 +182,7 @@ def anchors(
 
     require("scenes", "data anchors")
     data = load_dataset(path)
+    data.warn("train")
     sizes = box_sizes(data.splits.get("train", []), imgsz)
     if not len(sizes):
         raise DataError(f"{path} has no boxes in a train split: there is nothing to fit anchors to")
@@ -182,6 +214,16 @@ def _make_scenes(out: Path, command: str, **options: Any) -> None:
         for split, records in data.splits.items()
     )
     Console().print(f"{data.root} ({data.layout}): {counts}", highlight=False, soft_wrap=True)
+
+
+def _make_video(out: Path, **options: int) -> None:
+    from rich.console import Console
+
+    from ghostyolo.data.scenes.moving import TRUTH_NAME, generate_digit_video
+
+    with _progress("drawing") as advance:
+        path = generate_digit_video(out, **options, progress=advance)
+    Console().print(f"{path}: {options['frames']} frames; tracks: {out / TRUTH_NAME}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -25,8 +25,10 @@ def demo(
     console = Console()
     if train:
         from ghostyolo.extras import require
+        from ghostyolo.train.threads import wait_passively
 
         require("train", "demo --train")
+        wait_passively()
         from ghostyolo.train.demo import run
 
         weights, pictures = run(out, console)

@@ -48,8 +48,10 @@ def train(
     """
     flags = {key: value for key, value in locals().items() if key in TrainRecipe.model_fields}
     from ghostyolo.extras import require
+    from ghostyolo.train.threads import wait_passively
 
     require("train", "training")
+    wait_passively()
     from ghostyolo.train.detection.start import train_detector
     from ghostyolo.train.loop import main_console
 
@@ -58,16 +60,39 @@ def train(
     result = train_detector(
         data or None, model, out=out, recipe=recipe, options=options, resume=resume, console=console
     )
-    _print_summary(console, result)
+    _print_summary(console, result, data)
 
 
-def _print_summary(console: Any, result: Any) -> None:
+def _print_summary(console: Any, result: Any, data: list[Path]) -> None:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     epochs = len(result.rows)
     stopped = ", stopped early: no better AP" if result.stopped_early else ""
-    console.print(f"{epochs} epochs in {result.seconds / 60:.1f} min{stopped}", highlight=False)
-    if result.metrics is not None:
-        scores = (result.metrics.AP, result.metrics.AP50)
-        ap, ap50 = ("undefined" if score is None else f"{score:.3f}" for score in scores)
-        console.print(f"best weights, epoch {result.best_epoch}: AP {ap}  AP50 {ap50}", highlight=False)
-    console.print(f"weights: {result.best}", highlight=False, soft_wrap=True)
-    console.print(f"curves and pictures: {result.folder}", highlight=False, soft_wrap=True)
+    say(f"{epochs} epochs in {result.seconds / 60:.1f} min{stopped}")
+    for name, what in (("results.png", "curves"), ("worst.html", "the worst pictures")):
+        if (result.folder / name).is_file():
+            say(f"{what}: {result.folder / name}")
+    say(f"weights: {result.best}")
+    say("next:")
+    for line in next_commands(result.best, data, measured=result.metrics is not None):
+        say(f"  {line}")
+
+
+def next_commands(weights: Path, data: list[Path], *, measured: bool) -> list[str]:
+    """Return what is usually done with new weights, ready to be typed.
+
+    Args:
+        data: the data sets that were given.
+        measured: the weights know their best confidence.
+    """
+    import shlex
+
+    one = ["--data", str(data[0])] if len(data) == 1 else []
+    auto = ["--conf", "auto"] if measured else []
+    commands = [
+        *([["val", "--weights", str(weights), *one]] if one else []),
+        ["predict", "--weights", str(weights), *auto, "PICTURES"],
+        ["export", "--weights", str(weights), *one],
+    ]
+    return [f"ghostyolo {shlex.join(command)}" for command in commands]

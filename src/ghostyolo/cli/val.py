@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from ghostyolo.cli.settings import option
-from ghostyolo.thresholds import MetricSelection
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ghostyolo.evaluate import EvaluationResult
-    from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.cli.settings import option, parse_confidence
+from ghostyolo.thresholds import MetricSelection, settle_limits
 
 
 def val(
@@ -37,13 +30,14 @@ def val(
     engine_option: list[str] = typer.Option(
         [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
     ),
-    conf: float | None = option(MetricSelection, "confidence", "--conf"),
+    conf: str | None = option(MetricSelection, "confidence", "--conf"),
     iou: float | None = option(MetricSelection, "iou"),
+    max_det: int | None = option(MetricSelection, "max_detections", "--max-det"),
     vote: bool | None = option(MetricSelection, "vote"),
     tta: bool | None = option(MetricSelection, "tta"),
     json: Path | None = typer.Option(None, "--json", help="Write the metrics to this file, values 0 to 1."),
     plots: Path | None = typer.Option(
-        None, help="Write PR curves, the confusion matrix and example pictures to this folder."
+        None, help="Write PR curves, the confusion matrix, example pictures and the worst ones to this folder."
     ),
 ) -> None:
     """Score a detector on a labelled data set with COCO metrics."""
@@ -53,12 +47,10 @@ def val(
     from ghostyolo.config import parse_assignments
     from ghostyolo.data.split import load_split
     from ghostyolo.evaluate import evaluate
-    from ghostyolo.extras import require
+    from ghostyolo.evaluate.report import Report, print_report
     from ghostyolo.files import make_output_folder, write_json
     from ghostyolo.runtime.predictor import load
 
-    if plots is not None:
-        require("train", "--plots")
     for folder in (plots, json.parent if json is not None else None):
         if folder is not None:
             make_output_folder(folder)
@@ -70,6 +62,9 @@ def val(
         engine_options=parse_assignments(engine_option, "--engine-option"),
     )
     console = Console()
+    limits = {
+        "confidence": parse_confidence(conf), "iou": iou, "max_detections": max_det, "vote": vote, "tta": tta,
+    }  # fmt: skip
     dataset = load_split(data, split, predictor.weights)
     for line in dataset.summary():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -82,62 +77,27 @@ def val(
             predictor,
             dataset.splits[split],
             dataset.class_names,
-            MetricSelection.from_dict({"confidence": conf, "iou": iou, "vote": vote, "tta": tta}, "val"),
+            MetricSelection.from_dict(settle_limits(limits, predictor.metadata.best_confidence), "val"),
             imgsz=imgsz,
             batch=batch,
             progress=lambda done, _: bar.update(task, completed=done),
         )
+    report, title = Report.of(result), f"{predictor.metadata.model} on {data}, {split}"
     written = []
     if json is not None:
-        write_json(json, result.metrics.to_json())
+        write_json(json, report.to_json())
         written.append(json)
-    print_metrics(console, result, predictor, f"{predictor.metadata.model} on {data}, {split}")
+    print_report(console, report, title)
+    time = f"{result.ms_per_image:.1f} ms per image ({predictor.engine.name}; letterbox, network, NMS)"
+    console.print(time, highlight=False, soft_wrap=True)
     for path, reason in result.skipped:
         console.print(f"skipped {path}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if plots is not None:
         from ghostyolo.evaluate.plots import write_result_pictures
+        from ghostyolo.evaluate.worst_pictures import PAGE as WORST
 
-        written += write_result_pictures(result, plots)
+        report.write_worst(plots / WORST, title)
+        written += [*write_result_pictures(result, plots), plots / WORST]
     if written:
         names = ", ".join(str(path) for path in written)
         console.print(f"written: {names}", markup=False, highlight=False, soft_wrap=True)
-
-
-def print_metrics(console: Console, result: EvaluationResult, predictor: Predictor, title: str) -> None:
-    """Print a row for all classes together and one for each."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    metrics = result.metrics
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("class", overflow="fold")
-    for header in ("images", "objects", "AP", "AP50"):
-        table.add_column(header, justify="right")
-    table.add_row(
-        "all",
-        str(metrics.images),
-        str(metrics.objects),
-        show(metrics.AP),
-        show(metrics.AP50),
-        style="bold",
-        end_section=True,
-    )
-    for name, one in metrics.per_class.items():
-        table.add_row(escape(name), str(one.images), str(one.objects), show(one.AP), show(one.AP50))
-    console.print(table)
-    console.print(
-        f"AP75 {show(metrics.AP75)}   AP small {show(metrics.APs)}   medium {show(metrics.APm)}   "
-        f"large {show(metrics.APl)}   AR100 {show(metrics.AR100)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f"{result.ms_per_image:.1f} ms per image ({predictor.engine.name}; letterbox, network, NMS)",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def show(value: float | None) -> str:
-    """Write a metric with three digits, a dash where it is undefined."""
-    return "-" if value is None else f"{value:.3f}"

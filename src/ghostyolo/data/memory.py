@@ -1,4 +1,4 @@
-"""How much memory this process may still take. No torch."""
+"""How much memory this process has, and may still take. No torch."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def free_memory(root: Path = Path("/")) -> int | None:
         ),
     ]
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def used_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that this process holds; None: it is unknown.
+
+    Args:
+        root: where ``proc`` lies.
+    """
+    for line in _lines(root / "proc/self/status"):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _meminfo(path: Path) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,8 @@ class Curves:
         recall: (101,) 0, 0.01 .. 1.
         precision: (C, 101), the best precision at that recall or a higher one.
         confidence: (1001,) 0, 0.001 .. 1.
-        f1: (C, 1001), harmonic mean of precision and recall of the detections that score at least that.
+        reported: (C, 1001), detections that score at least that.
+        hits: (C, 1001), those of them that are right.
         objects: (C,) counting objects.
         iou: the overlap that makes a detection right.
     """
@@ -37,9 +39,16 @@ class Curves:
     recall: npt.NDArray[np.float64]
     precision: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
-    f1: npt.NDArray[np.float64]
+    reported: npt.NDArray[np.int64]
+    hits: npt.NDArray[np.int64]
     objects: npt.NDArray[np.int64]
     iou: float
+
+    @cached_property
+    def f1(self) -> npt.NDArray[np.float64]:
+        """(C, 1001) harmonic mean of precision and recall."""
+        both = self.reported + self.objects[:, None]  # 2PR / (P + R) without its division by zero
+        return np.where(self.present[:, None], 2 * self.hits / np.maximum(both, 1), np.nan)
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
@@ -58,8 +67,19 @@ class Curves:
         if not self.present.any():
             return 0.0, 0.0
         mean = self.f1[self.present].mean(axis=0)
-        best = int(np.argmax(mean))
+        best = self.best_place(mean)
         return float(self.confidence[best]), float(mean[best])
+
+    @staticmethod
+    def best_place(values: npt.NDArray[np.float64]) -> int:
+        """Return the place of the highest value.
+
+        Of several in a row it is the middle, which is furthest from getting worse.
+        """
+        first = int(np.argmax(values))
+        lower = np.flatnonzero(values[first:] < values[first])
+        length = int(lower[0]) if len(lower) else len(values) - first
+        return first + (length - 1) // 2
 
 
 def compute_curves(
@@ -91,7 +111,7 @@ def compute_curves(
             right[label].append(verdict[counted] == RIGHT)
 
     precision = np.full((count, len(recall_points)), np.nan)
-    f1 = np.full((count, len(confidence_points)), np.nan)
+    reported, right_ones = np.zeros((2, count, len(confidence_points)), dtype=np.int64)
     for label in np.flatnonzero(objects):
         class_scores = np.concatenate(scores[label])
         by_score = np.argsort(-class_scores, kind="stable")
@@ -99,9 +119,8 @@ def compute_curves(
         found_so_far = np.arange(1, len(hits) + 1)
         precision[label] = _at_recalls(hits / found_so_far, hits / objects[label], recall_points)
         kept = np.searchsorted(-class_scores[by_score], -confidence_points, side="right")
-        hits_kept = np.concatenate([[0], hits])[kept]
-        f1[label] = 2 * hits_kept / (kept + objects[label])  # 2PR / (P + R) without its division by zero
-    return Curves(list(class_names), recall_points, precision, confidence_points, f1, objects, iou)
+        reported[label], right_ones[label] = kept, np.concatenate([[0], hits])[kept]
+    return Curves(list(class_names), recall_points, precision, confidence_points, reported, right_ones, objects, iou)
 
 
 def _at_recalls(precision: np.ndarray, recall: np.ndarray, points: np.ndarray) -> np.ndarray:

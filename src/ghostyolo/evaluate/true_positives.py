@@ -31,7 +31,22 @@ def match(record: ImageRecord, detections: ImageDetections, iou: float, limit: i
     Returns:
         (N,) of ``RIGHT``, ``WRONG`` or ``IGNORED``.
     """
+    return match_objects(record, detections, iou, limit)[0]
+
+
+def match_objects(
+    record: ImageRecord, detections: ImageDetections, iou: float, limit: int = 100
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Judge every detection and every object of one picture.
+
+    Args:
+        record, detections, iou, limit: see :func:`match`.
+
+    Returns:
+        What :func:`match` returns, and (M,) whether an object was found.
+    """
     verdict = np.full(len(detections), IGNORED, dtype=np.int8)
+    is_found = np.zeros(len(record.labels), dtype=bool)
     for label in np.unique(detections.labels):
         of_class = np.flatnonzero(detections.labels == label)[:limit]
         objects = np.flatnonzero(record.labels == label)
@@ -46,8 +61,9 @@ def match(record: ImageRecord, detections: ImageDetections, iou: float, limit: i
                     taken = candidates[len(candidates) - 1 - np.argmax(row[candidates][::-1])]
                     if outcome == RIGHT:
                         overlaps[:, taken] = -1.0
+                        is_found[objects[taken]] = True
                     verdict[position] = outcome
                     break
             else:
                 verdict[position] = WRONG
-    return verdict
+    return verdict, is_found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,20 @@ def save_checkpoint(
         save_file(tensors, temporary, metadata={METADATA_KEY: header.to_json()})
 
 
+def rewrite_metadata(path: str | Path, change: Callable[[ModelMetadata], ModelMetadata]) -> None:
+    """Change what a checkpoint says of itself; its tensors stay as they are.
+
+    Raises:
+        WeightsError: see :func:`read_checkpoint`.
+        OutputError: the file cannot be written.
+    """
+    metadata = change(read_checkpoint(path)[1])
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: metadata.to_json()})
+
+
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]:
     """Read tensors (float32) and metadata; nothing is ever unpickled.
 
@@ -57,7 +71,10 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist")
     if path.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
-        raise WeightsError(f"{path} is a pickle, which could run any code: only .safetensors checkpoints are loaded")
+        raise WeightsError(
+            f"{path} is a pickle, which could run any code: only .safetensors checkpoints are loaded; "
+            "`ghostyolo import` makes one of a published file, and runs nothing in it"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(METADATA_KEY)
@@ -71,7 +88,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
 
 
 def origins_of(path: str | Path, use: Literal["weights", "backbone", "teacher"]) -> list[Origin]:
-    """Return the published weights that a file was made from, as part of what is made from the file.
+    """Return the published weights that a file was made from.
 
     Args:
         use: what the file is used as. A file that is no checkpoint of ours says nothing.

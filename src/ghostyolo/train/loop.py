@@ -6,7 +6,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +21,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ghostyolo.data.sampler import EvenBatches
-from ghostyolo.errors import ConfigError
+from ghostyolo.errors import ConfigError, short_list
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.count import count_parameters
 from ghostyolo.models.weights import read_checkpoint
 from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.epoch_end import BEST, LAST, RESUME, EpochEnd, Pictures, Scorer
@@ -37,8 +38,9 @@ from ghostyolo.train.process import (
 )
 from ghostyolo.train.progress import ProgressReport
 from ghostyolo.train.recipe import Recipe
-from ghostyolo.train.run_folder import begin
+from ghostyolo.train.run_folder import begin, hold
 from ghostyolo.train.state import AtomicCheckpointIO, RunState
+from ghostyolo.train.threads import Threads, choose_threads
 
 log = logging.getLogger(__name__)
 M = TypeVar("M")
@@ -168,15 +170,29 @@ def run_loop(
     Raises:
         ConfigError: the recipe differs from the resumed run's.
         DataError: none of the training pictures can be read.
-        TrainingError: the folder is taken, nothing to resume, or the loss is not a number.
+        TrainingError: the folder is taken or still trained, nothing to resume, or the loss is not a number.
         OutputError: a result cannot be written.
         KeyboardInterrupt: Ctrl-C. SIGTERM exits with status 143. Resume goes on after the last epoch.
     """
     recipe = task.recipe
     main = is_main_process()
     folder = begin(out, recipe, task.run, resume=resume, files=task.files) if main else Path(out)
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
+    with hold(folder) if main else nullcontext():
+        return _train(task, make_module, folder, resume=resume, console=console, callbacks=callbacks)
+
+
+def _train(
+    task: Task,
+    make_module: Callable[[Place], TrainingModule],
+    folder: Path,
+    *,
+    resume: bool,
+    console: Console,
+    callbacks: Sequence[Callback],
+) -> Finished:
+    recipe, main = task.recipe, is_main_process()
+    threads = choose_threads(recipe.threads)
+    torch.set_num_threads(threads.count)
     keep_freed_memory()
     if task.validator is None and main:
         log.warning("%s has no val split: nothing is validated, the last weights count as the best", task.run["data"])
@@ -187,10 +203,24 @@ def run_loop(
         loader = _make_loader(task, rank, world_size, on_cuda=trainer.strategy.root_device.type == "cuda")
         module = make_module(Place(len(loader), rank, world_size, NanGuard(task.records, folder, rank, world_size)))
         progress = ProgressReport(console, state, recipe.epochs, len(loader))
+        for line in (_start_line(task.metadata, module, trainer, threads), module.describe()):
+            if line:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         epoch_end = EpochEnd(folder, task.metadata, recipe, state, progress, task.dataset, task.validator)
         trainer.callbacks += [progress, epoch_end, StopAtSigterm(), *callbacks]
         _run_trainer(trainer, module, loader, folder / RESUME if resume else None)
     return Finished(folder, module, state, recipe.epochs)
+
+
+def _start_line(metadata: ModelMetadata, module: TrainingModule, trainer: Trainer, threads: Threads) -> str:
+    """What is trained, and where."""
+    names = metadata.class_names
+    classes = f"class {names[0]}" if len(names) == 1 else f"{len(names)} classes {short_list(names)}"
+    device = trainer.strategy.root_device
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    several = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
+    millions = count_parameters(module.model) / 1e6
+    return f"trains {metadata.model} ({millions:.2f} M parameters) for {classes} on {several}{kind}, {threads}"
 
 
 def describe_run(

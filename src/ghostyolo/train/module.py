@@ -111,6 +111,10 @@ class TrainingModule(LightningModule):
         """Learning rate at a step of the run."""
         raise NotImplementedError
 
+    def describe(self) -> str:
+        """Say in a line how it is trained."""
+        return ""
+
     def on_fit_start(self) -> None:
         if self.channels_last:
             self.model.to(memory_format=torch.channels_last)

@@ -1,18 +1,24 @@
-"""Progress of a training: a bar in a terminal, else lines."""
+"""Progress of a training: a bar in a terminal, else lines.
+
+At 80 columns the bar has the epoch, what is left, AP, learning rate and memory; wider windows have the losses too.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ghostyolo.data.memory import used_memory
 from ghostyolo.train.module import TrainingModule
 from ghostyolo.train.state import Row, RunState
 
 _SHOWN_SCORES = (("AP", "AP50"), ("top1", "top5"))
 _SHOWN_EVERY = 10  # steps; reading a loss makes the host wait for the device
+_WIDE = 120  # columns from which on losses have room beside the rest
 
 
 class ProgressReport(Callback):
@@ -29,11 +35,11 @@ class ProgressReport(Callback):
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[losses]} {task.fields[accuracy]}"),
+            TextColumn("{task.fields[accuracy]}"),
+            TextColumn("lr {task.fields[lr]} {task.fields[memory]}"),
+            *([TextColumn("{task.fields[losses]}")] if self.console.width >= _WIDE else []),
             console=self.console,
             transient=True,
             refresh_per_second=2,
@@ -41,7 +47,7 @@ class ProgressReport(Callback):
         done = trainer.current_epoch * self.steps_per_epoch
         self._task = self._bar.add_task(
             "", total=self.epochs * self.steps_per_epoch, completed=done, epoch=trainer.current_epoch + 1,
-            epochs=self.epochs, losses="", accuracy=accuracy_text(self.state),
+            epochs=self.epochs, losses="", accuracy=accuracy_text(self.state), lr="", memory="",
         )  # fmt: skip
         self._bar.start()
 
@@ -60,13 +66,18 @@ class ProgressReport(Callback):
             parts = (
                 f"{name} {value / max(count, 1):.3f}" for name, value in zip(pl_module.loss_parts, sums, strict=True)
             )
-            self._bar.update(self._task, losses=" ".join(parts))
+            rate = pl_module.lr_at(pl_module.current_epoch * pl_module.steps_per_epoch + batch_idx)
+            memory = memory_text(pl_module.device)
+            self._bar.update(self._task, losses=" ".join(parts), lr=f"{rate:.1e}", memory=memory)
 
     def finish_epoch(self) -> None:
         """Show the epoch that the state was just given."""
         if self._bar:
             self._bar.update(self._task, accuracy=accuracy_text(self.state))
-        self.console.print(epoch_line(self.state, self.epochs), highlight=False, soft_wrap=True)
+        line = epoch_line(self.state, self.epochs)
+        if not self._bar:  # the bar has these
+            line += f"  {left_text(self.state, self.epochs)}  lr {self.state.rows[-1]['lr']:.1e}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -78,6 +89,19 @@ class ProgressReport(Callback):
         if self._bar:
             self._bar.stop()
             self._bar = None
+
+
+def left_text(state: RunState, epochs: int) -> str:
+    """Say how long the rest will take, as the last epochs took."""
+    latest = [float(row["seconds"] or 0) for row in state.rows[-5:]]
+    seconds = round((epochs - state.epochs_done) * sum(latest) / max(len(latest), 1))
+    return f"left {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def memory_text(device: torch.device) -> str:
+    """Say how much memory the training holds: of a GPU, else of this process."""
+    used = torch.cuda.memory_reserved(device) if device.type == "cuda" else used_memory()
+    return "" if used is None else f"{used / 2**30:.1f} GiB"
 
 
 def accuracy_text(state: RunState) -> str:

@@ -61,7 +61,9 @@ class Recipe(StrictModel):
     val_every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
     val_batch: int = Field(16, ge=1, description="pictures in one step of validation")
     seed: int = Field(
-        0, ge=0, description="of weights, order, augmentation and dropout; same seed, same result on one machine"
+        0,
+        ge=0,
+        description="of weights, order, augmentation and dropout; same seed and threads, same result on one machine",
     )
     precision: Annotated[
         Literal["32", "16", "bf16"],
@@ -74,7 +76,7 @@ class Recipe(StrictModel):
     devices: int = Field(1, ge=1, description="devices of each machine that train together, by DDP")
     num_nodes: int = Field(1, ge=1, description="machines that train together")
     sync_batchnorm: bool = Field(False, description="batch norms see the pictures of all devices")
-    threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's choice")
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: the cores that nothing else keeps busy")
     workers: int = Field(0, ge=0, description="processes that read pictures; 0: the training process")
     cache: Literal["ram", "none"] = Field("ram", description="ram keeps decoded pictures, none reads them anew")
     channels_last: bool = Field(False, description="memory layout of pictures and weights, often the faster one")

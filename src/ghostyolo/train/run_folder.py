@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -14,7 +15,7 @@ import yaml
 from ghostyolo.config import Options, merge_options, read_yaml, spread_dots
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.errors import ConfigError, TrainingError, short
-from ghostyolo.files import make_output_folder, write_text
+from ghostyolo.files import locked, make_output_folder, write_text
 from ghostyolo.train.recipe import R, Recipe, given_options
 
 CONFIG = "config.yaml"
@@ -115,6 +116,19 @@ def begin(
             "leave it as it was, or choose another --out"
         )
     return make_output_folder(out)
+
+
+@contextmanager
+def hold(out: str | Path) -> Iterator[None]:
+    """Keep the run in a folder to this process.
+
+    Raises:
+        TrainingError: another process trains it.
+    """
+    with locked(Path(out) / CONFIG) as alone:
+        if not alone:
+            raise TrainingError(f"{out} is being trained by another process: wait for its end, or stop it first")
+        yield
 
 
 def read_begun(out: str | Path, kind: type[R]) -> tuple[R, dict[str, Any]]:

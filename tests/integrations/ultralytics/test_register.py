@@ -28,7 +28,7 @@ def test_register_without_the_package_gives_the_line_to_type(monkeypatch):
     monkeypatch.setitem(extras._PROBES, "ultralytics", ("a_package_that_is_absent",))
     with pytest.raises(MissingExtraError) as caught:
         register()
-    assert str(caught.value) == 'register() needs the "ultralytics" extra: pip install "ghostyolo[ultralytics]"'
+    assert str(caught.value) == f'register() needs the "ultralytics" extra: {extras.install_command("ultralytics")}'
 
 
 def test_registering_twice_is_registering_once_and_unregister_takes_all_back(tasks):

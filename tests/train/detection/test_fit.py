@@ -6,7 +6,10 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +86,49 @@ def test_run_writes_weights_resume_state_config_and_logs(tmp_path) -> None:
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
     assert {"epoch", "seconds", "train/loss", "train/box", "val/AP", "val/AP50", "lr"} <= set(rows[0])
     assert float(rows[-1]["train/loss"]) == pytest.approx(result.rows[-1]["train/loss"], rel=1e-6)
+
+
+def test_the_best_weights_know_their_best_confidence(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data")
+    result = train(data, tmp_path / "run")
+    scores = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    known = load_checkpoint(result.best)[1].best_confidence
+    assert known is not None
+    assert known.overall == pytest.approx(scores["best"]["confidence"], abs=1e-4)
+    assert set(scores["per_class"]["red"]) >= {"AP", "precision", "recall", "f1", "confidence"}
+    assert load_checkpoint(result.last)[1].best_confidence is None  # it was not looked at
+
+
+def test_a_run_tells_what_it_does_and_what_came_of_it(tmp_path) -> None:
+    text = io.StringIO()
+    data = tiny.squares(tmp_path / "data")
+    train(data, tmp_path / "run", plots=True, console=Console(file=text, width=80))
+    said = text.getvalue()
+    assert re.search(r"trains tiny \(0\.\d\d M parameters\) for 2 classes \[red, green\] on cpu, 1 thread \(", said)
+    assert "4 epochs of 3 batches at 64 px, " in said
+    assert re.search(r"^epoch 1/4 .* left \d:\d\d:\d\d  lr \d", said, re.MULTILINE)
+    assert re.search(r"│ red +│", said)
+    assert "(conf)" in said
+    assert "<!doctype html>" in (tmp_path / "run" / "worst.html").read_text()
+
+
+def test_a_folder_that_still_trains_is_not_resumed_until_that_process_is_gone(tmp_path) -> None:
+    data = tiny.squares(tmp_path / "data")
+    train(data, tmp_path / "run")
+    code = (
+        "import sys, time\n"
+        "from ghostyolo.train.run_folder import hold\n"
+        f"with hold({str(tmp_path / 'run')!r}):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="is being trained by another process"):
+            train(data, tmp_path / "run", resume=True)
+        other.kill()
+    assert len(train(data, tmp_path / "run", resume=True).rows) == 4
 
 
 def test_trained_weights_learn_at_a_third_of_the_usual_rate(tmp_path) -> None:
@@ -422,7 +468,7 @@ def test_other_ways_to_run_train_too(tmp_path, choice) -> None:
 def test_progress_outside_a_terminal_is_one_line_an_epoch(tmp_path, capfd) -> None:
     said = io.StringIO()
     train(tiny.squares(tmp_path / "data"), tmp_path / "run", epochs=2, console=Console(file=said, width=200))
-    lines = said.getvalue().splitlines()
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("epoch")]
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all(word in lines[1] for word in (" s ", "box", "cls", "dfl", "AP "))
     # Nor do Lightning and torch say anything beside it.
@@ -434,13 +480,14 @@ def test_progress_in_a_terminal_shows_epoch_losses_accuracy_and_time_left(tmp_pa
     said = io.StringIO()
     terminal = Console(file=said, width=160, force_terminal=True)
     train(tiny.squares(tmp_path / "data"), tmp_path / "run", epochs=2, console=terminal)
-    for shown in ("epoch 2/2", "left", "box ", "cls ", "dfl ", "AP 0", "100%"):
+    for shown in ("epoch 2/2", "left", "box ", "cls ", "dfl ", "AP 0", "lr ", "GiB"):
         assert shown in said.getvalue()
 
 
 def test_pictures_and_tensorboard_logs_are_written(tmp_path) -> None:
     data = tiny.squares(tmp_path / "data")
     result = train(data, tmp_path / "run", epochs=2, plots=True, tensorboard=True)
+    assert (result.folder / "worst.html").is_file()
     for name in ("results.png", "pr_curves.png", "confusion_matrix.png", "predictions.png"):
         assert cv2.imread(str(result.folder / name)) is not None, name
     assert list((result.folder / "tensorboard").glob("events.out.tfevents.*"))

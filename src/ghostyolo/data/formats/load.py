@@ -57,14 +57,23 @@ def read_raw(path: str | PathLike[str], splits: Sequence[str] | None, faults: Fa
         raw = _read_any(path, splits, faults)
     except TextError as error:
         raise DataError(str(error)) from error
+    check_names(raw, path)
+    check_units(raw, faults)
+    return raw
+
+
+def check_names(raw: RawData, path: str | PathLike[str]) -> None:
+    """Strip the names of classes.
+
+    Raises:
+        DataError: one cannot be shown, or two are alike.
+    """
     raw.class_names = [name.strip() for name in raw.class_names]
     for index, name in enumerate(raw.class_names):
         if not name or printable(name) != name:
             raise DataError(f"{path}: '{printable(name)}' is no name of a class: give it letters that can be shown")
         if raw.class_names.index(name) != index:
             raise DataError(f"{path}: two classes are named '{name}': rename one")
-    check_units(raw, faults)
-    return raw
 
 
 @dataclass(frozen=True)

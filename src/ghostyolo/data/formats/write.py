@@ -56,10 +56,14 @@ def make_empty_folder(out: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: it cannot be made, or holds something already: old pictures would mix with the new.
     """
-    out = Path(out)
+    refuse_full_folder(Path(out))
+    return make_output_folder(out)
+
+
+def refuse_full_folder(out: Path) -> None:
+    """Raise :class:`OutputError` where a folder holds something."""
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: choose a new folder, or delete it first")
-    return make_output_folder(out)
 
 
 def write_annotations(
@@ -201,7 +205,7 @@ def _write_coco(out: Path, class_names: list[str], splits: Mapping[str, Sequence
                 strict=True,
             ):
                 x1, y1, x2, y2 = box
-                bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
+                bbox = [round(value, 5) for value in (x1, y1, x2 - x1, y2 - y1)]
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
@@ -233,7 +237,7 @@ def _write_voc(out: Path, class_names: list[str], splits: Mapping[str, Sequence[
                 ElementTree.SubElement(item, "difficult").text = str(int(ignore))
                 bounds = ElementTree.SubElement(item, "bndbox")
                 for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
-                    ElementTree.SubElement(bounds, key).text = f"{round(value, 3):.10g}"
+                    ElementTree.SubElement(bounds, key).text = f"{round(value, 5):.10g}"
             ElementTree.indent(root)
             text = ElementTree.tostring(root, encoding="unicode") + "\n"
             write_text(out / "Annotations" / f"{record.path.stem}.xml", text)

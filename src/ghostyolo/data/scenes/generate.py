@@ -56,7 +56,7 @@ def generate_scenes(
         The data set as written.
 
     Raises:
-        MissingExtraError: scikit-learn, scikit-image or matplotlib is not installed.
+        MissingExtraError: scikit-learn or scikit-image is not installed.
         ConfigError: an impossible number, an unknown layout or ingredient.
         OutputError: the folder is not empty or cannot be written.
     """

@@ -1,6 +1,6 @@
 """Result pictures: training curves, PR curves, the confusion matrix, labels beside predictions.
 
-matplotlib is in the ``train`` extra, so it is imported only when a picture is drawn.
+matplotlib is slow to import, so that is done only when a picture is drawn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ def write_result_pictures(
         The files written.
 
     Raises:
-        MissingExtraError: matplotlib's extra is not installed.
         OutputError: the folder cannot be written.
     """
     names = ("pr_curves.png", "confusion_matrix.png", "predictions.png")

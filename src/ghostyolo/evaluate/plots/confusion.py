@@ -19,7 +19,7 @@ def plot_confusion(matrix: ConfusionMatrix, path: str | os.PathLike[str]) -> Non
     Counts, coloured by their share of the row.
 
     Raises:
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     counts = matrix.counts
     size = len(counts)

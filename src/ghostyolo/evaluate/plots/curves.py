@@ -19,7 +19,7 @@ def plot_pr_curves(curves: Curves, path: str | os.PathLike[str]) -> None:
     With many classes the single ones are grey and unnamed.
 
     Raises:
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     shown = np.flatnonzero(curves.present)
     named = len(shown) <= _MOST_NAMED

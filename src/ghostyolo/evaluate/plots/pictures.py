@@ -50,7 +50,7 @@ def plot_labels_beside_predictions(
 
     Raises:
         DataError: there is no picture, or none of those chosen can be read.
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     chosen = _choose(records, rows)
     pictures = [(index, image) for index in chosen if (image := _read(records[index], load_image)) is not None]
@@ -94,7 +94,7 @@ def _read(record: ImageRecord, load_image: ImageLoader | None) -> np.ndarray | N
         if load_image is None:
             from ghostyolo.data.images import read_image
 
-            image = read_image(record.path)
+            image = read_image(record.path, pixel_range=record.pixel_range)
         else:
             image = load_image(record)
     except (DataError, OSError) as error:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 # Okabe and Ito's colours (told apart by colour-blind readers too; the yellow is left out, it is faint on
@@ -68,10 +67,8 @@ def figure_file(path: str | os.PathLike[str], width: float, height: float, dpi: 
     At the end ``path`` appears whole, or not at all.
 
     Raises:
-        MissingExtraError: the extra with matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    require("train", "drawing result pictures")
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager

@@ -40,7 +40,7 @@ def plot_training_curves(rows: Iterable[Mapping[str, Any]], path: str | os.PathL
 
     Raises:
         DataError: no row has an epoch and a value to draw.
-        MissingExtraError, OutputError: it cannot be drawn or written.
+        OutputError: it cannot be drawn or written.
     """
     panels = _panels(_collect(rows))
     if not panels:

@@ -71,6 +71,14 @@ class DetectionModule(TrainingModule):
     def lr_at(self, step: int) -> float:
         return self.schedule.lr_at(step)
 
+    def describe(self) -> str:
+        schedule, recipe = self.schedule, self.recipe
+        pictures = recipe.batch * schedule.accumulation
+        return (
+            f"{recipe.epochs} epochs of {schedule.steps_per_epoch} batches at {recipe.imgsz} px, {schedule.optimizer} "
+            f"with rate {schedule.peak_lr:.2g}, an optimiser step for about {pictures} pictures of a device"
+        )
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.distiller is not None:

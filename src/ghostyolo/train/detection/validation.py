@@ -16,11 +16,16 @@ from ghostyolo.data.images import read_image
 from ghostyolo.data.records import DetectionData, ImageRecord
 from ghostyolo.errors import GhostYoloError, TrainingError, WeightsError
 from ghostyolo.evaluate import EvaluationResult, Metrics, evaluate
+from ghostyolo.evaluate.report import Report, print_report
+from ghostyolo.evaluate.worst_pictures import PAGE as WORST
 from ghostyolo.files import write_json
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.models.weights import rewrite_metadata
 from ghostyolo.nn.reparam import fold
 from ghostyolo.runtime.engines.torch import TorchEngine
 from ghostyolo.runtime.predictor import Predictor
+from ghostyolo.text import printable
+from ghostyolo.train.epoch_end import BEST
 from ghostyolo.train.loop import Finished
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.state import RunState
@@ -117,16 +122,19 @@ def score_best(
 ) -> Metrics | None:
     """Evaluate the best checkpoint as it was written.
 
-    Result pictures are left out where ``recipe.plots`` is off.
+    The best confidences are stored in it. Result pictures are left out where ``recipe.plots`` is off.
 
     Returns:
         Its metrics; None without a validation split.
     """
     folder, state = finished.folder, finished.state
-    result = None
+    report = scores = None
     if validator is not None:
-        result = validator.run(finished.best_network(), finished.module.device)
-    scores = None if result is None else {**result.metrics.to_json(), "ms_per_image": result.ms_per_image}
+        report = Report.of(validator.run(finished.best_network(), finished.module.device))
+        scores = {**report.to_json(), "ms_per_image": report.result.ms_per_image}
+        best = report.best.confidences()
+        rewrite_metadata(folder / BEST, lambda metadata: metadata.model_copy(update={"best_confidence": best}))
+        print_report(console, report, f"best weights, epoch {state.best_epoch} of {state.epochs_done}, on val")
     write_json(
         folder / "results.json",
         {
@@ -144,10 +152,12 @@ def score_best(
 
         try:
             plot_training_curves(state.rows, folder / "results.png")
-            if result is not None and validator is not None:
-                write_result_pictures(result, folder, validator.load_image)
+            if report is not None and validator is not None:
+                write_result_pictures(report.result, folder, validator.load_image)
+                title = f"The worst pictures of {validator.metadata.model} on {printable(data.root.name)}, val"
+                report.write_worst(folder / WORST, title, validator.load_image)
         except GhostYoloError as error:
             # The weights are there; a missing picture is no reason to call the run a failure.
             log.warning("result pictures: %s", error)
             console.print(f"no result pictures: {error}")
-    return None if result is None else result.metrics
+    return None if report is None else report.result.metrics

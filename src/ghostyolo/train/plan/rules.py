@@ -17,6 +17,7 @@ from ghostyolo.data.fingerprint import DataFingerprint
 from ghostyolo.train.plan.machine import Machine
 from ghostyolo.train.plan.plan import Plan
 from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.threads import free_cores
 
 MODEL = "ghostyolo-n"
 
@@ -123,10 +124,10 @@ def plan_training(
 def threads(plan: Plan, machine: Machine) -> None:
     """The cores that nothing else keeps busy.
 
-    A thread that has to wait for its core holds up all the others at the end of each operation: beside another program
-    an epoch took five to eight times as long on all cores as on one (reference: a first day of a newcomer).
+    A thread that has to wait for its core holds up all the others at the end of each operation; what that costs says
+    :mod:`ghostyolo.train.threads`.
     """
-    free = max(1, machine.cores - round(machine.busy))
+    free = free_cores(machine.cores, machine.busy)
     busy = f", of which about {machine.busy:g} are busy" if free < machine.cores else ""
     plan.choose("threads", free, f"this machine has {machine.cores} cores{busy}")
 
