@@ -26,7 +26,7 @@ def data(tmp_path):
 
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch):
-    monkeypatch.setattr(planning, "look_at_machine", lambda recipe: Machine(cores=2, busy=0.0))
+    monkeypatch.setattr(planning, "look_at_machine", lambda recipe: Machine(cores=2, threads="1 thread"))
 
 
 def train(data, out, resume: bool = False, **options: Any) -> str:

@@ -36,8 +36,9 @@ from ghostyolo.train.detection.qat import begin_rounding, check_classes, criteri
 from ghostyolo.train.distil.teacher import find_teacher
 from ghostyolo.train.loop import TrainResult, main_console
 from ghostyolo.train.plan.plan import PLAN, Plan, print_plan
+from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.run_folder import settle_recipe
+from ghostyolo.train.run_folder import refuse_taken, settle_recipe
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def train_detector(
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
+    if not resume and is_main_process():
+        refuse_taken(out)  # before the plan, which may take minutes
     wanted = settle_recipe(TrainRecipe, out, recipe=recipe, options=options, resume=resume, usual=with_qat_defaults)
     data = data if data is not None else wanted.begun.get("data")
     if data is None:

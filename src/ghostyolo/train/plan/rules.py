@@ -2,7 +2,8 @@
 
 Each rule is a function with what it rests on: a measurement with its script or page, or, where there is none, an
 argument that is called one. What is given is never overruled, and later rules go by it. What follows from the number of
-optimiser steps alone (rate, accumulation, the average's ramp, warm-up) is the schedule's: ``train/schedule.py``.
+optimiser steps alone (rate, accumulation, the average's ramp, warm-up) is the schedule's: ``train/schedule.py``. CPU
+threads are chosen at each start, by what else runs then: ``train/threads.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ghostyolo.data.fingerprint import DataFingerprint
 from ghostyolo.train.plan.machine import Machine
 from ghostyolo.train.plan.plan import Plan
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.threads import free_cores
 
 MODEL = "ghostyolo-n"
 
@@ -104,7 +104,6 @@ def plan_training(
         shown: pictures of an epoch of a recipe.
         measure: the pace of a recipe; asked only where minutes are given.
     """
-    threads(plan, machine)
     batch(plan, data)
     imgsz(plan, data, machine, network)
     scales(plan, data)
@@ -119,17 +118,6 @@ def plan_training(
     mosaic(plan, shown(plan.recipe()))
     validation(plan)
     note_copies(plan, data)
-
-
-def threads(plan: Plan, machine: Machine) -> None:
-    """The cores that nothing else keeps busy.
-
-    A thread that has to wait for its core holds up all the others at the end of each operation; what that costs says
-    :mod:`ghostyolo.train.threads`.
-    """
-    free = free_cores(machine.cores, machine.busy)
-    busy = f", of which about {machine.busy:g} are busy" if free < machine.cores else ""
-    plan.choose("threads", free, f"this machine has {machine.cores} cores{busy}")
 
 
 def batch(plan: Plan, data: DataFingerprint) -> None:
@@ -346,8 +334,7 @@ def reading(plan: Plan, data: DataFingerprint, machine: Machine) -> None:
     fits = machine.free_gib is None or needed <= machine.free_gib / 2
     size = f"{needed:.1f} GiB" if needed >= 1 else f"{1024 * needed:.0f} MiB"
     plan.choose("cache", "ram", f"all pictures take {size}" if fits else "as many as fit", shown=False)
-    spare = max(0, machine.cores - plan.choices["threads"].value)
-    helpers = 0 if fits else min(8, machine.cores - 1 if machine.gpu else spare)
+    helpers = 0 if fits else min(8, machine.cores - 1)
     reason = "pictures come from memory" if fits else f"pictures take {size} and are read in every epoch"
     plan.choose("workers", helpers, reason, shown=not fits)
     plan.choose("channels_last", True, "the layout that the recipes were measured with", shown=False)
@@ -359,7 +346,7 @@ def _minutes(plan: Plan) -> float:
 
 def _speed(plan: Plan, machine: Machine) -> float:
     """How many times as fast as one core, on a machine that does nothing else: the same run each time."""
-    cores = plan.choices["threads"].value if plan.given("threads") else machine.cores
+    cores = plan.asked.threads or machine.cores
     return float(cores**CORES_GAIN)
 
 
