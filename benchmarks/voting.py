@@ -64,6 +64,8 @@ def page_table(rows: list[Row]) -> str:
     lines.append("|" + " --- |" * (1 + len(WAYS)))
     for weights, data, split in CELLS:
         of_weights = {row["way"]: row for row in rows if row["weights"] == weights}
+        if not of_weights:
+            continue  # not measured yet
         name = weights.removesuffix(".onnx")
         scores = (f"{of_weights[way]['AP']:.3f}, {of_weights[way]['AP50']:.3f}" for way in WAYS)
         lines.append(f"| `{name}` on {data}, {split}: AP, AP50 | " + " | ".join(scores) + " |")

@@ -353,6 +353,7 @@ def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys
         (("fit",), "benchmark.md"),
         (("data", "check"), "data.md"),
         (("data", "split"), "data.md"),
+        (("data", "show"), "data.md"),
         (("data", "convert"), "data.md"),
         (("data", "digits"), "data.md"),
         (("data", "anchors"), "data.md"),
