@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from ghostyolo.data.formats import class_folders, parquet
-from ghostyolo.data.images import IMAGE_SUFFIXES
+from ghostyolo.data.images import IMAGE_SUFFIXES, SAMPLED_PICTURES, common_range
 from ghostyolo.data.labelled import ClassificationData, LabelledImage, check_classes, hold_out, take_evenly
 from ghostyolo.data.listing import describe_passed, list_files
 from ghostyolo.errors import DataError
@@ -44,8 +44,8 @@ def load_classes(
     data = hold_out(check_classes(data), val_share)
     if limit is not None and limit < len(data.splits["train"]):
         chosen = take_evenly(data.splits["train"], limit)
-        data = ClassificationData(data.root, data.class_names, {**data.splits, "train": chosen})
-    return check_classes(data)
+        data = replace(data, splits={**data.splits, "train": chosen})
+    return _with_range(check_classes(data))
 
 
 def load_pictures_alone(
@@ -78,4 +78,9 @@ def load_pictures_alone(
         raise DataError(f"{root} has no picture")
     if limit is not None and limit < len(images):
         images = [images[number * len(images) // limit] for number in range(limit)]
-    return ClassificationData(root, [name], {"train": images})
+    return _with_range(ClassificationData(root, [name], {"train": images}))
+
+
+def _with_range(data: ClassificationData) -> ClassificationData:
+    sample = take_evenly(data.splits["train"], SAMPLED_PICTURES)
+    return replace(data, pixel_range=common_range([image.source for image in sample]))

@@ -176,7 +176,14 @@ def fit_unlabelled(
             metadata, place or os.path.abspath(data.root), data.splits, digest(records), teacher_digest(recipe)
         ),
         records,
-        kind(records, transform, seed=recipe.seed, channels=metadata.in_channels, cache=recipe.cache),
+        kind(
+            records,
+            transform,
+            seed=recipe.seed,
+            channels=metadata.in_channels,
+            cache=recipe.cache,
+            pixel_range=metadata.pixel_range,
+        ),
         collate if teacher is not None else collate_views,
         None,
         lambda rank, world_size: KeySampler(
