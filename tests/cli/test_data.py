@@ -130,3 +130,11 @@ def test_convert_copies_into_another_layout_and_counts(type_cli, tmp_path):
     refused = type_cli("data", "convert", tmp_path / "pets", "--to", "kitti", "--out", tmp_path / "other")
     assert (refused.returncode, (tmp_path / "other").exists()) == (2, False)
     assert "unknown layout 'kitti': valid: coco, parquet, voc, yolo" in refused.stderr
+
+
+def test_show_writes_one_page_and_says_that_it_is_a_sample(type_cli, tmp_path):
+    layout_folders.label_studio_coco(tmp_path / "pets")
+    done = type_cli("data", "show", tmp_path / "pets", "--out", tmp_path / "pets.html", "--sample", 2)
+    assert done.returncode == 0, done.stderr
+    assert f"written: {tmp_path / 'pets.html'} (2 pictures, a sample of 5 (--sample 0 shows all))" in done.stdout
+    assert (tmp_path / "pets.html").read_text(encoding="utf-8").startswith("<!doctype html>")

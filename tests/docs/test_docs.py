@@ -142,7 +142,7 @@ def test_quick_commands_run(page, command_line, workplace, monkeypatch):
                 shutil.copy(MODEL_PATH, export_target(arguments))
         elif arguments[0] in ("benchmark", "fit"):
             run(command_line, [*arguments, *FEW_RUNS])
-        elif arguments[:2] == ["data", "digits"]:
+        elif arguments[:2] in (["data", "digits"], ["data", "scenes"]):
             run(command_line, [*arguments, *SMALL_SCENES])
         elif arguments[:2] == ["data", "check"]:
             run(command_line, arguments, statuses=(0, 1))  # 1: it found errors
@@ -353,6 +353,7 @@ def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys
         (("fit",), "benchmark.md"),
         (("data", "check"), "data.md"),
         (("data", "split"), "data.md"),
+        (("data", "show"), "data.md"),
         (("data", "convert"), "data.md"),
         (("data", "digits"), "data.md"),
         (("data", "anchors"), "data.md"),
