@@ -7,6 +7,7 @@ import json
 import re
 
 import cv2
+import numpy as np
 import pytest
 
 from ghostyolo.extras import install_command
@@ -39,7 +40,19 @@ def cells(tmp_path):
 def test_help_names_every_command(run_cli):
     done = run_cli("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "predict", "pseudo-label", "train", "val", "export", "benchmark", "fit", "models", "data"):
+    for command in (
+        "demo",
+        "predict",
+        "watch",
+        "pseudo-label",
+        "train",
+        "val",
+        "export",
+        "benchmark",
+        "fit",
+        "models",
+        "data",
+    ):
         assert command in done.stdout
 
 
@@ -85,6 +98,21 @@ def test_predict_writes_every_format(run_cli, cells, tmp_path):
         *("a.png", "b.png", "c.png"),
         *("detections.csv", "detections.json", "yolo"),
     }
+
+
+def test_watch_follows_and_counts_without_torch(run_cli, tmp_path):
+    pytest.importorskip("trackers", reason='pip install --no-deps "trackers>=2.6"')
+    writer = cv2.VideoWriter(str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (4 * CELL, 4 * CELL))
+    for _ in range(6):
+        writer.write(np.ascontiguousarray(picture(4 * CELL, 4 * CELL, (0, 0, RED))[:, :, ::-1]))
+    writer.release()
+    done = run_cli(
+        *("watch", tmp_path / "a.mp4", "--weights", MODEL_PATH, "--every-frame", "--json", "-"),
+        *("--zone", "0,0,0.5,0,0.5,0.5", "--video", tmp_path / "b.mp4"),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["objects"][0]["track"], record["counts"][0]["count"]) == (0, 1)
 
 
 def test_val_scores_a_perfect_detector_with_one(run_cli, cells, tmp_path):

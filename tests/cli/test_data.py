@@ -91,6 +91,17 @@ def test_anchors_of_too_little_are_one_line_and_status_2(type_cli, tmp_path):
         assert message in line
 
 
+def test_a_video_of_digits_comes_with_its_tracks(type_cli, tmp_path):
+    pytest.importorskip("sklearn")
+    done = type_cli("data", "digits", "--out", tmp_path / "v", "--video", "5", "--imgsz", "64")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["gt.txt", "video.mp4"]
+    again = type_cli("data", "digits", "--out", tmp_path / "w", "--video", "5", "--imgsz", "64")
+    assert again.returncode == 0
+    assert (tmp_path / "v" / "gt.txt").read_bytes() == (tmp_path / "w" / "gt.txt").read_bytes()
+    assert (tmp_path / "v" / "video.mp4").read_bytes() == (tmp_path / "w" / "video.mp4").read_bytes()
+
+
 def test_split_writes_lists_that_are_a_data_set_or_a_copy(type_cli, tmp_path):
     data = tmp_path / "pets"
     layout_folders.labelimg_beside_pictures(data)
@@ -119,3 +130,11 @@ def test_convert_copies_into_another_layout_and_counts(type_cli, tmp_path):
     refused = type_cli("data", "convert", tmp_path / "pets", "--to", "kitti", "--out", tmp_path / "other")
     assert (refused.returncode, (tmp_path / "other").exists()) == (2, False)
     assert "unknown layout 'kitti': valid: coco, parquet, voc, yolo" in refused.stderr
+
+
+def test_show_writes_one_page_and_says_that_it_is_a_sample(type_cli, tmp_path):
+    layout_folders.label_studio_coco(tmp_path / "pets")
+    done = type_cli("data", "show", tmp_path / "pets", "--out", tmp_path / "pets.html", "--sample", 2)
+    assert done.returncode == 0, done.stderr
+    assert f"written: {tmp_path / 'pets.html'} (2 pictures, a sample of 5 (--sample 0 shows all))" in done.stdout
+    assert (tmp_path / "pets.html").read_text(encoding="utf-8").startswith("<!doctype html>")

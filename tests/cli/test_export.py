@@ -15,7 +15,7 @@ from ghostyolo.nn.reparam import fold  # noqa: E402
 from ghostyolo.runtime.engines import open_engine  # noqa: E402
 
 
-def test_export_writes_onnx_that_answers_as_the_network(run_cli, tmp_path):
+def test_export_writes_onnx_that_answers_as_the_network(type_cli, tmp_path):
     torch.manual_seed(0)
     config = DetectorConfig.from_dict(
         {
@@ -28,7 +28,7 @@ def test_export_writes_onnx_that_answers_as_the_network(run_cli, tmp_path):
     model = build_model(config, num_classes=2).eval()
     metadata = ModelMetadata(model="test", class_names=["a", "b"], imgsz=96)
     save_checkpoint(model, metadata, tmp_path / "m.safetensors")
-    done = run_cli("export", "--weights", tmp_path / "m.safetensors", "--out", tmp_path / "m.onnx", timeout=600)
+    done = type_cli("export", "--weights", tmp_path / "m.safetensors", "--out", tmp_path / "m.onnx")
     assert done.returncode == 0, done.stderr
     engine = open_engine(tmp_path / "m.onnx")
     assert engine.metadata.deployed

@@ -201,3 +201,15 @@ def test_mistakes_are_one_line_and_exit_status_2(type_cli, pictures, tmp_path, w
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_tracks_of_a_video(invoke, tmp_path):
+    pytest.importorskip("trackers")
+    video = write_video(tmp_path / "clip.mp4", [picture(128, 128, (0, 0, RED))] * 4)
+    status, _ = invoke(
+        *("--weights", MODEL_PATH, video, "--track", "bytetrack", "--txt", "--no-save", "--out", tmp_path / "out"),
+    )
+    assert status == 0
+    assert len((tmp_path / "out" / "mot" / "clip.txt").read_text().splitlines()) >= 3
+    with pytest.raises(GhostYoloError, match="name a tracker"):
+        invoke("--weights", MODEL_PATH, video, "--track-option", "a=1", "--out", tmp_path / "out")

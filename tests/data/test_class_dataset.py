@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ghostyolo.data.augment.config import ClassAugment
 from ghostyolo.data.class_transforms import training_transform, validation_transform
 from ghostyolo.data.classification import ClassDataset, KeySampler, collate
+from ghostyolo.data.formats.classes import load_classes
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.errors import ConfigError
@@ -118,3 +119,16 @@ def test_grey_pictures_are_augmented_as_coloured_ones_are() -> None:
     transform = training_transform(ClassAugment.model_validate({**STRONG, "randaugment": "rand-m9-n9-p1.0"}), 32)
     pictures = ClassDataset(records(), transform, seed=0, channels=1)
     assert {tuple(pictures[epoch, 0].image.shape) for epoch in range(9)} == {(1, 32, 32)}
+
+
+def test_deep_pictures_of_class_folders_have_one_range(tmp_path):
+    for split in ("train", "val"):
+        for name, value in (("dark", 1000), ("bright", 4000)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(2):
+                cv2.imwrite(str(tmp_path / split / name / f"{number}.png"), np.full((8, 8), value, np.uint16))
+    data = load_classes(tmp_path)
+    assert data.pixel_range == (0, 4095)
+    pictures = ClassDataset(data.splits["val"], validation_transform(8, 1.0), seed=0, pixel_range=data.pixel_range)
+    bright, dark = (float(pictures[0, index].image.float().mean()) for index in (0, 2))
+    assert (dark, bright) == (pytest.approx(255 * 1000 / 4095, abs=1), pytest.approx(255 * 4000 / 4095, abs=1))

@@ -139,3 +139,7 @@ def test_hidden_and_stray_files_are_passed_over_and_counted(tmp_path, caplog):
     data = class_folders.read(tmp_path)
     assert (data.class_names, len(data.splits["train"])) == (["cat", "dog"], 2)
     assert "passed over 2 hidden, 1 outside class folders" in caplog.text
+
+
+def test_pictures_of_8_bits_need_no_range(tmp_path):
+    assert load_classes(write_folders(tmp_path / "data")).pixel_range is None

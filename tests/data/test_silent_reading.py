@@ -276,6 +276,35 @@ def test_a_split_that_is_not_there_is_named_as_such(tmp_path):
     assert faults(load_dataset(tmp_path), "missing-split") == ["val has no pictures"]
 
 
+def test_who_reads_data_to_score_or_calibrate_says_what_is_wrong_with_it(tmp_path, caplog):
+    pytest.importorskip("torch", reason="calibration needs the train extra")
+    from ghostyolo.benchmark.candidates import Candidate
+    from ghostyolo.cli.benchmark import read_labelled
+    from ghostyolo.export import parity
+    from ghostyolo.export.quantise.calibration import canvases_of_data
+
+    yolo(tmp_path, {"train/a": ROW, "train/b": "0 0.5 0.5 0.2 0\n", "val/c": ROW, "val/d": "0 0.5 0.5 0.2 0\n"})
+    text(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: [cat]")
+    readers = {
+        "export": lambda: parity.read_labelled(tmp_path, "val"),
+        "benchmark": lambda: read_labelled(tmp_path, "val", [Candidate("digits", "file", "digits", "onnxruntime")]),
+        "calibration": lambda: canvases_of_data(tmp_path, (32, 32)),
+    }
+    for name, read in readers.items():
+        caplog.clear()
+        read()
+        (line,) = caplog.messages
+        assert ("train" if name == "calibration" else "val") in line.split(":")[0], name
+        assert "1 " in line, name
+
+
+def test_a_split_to_score_on_needs_a_box(tmp_path):
+    yolo(tmp_path, {"val/a": ""})
+    text(tmp_path / "data.yaml", "val: images/val\nnames: [cat]")
+    with pytest.raises(DataError, match="box"):
+        load_dataset(tmp_path, ["val"]).checked("val")
+
+
 # Sizes that are not the file's
 
 

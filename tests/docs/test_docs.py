@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import json
 import re
@@ -104,6 +105,8 @@ def is_quick(arguments: list[str]) -> bool:
         return False  # a test of its own
     if arguments[0] in ("benchmark", "fit") and ("--weights" not in arguments or "--engine" in arguments):
         return False  # networks are built and exported first
+    if {"--line", "--track"} & {*arguments} and importlib.util.find_spec("trackers") is None:
+        return False  # it is installed by itself
     if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
         return False
     wanted = {word for word in arguments if word in BUILTIN}
@@ -139,7 +142,7 @@ def test_quick_commands_run(page, command_line, workplace, monkeypatch):
                 shutil.copy(MODEL_PATH, export_target(arguments))
         elif arguments[0] in ("benchmark", "fit"):
             run(command_line, [*arguments, *FEW_RUNS])
-        elif arguments[:2] == ["data", "digits"]:
+        elif arguments[:2] in (["data", "digits"], ["data", "scenes"]):
             run(command_line, [*arguments, *SMALL_SCENES])
         elif arguments[:2] == ["data", "check"]:
             run(command_line, arguments, statuses=(0, 1))  # 1: it found errors
@@ -351,6 +354,7 @@ def test_grids_of_the_ablate_page_can_be_trained(command_line, workplace, capsys
         (("fit",), "benchmark.md"),
         (("data", "check"), "data.md"),
         (("data", "split"), "data.md"),
+        (("data", "show"), "data.md"),
         (("data", "convert"), "data.md"),
         (("data", "digits"), "data.md"),
         (("data", "anchors"), "data.md"),

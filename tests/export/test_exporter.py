@@ -37,7 +37,9 @@ def arrived(monkeypatch):
         bound = signature.bind(*arguments, **options)
         bound.apply_defaults()
         calls.append(bound.arguments)
-        return SimpleNamespace(path=None, megabytes=0, seconds=0, quantisation=None, rewriting=(), parity=None)
+        return SimpleNamespace(
+            path=None, megabytes=0, seconds=0, quantisation=None, rewriting=(), parity=None, derived_from=()
+        )
 
     monkeypatch.setattr(exporter, "export_network", spy)
     return calls

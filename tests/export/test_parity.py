@@ -110,8 +110,8 @@ def test_pairs_are_of_one_class_and_taken_once():
 def test_average_precision_may_fall_by_what_the_precision_allows():
     report = ParityReport(
         format="x", engine="y", precision="int8", images=1, origin="pictures", pixels=None, score=None,
-        confident_pixels=None, confident_score=None, detections=0, found=0, matched=0, matched_pixels=0, matched_score=0,
-        ap_network=0.50, ap_file=0.495, tolerance=TOLERANCES["int8"],
+        confident_pixels=None, confident_score=None, detections=0, found=0, matched=0,
+        matched_pixels=0, matched_score=0, ap_network=0.50, ap_file=0.495, tolerance=TOLERANCES["int8"],
     )  # fmt: skip
     assert _failures(report) == []
     assert _failures(dataclasses.replace(report, ap_file=0.489)) == ["AP falls by 1.10 points (allowed 1)"]

@@ -257,6 +257,12 @@ def test_an_input_that_is_no_picture_is_refused():
         see({"tokens": Port([1, 128])}, lambda images: {})
 
 
+def test_a_deployment_that_takes_sizes_says_how_to_export_it():
+    ports = {"images": Port([None, 3, 64, 64]), "orig_target_sizes": Port([None, 2], "int64")}
+    with pytest.raises(WeightsError, match=r"'orig_target_sizes'.*without that step.*rtdetr-logits"):
+        see(ports, lambda images: {})
+
+
 def test_an_engine_that_fails_on_the_picture_is_one_line():
     with pytest.raises(WeightsError, match=r"cannot be run on a picture of \(1, 3, 64, 64\) float32: .*1"):
         see({"images": Port([1, 3, 64, 64])}, lambda images: {}[1])

@@ -82,7 +82,7 @@ def test_tables_have_a_row_an_object(engine):
     pandas = pytest.importorskip("pandas")
     predictions = Predictor(engine)(PICTURES, confidence=0.5)
     table = predictions[0].to_pandas()
-    assert list(table.columns) == ["x1", "y1", "x2", "y2", "score", "class_id", "class"]
+    assert list(table.columns) == ["x1", "y1", "x2", "y2", "score", "class_id", "class", "track"]
     assert len(table) == 2
     assert len(predictions[1].to_pandas()) == 0
     whole = predictions.to_pandas()

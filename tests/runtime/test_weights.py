@@ -26,7 +26,7 @@ def test_builtin_name_is_its_onnx_file_unless_torch_weights_are_asked_for(assets
 
 
 def test_a_network_s_name_is_told_to_be_one(assets):
-    with pytest.raises(WeightsError, match="'ghostyolo-n' is a network, .*train --model ghostyolo-n"):
+    with pytest.raises(WeightsError, match=r"'ghostyolo-n' is a network, .*train --model ghostyolo-n"):
         resolve_weights("ghostyolo-n")
 
 

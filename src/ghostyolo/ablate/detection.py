@@ -97,6 +97,7 @@ class Detection(TaskKind):
     def _data(self) -> tuple[DetectionData, Settings]:
         if self._read is None:
             data = with_validation(load_dataset(self.data))
+            data.warn()
             used = {split: records for split, records in data.splits.items() if split in ("train", "val")}
             self._read = (data, data_settings(data.class_names, used, records_digest))
         return self._read

@@ -152,7 +152,7 @@ def read_labelled(data: Path, split: str, candidates: Sequence[Candidate]) -> La
 
     if not any(candidate.has_weights for candidate in candidates):
         raise ConfigError("--data is for scoring weights, and networks without weights have no AP: add --weights")
-    return Labelled(load_split(data, split), split)
+    return Labelled(load_split(data, split).checked(split), split)
 
 
 def check_sources(images: str | None) -> None:

@@ -121,6 +121,38 @@ def convert(
 
 
 @app.command()
+def show(
+    path: Path = typer.Argument(..., help="Folder of a data set, of any layout (docs/data.md)."),
+    out: Path | None = typer.Option(
+        None, "--out", help="The page. Default: NAME.html in the current folder.", show_default=False
+    ),
+    sample: int = typer.Option(
+        300,
+        "--sample",
+        min=0,
+        help="Pictures in the page at most, evenly of all, those with faults among them; 0: all.",
+    ),
+) -> None:
+    """Write one HTML page: pictures with boxes, faults, and how boxes are spread.
+
+    It needs no server and nothing beside it.
+    """
+    from rich.console import Console
+
+    from ghostyolo.data.formats.load import asked_layout
+    from ghostyolo.data.show import show_dataset
+
+    place = asked_layout(path)[1].resolve()
+    out = out or Path(f"{place.stem if place.is_file() else place.name}.html")
+    with _progress("drawing") as advance:
+        page = show_dataset(path, out, sample=sample, progress=advance)
+    shown = "" if page.shown == page.pictures else f", a sample of {page.pictures} (--sample 0 shows all)"
+    Console().print(
+        f"written: {page.path} ({page.shown} pictures{shown})", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
 def digits(
     out: Path = typer.Option(..., "--out", help="New folder for the data set."),
     train: int = typer.Option(1000, "--train", min=0, help="Scenes to train on."),
@@ -128,8 +160,14 @@ def digits(
     imgsz: int = typer.Option(320, "--imgsz", help="Side of the square scenes in pixels."),
     layout: str = typer.Option("yolo", "--layout", help="yolo, coco or voc."),
     seed: int = typer.Option(0, "--seed", min=0, help="Same seed, same files."),
+    video: int = typer.Option(
+        0, "--video", min=0, help="Instead, a video of so many frames: digits that move, and their true tracks."
+    ),
 ) -> None:
     """Make labelled scenes: real handwritten digits on photographs and textures."""
+    if video:
+        _make_video(out, frames=video, imgsz=imgsz, seed=seed)
+        return
     _make_scenes(out, "digits", of="digits", train=train, val=val, imgsz=imgsz, layout=layout, seed=seed)
 
 
@@ -176,6 +214,7 @@ def anchors(
 
     require("scenes", "data anchors")
     data = load_dataset(path)
+    data.warn("train")
     sizes = box_sizes(data.splits.get("train", []), imgsz)
     if not len(sizes):
         raise DataError(f"{path} has no boxes in a train split: there is nothing to fit anchors to")
@@ -207,6 +246,16 @@ def _make_scenes(out: Path, command: str, **options: Any) -> None:
         for split, records in data.splits.items()
     )
     Console().print(f"{data.root} ({data.layout}): {counts}", highlight=False, soft_wrap=True)
+
+
+def _make_video(out: Path, **options: int) -> None:
+    from rich.console import Console
+
+    from ghostyolo.data.scenes.moving import TRUTH_NAME, generate_digit_video
+
+    with _progress("drawing") as advance:
+        path = generate_digit_video(out, **options, progress=advance)
+    Console().print(f"{path}: {options['frames']} frames; tracks: {out / TRUTH_NAME}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

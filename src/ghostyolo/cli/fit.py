@@ -79,7 +79,7 @@ def fit(
     check_sources(images)
     labelled, classes = None, CLASSES
     if data is not None:
-        read = load_split(data, split)
+        read = load_split(data, split).checked(split)
         labelled, classes = Labelled(read, split) if weights else None, len(read.class_names)
     if json is not None:
         make_output_folder(json.parent)

@@ -13,7 +13,7 @@ def import_(
     out: Path | None = typer.Option(None, help="The .safetensors to write. [default: NAME.safetensors, here]"),
     overwrite: bool = typer.Option(False, help="Replace what stands at --out."),
 ) -> None:
-    """Turn a published checkpoint into one of ours, with its class names and its licence."""
+    """Turn a published checkpoint into one of ours, with names and licence."""
     from ghostyolo.extras import require
 
     require("train", "importing weights")

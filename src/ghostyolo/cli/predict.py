@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ghostyolo.cli.settings import option, parse_confidence
+from ghostyolo.errors import ConfigError
 from ghostyolo.thresholds import Selection
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def predict(
         show_default=False,
     ),
     batch: int = typer.Option(1, help="Pictures in one call of the network."),
+    track: str | None = typer.Option(
+        None, help="Follow objects in videos: bytetrack, ocsort, botsort, cbiou or sort.", show_default=False
+    ),
+    track_option: list[str] = typer.Option(
+        [], help="KEY=VALUE, a setting of the tracker by its own name; may be repeated.", show_default=False
+    ),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     engine_option: list[str] = typer.Option(
         [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
@@ -86,7 +93,7 @@ def predict(
         engine_options=parse_assignments(engine_option, "--engine-option"),
     )
     stream = predictor.open_sources(list(sources))
-    predictions = predictor.predict(
+    predictions: Iterable[Prediction] = predictor.predict(
         stream,
         confidence=parse_confidence(conf),  # type: ignore[arg-type]  # another text is refused there
         iou=iou,
@@ -97,6 +104,12 @@ def predict(
         imgsz=imgsz,
         batch=batch,
     )
+    if track is None and track_option:
+        raise ConfigError("--track-option is without effect: name a tracker with --track")
+    if track is not None:
+        from ghostyolo.runtime.tracking import track as follow_objects
+
+        predictions = follow_objects(predictions, track, parse_assignments(track_option, "--track-option"))
     tally = Tally(batch)
     folder = free_folder(OUT) if out is None else out
     writer = ResultWriter(folder, save=save, json=json, csv=csv, txt=txt, sources=stream.paths)

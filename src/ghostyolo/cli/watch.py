@@ -40,6 +40,20 @@ def watch(
     retries: int | None = option(WatchSettings, "retries"),
     timeout: float | None = option(WatchSettings, "timeout"),
     decoder: str | None = option(WatchSettings, "decoder"),
+    track: str | None = option(WatchSettings, "track"),
+    track_option: list[str] = typer.Option(
+        [], help="KEY=VALUE, a setting of the tracker by its own name; may be repeated.", show_default=False
+    ),
+    line: list[str] = typer.Option(
+        [],
+        help="Count what crosses it: [NAME=]x1,y1,x2,y2, in pixels or fractions; may be repeated.",
+        show_default=False,
+    ),
+    zone: list[str] = typer.Option(
+        [], help="Count what enters it: [NAME=]x1,y1,x2,y2,x3,y3,...; may be repeated.", show_default=False
+    ),
+    regions: str | None = option(WatchSettings, "regions"),
+    counts: str | None = option(WatchSettings, "counts"),
     video: str | None = option(WatchSettings, "video"),
     json_lines: str | None = option(WatchSettings, "json_lines", "--json"),
     csv: str | None = option(WatchSettings, "csv"),
@@ -52,6 +66,7 @@ def watch(
     """
     from rich.console import Console
 
+    from ghostyolo.config import parse_assignments
     from ghostyolo.live.watch import watch as make_watch
 
     console = Console(stderr=True)  # standard output is for --json -
@@ -73,19 +88,25 @@ def watch(
         retries=retries,
         timeout=timeout,
         decoder=decoder,
+        track=track,
+        track_options=parse_assignments(track_option, "--track-option"),
+        lines=line,
+        zones=zone,
+        regions=regions,
+        counts=counts,
         video=video,
         json_lines=json_lines,
         csv=csv,
         serve=serve,
         show=show,
     )
-    for line in live.notes:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for text in live.notes:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     _end_with_signals(live)
     _run(live, console)
     console.print(live.figures.summary(), markup=False, highlight=False, soft_wrap=True)
-    for line in live.losses:
-        say(line)
+    for text in live.losses:
+        say(text)
     if live.faults:
         raise typer.Exit(1)
 

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ghostyolo.data.class_transforms import Transform
 from ghostyolo.data.dataset import Missing
-from ghostyolo.data.images import Pixels, read_image
+from ghostyolo.data.images import PixelRange, Pixels, read_image
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.data.sampler import EpochSampler
 from ghostyolo.errors import DataError
@@ -93,6 +93,7 @@ class ClassDataset(Dataset[Picture | Missing]):
         seed: of the run.
         channels: 3 for RGB, 1 for grey.
         cache: ``"ram"`` keeps decoded pictures at their own size, ``"none"`` decodes every time.
+        pixel_range: of pictures of more than 8 bits, the values that are black and white.
 
     Attributes:
         broken: path -> reason of every picture that could not be read; with worker processes :meth:`report` each batch.
@@ -106,8 +107,10 @@ class ClassDataset(Dataset[Picture | Missing]):
         seed: int,
         channels: int = 3,
         cache: Literal["ram", "none"] = "none",
+        pixel_range: PixelRange | None = None,
     ) -> None:
         self.records, self.transform, self.seed, self.channels = records, transform, seed, channels
+        self.pixel_range = pixel_range
         self.broken: dict[Path, str] = {}
         self._keep = cache == "ram"
         self._kept: dict[int, Pixels] = {}
@@ -153,7 +156,7 @@ class ClassDataset(Dataset[Picture | Missing]):
     def _pixels(self, index: int, record: LabelledImage) -> Pixels:
         pixels = self._kept.get(index)
         if pixels is None:
-            pixels = read_image(record.path if record.encoded is None else record.encoded, self.channels)
+            pixels = read_image(record.source, self.channels, self.pixel_range)
             if self._keep:
                 self._kept[index] = pixels
         return pixels

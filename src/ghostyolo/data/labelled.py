@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -35,6 +35,11 @@ class LabelledImage:
     label: int
     encoded: bytes | None = None
 
+    @property
+    def source(self) -> Path | bytes:
+        """What the picture is decoded from."""
+        return self.path if self.encoded is None else self.encoded
+
 
 @dataclass(frozen=True)
 class ClassificationData:
@@ -44,11 +49,13 @@ class ClassificationData:
         root: where it was read from.
         class_names: one name for each label.
         splits: "train", and "val" where there is one.
+        pixel_range: of pictures of more than 8 bits, the values that are black and white; None: there are none.
     """
 
     root: Path
     class_names: list[str]
     splits: dict[str, Sequence[LabelledImage]]
+    pixel_range: tuple[float, float] | None = None
 
 
 class Selection(Sequence[LabelledImage]):
@@ -115,9 +122,7 @@ def hold_out(data: ClassificationData, share: float) -> ClassificationData:
         raise DataError(f"{data.root}: {len(images)} pictures cannot be split, {share:g} of them for validation")
     everything = take_evenly(images, len(images)).positions
     held, kept = np.sort(everything[:count]), np.sort(everything[count:])
-    return ClassificationData(
-        data.root, data.class_names, {"train": Selection(images, kept), "val": Selection(images, held)}
-    )
+    return replace(data, splits={"train": Selection(images, kept), "val": Selection(images, held)})
 
 
 def digest(images: Sequence[LabelledImage]) -> str:

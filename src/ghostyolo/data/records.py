@@ -5,6 +5,7 @@ Every reader in ``data/formats`` returns them. No torch.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 from ghostyolo.data.faults import FaultList
 from ghostyolo.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,21 @@ class DetectionData:
     def summary(self) -> list[str]:
         """Return what is there and what is wrong, a line each."""
         return [_counts(split, records) for split, records in self.splits.items()] + self.faults.lines()
+
+    def warn(self, split: str | None = None) -> None:
+        """Log what is wrong, a line each; of one split, or of all."""
+        for line in FaultList(fault for fault in self.faults if split is None or fault.split in ("", split)).lines():
+            log.warning(line)
+
+    def checked(self, split: str) -> DetectionData:
+        """Return the data as good for scoring; what is wrong is logged.
+
+        Raises:
+            DataError: see :meth:`require_objects`.
+        """
+        self.warn()
+        self.require_objects(split)
+        return self
 
     def require_objects(self, split: str) -> None:
         """Stop where the pictures of a split have no box.

@@ -122,31 +122,28 @@ def evaluate(
     if not records:
         raise DataError("there is no picture to evaluate on; choose another split or data set")
 
-    loader = load_image or _file_loader(predictor)
     found: dict[int, ImageDetections] = {}
     skipped: list[tuple[Path, str]] = []
     seconds = 0.0
     done = 0
-    for images in _read_batches(records, batch, loader):
-        readable: dict[int, Image] = {}
-        for position, image in images.items():
-            if isinstance(image, Exception):
-                skipped.append((records[position].path, str(image)))
-                log.warning("skipped %s: %s", records[position].path, image)
-            else:
-                readable[position] = image
-        if readable:
-            start = time.perf_counter()
-            results = predictor.detect(
-                list(readable.values()), imgsz=imgsz, rect=True, multi_label=True, **dict(selection)
-            )
-            seconds += time.perf_counter() - start
-            for position, result in zip(readable, results, strict=True):
-                found[position] = _judged(result, label_map, records[position])
+    for images in _read_batches(records, batch, load_image or _file_loader(predictor)):
+        readable = {position: image for position, image in images.items() if not isinstance(image, Exception)}
+        skipped += [(records[position].path, str(images[position])) for position in images if position not in readable]
+        start = time.perf_counter()
+        results = (
+            predictor.detect(list(readable.values()), imgsz=imgsz, rect=True, multi_label=True, **dict(selection))
+            if readable
+            else []
+        )
+        seconds += time.perf_counter() - start
+        for position, result in zip(readable, results, strict=True):
+            found[position] = _judged(result, label_map, records[position])
         done += len(images)
         if progress is not None:
             progress(done, len(records))
 
+    for path, reason in skipped:
+        log.warning("skipped %s: %s", path, reason)
     if not found:
         raise DataError(f"none of the {len(records)} pictures can be read; the first: {skipped[0][1]}")
     evaluated = sorted(found)

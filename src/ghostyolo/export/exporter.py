@@ -141,6 +141,7 @@ def export_detector(
             calibration_images,
             max_drop,
             resize=metadata.resize,
+            pixel_range=metadata.pixel_range,
         )
     return export_network(
         model,

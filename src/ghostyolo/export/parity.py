@@ -50,7 +50,7 @@ def read_labelled(data: str | Path, split: str) -> LabelledPictures:
     Raises:
         DataError: no such data or split.
     """
-    dataset = load_split(data, split)
+    dataset = load_split(data, split).checked(split)
     return LabelledPictures(dataset.splits[split], dataset.class_names)
 
 

@@ -53,10 +53,11 @@ class Figures:
         self._since = (self._start, 0, 0)  # time, read, inferred at the last line
         self._lock = threading.Lock()
 
-    def add(self, age_ms: float, milliseconds: float) -> None:
+    def add(self, age_ms: float | None, milliseconds: float) -> None:
         """Count a frame that was looked at."""
         with self._lock:
-            self._ages.add(age_ms)
+            if age_ms is not None:
+                self._ages.add(age_ms)
             self._times.add(milliseconds)
 
     def end(self) -> None:

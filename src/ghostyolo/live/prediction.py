@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ghostyolo.live.counting import Count, Region, draw_regions
 from ghostyolo.runtime.prediction import Prediction
 
 
@@ -20,12 +22,18 @@ class LivePrediction(Prediction):
     Attributes:
         source: the source's place among those that were given, from 0.
         captured: seconds since 1970 when the frame came; of a file that is read as fast as it goes: seconds in it.
+        regions: what is counted at.
+        counted: all counts of this source so far.
+        inside: how many objects are in each zone now.
         age_ms: from then until the network was done; None of a file that is read as fast as it goes.
     """
 
     source: int
     captured: float
     age_ms: float | None
+    regions: Sequence[Region] = ()
+    counted: tuple[Count, ...] = ()
+    inside: Mapping[str, int] = field(default_factory=dict)
     _drawing: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -36,7 +44,7 @@ class LivePrediction(Prediction):
         """
         with self._lock:
             if "picture" not in self._drawing:
-                self._drawing["picture"] = self.plot()
+                self._drawing["picture"] = draw_regions(self.plot(), self.regions, self.counted, self.inside)
             return self._drawing["picture"]
 
     def record(self) -> dict[str, Any]:
@@ -46,6 +54,9 @@ class LivePrediction(Prediction):
         record = {"source": self.frame.name, "time": time, "frame": record.pop("frame"), **record}
         if self.age_ms is not None:
             record["age_ms"] = round(self.age_ms, 1)
+        if self.regions:
+            record["inside"] = dict(self.inside)
+            record["counts"] = [count.to_dict() for count in self.counted]
         return record
 
 

@@ -22,6 +22,14 @@ class WatchSettings(StrictModel):
     )
     timeout: float = Field(default=10.0, gt=0, description="seconds without a frame after which a stream is lost")
     decoder: str = Field(default="cpu", description="what decodes: cpu, or a device of FFmpeg such as cuda or vaapi")
+    track: str | None = Field(
+        default=None, description="follow objects: bytetrack, ocsort, botsort, cbiou or sort; counting needs it"
+    )
+    track_options: dict[str, Any] = Field(default={}, description="settings of the tracker by its own names")
+    lines: list[str] = Field(default=[], description="count what crosses this line: [NAME=]x1,y1,x2,y2")
+    zones: list[str] = Field(default=[], description="count what enters this zone: [NAME=]x1,y1,x2,y2,x3,y3,...")
+    regions: str | None = Field(default=None, description="a YAML file of lines and zones")
+    counts: str | None = Field(default=None, description="append a CSV row of each count and minute")
     video: str | None = Field(default=None, description="write annotated video: a name with .mp4 or .mkv")
     json_lines: str | None = Field(default=None, description="append a JSON line for each frame; - is standard output")
     csv: str | None = Field(default=None, description="append a CSV row for each object")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ghostyolo.errors import ConfigError, DataError, SourceError
+from ghostyolo.live.counting import Count, RegionCounter, find_regions
 from ghostyolo.live.figures import Figures
 from ghostyolo.live.outputs.output import Callback, Output
 from ghostyolo.live.prediction import LivePrediction
@@ -25,6 +26,7 @@ from ghostyolo.live.settings import WatchSettings
 from ghostyolo.live.streams import FolderStream, Grabbed, open_stream
 from ghostyolo.runtime.predictor import Predictor, load
 from ghostyolo.runtime.sources import Frame
+from ghostyolo.runtime.tracking import Tracker, check_tracker
 from ghostyolo.thresholds import Limits
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Watch:
         self._predictor, self._settings, self._imgsz, self._say = predictor, settings, imgsz, say
         self._limits = limits
         self._stop = threading.Event()
+        self.notes: list[str] = []
         self._error: BaseException | None = None
         channels = max(3, predictor.metadata.in_channels)
         self._streams = [open_stream(str(source), settings, self._stop, say, channels) for source in sources]
@@ -71,12 +74,23 @@ class Watch:
         # The first call of a network takes long; the first frames should not wait for it.
         blank = np.zeros((64, 64, self._predictor.metadata.in_channels), np.uint8)
         self._predictor.detect([blank], imgsz=self._imgsz, **self._limits)
+        self._regions = find_regions(settings.lines, settings.zones, settings.regions)
+        if settings.counts is not None and not self._regions:
+            raise ConfigError("there is nothing to count at: name a line, a zone or a file of regions")
+        self._track = settings.track or ("bytetrack" if self._regions else None)
+        if self._track is not None:
+            check_tracker(self._track, settings.track_options)
+            if settings.track is None:
+                self.notes.append(f"objects are followed with {self._track}, to count them")
+        elif settings.track_options:
+            raise ConfigError("settings of a tracker are given, but no tracker: name one")
+        self._trackers: dict[int, Tracker] = {}
+        self._counters = [RegionCounter(self._regions) for _ in self._streams]
         self._lossless = all(stream.lossless for stream in self._streams)
         self._board = Board(self._streams, self._stop)
         self._readers = [Reader(index, stream, self._board) for index, stream in enumerate(self._streams)]
         self._sizes: list[tuple[int, int] | None] = [None] * len(self._streams)
         self.figures = Figures(self._streams)
-        self.notes: list[str] = []
         self._window: Window | None = None
         self._outputs = self._make_outputs()
         if callback is not None:
@@ -176,6 +190,10 @@ class Watch:
             from ghostyolo.live.outputs.rows import CsvRows
 
             outputs.append(CsvRows(settings.csv))
+        if settings.counts is not None:
+            from ghostyolo.live.outputs.rows import MinuteCounts
+
+            outputs.append(MinuteCounts(settings.counts))
         return outputs
 
     def _begin(self) -> None:
@@ -222,13 +240,24 @@ class Watch:
         start = time.perf_counter()
         detections = self._predictor.detect([image], imgsz=self._imgsz, **self._limits)[0]
         milliseconds = (time.perf_counter() - start) * 1000
+        counts: tuple[Count, ...] = ()
+        inside: dict[str, int] = {}
+        if self._track is not None:
+            tracker = self._trackers.get(index)
+            if tracker is None:
+                tracker = self._trackers[index] = Tracker(self._track, stream.fps, self._settings.track_options)
+            detections = tracker.update(detections, image, grabbed.captured)
+            size = (image.shape[1], image.shape[0])
+            counts, inside = self._counters[index].update(detections, size, grabbed.captured)
         timed = not stream.lossless or stream.path is None
         age_ms = (time.time() - grabbed.captured) * 1000 if timed else None
         number = stream.figures.inferred
         stream.figures.inferred += 1
-        self.figures.add(age_ms if age_ms is not None else milliseconds, milliseconds)
+        self.figures.add(age_ms, milliseconds)
         frame = Frame(image, grabbed.name or stream.name, grabbed.path or stream.path, number, stream.fps)
-        prediction = LivePrediction(frame, detections, milliseconds, index, grabbed.captured, age_ms)
+        prediction = LivePrediction(
+            frame, detections, milliseconds, index, grabbed.captured, age_ms, self._regions, counts, inside
+        )
         for output in self._outputs:
             output.offer(prediction)
 

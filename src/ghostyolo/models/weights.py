@@ -71,7 +71,10 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist")
     if path.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
-        raise WeightsError(f"{path} is a pickle, which could run any code: only .safetensors checkpoints are loaded")
+        raise WeightsError(
+            f"{path} is a pickle, which could run any code: only .safetensors checkpoints are loaded; "
+            "`ghostyolo import` makes one of a published file, and runs nothing in it"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(METADATA_KEY)
@@ -85,7 +88,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], ModelMetadata]
 
 
 def origins_of(path: str | Path, use: Literal["weights", "backbone", "teacher"]) -> list[Origin]:
-    """Return the published weights that a file was made from, as part of what is made from the file.
+    """Return the published weights that a file was made from.
 
     Args:
         use: what the file is used as. A file that is no checkpoint of ours says nothing.

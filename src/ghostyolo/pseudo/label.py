@@ -84,6 +84,8 @@ def pseudo_label(
         raise ConfigError("'confidence' of pseudo-labels is one of their thresholds: Thresholds(confidence=...)")
     thresholds.check(predictor.class_names)
     labelled = load_dataset(add_to) if add_to is not None else None
+    if labelled is not None:
+        labelled.warn()
     class_names = predictor.class_names if labelled is None else labelled.class_names
     label_map = match_class_names(predictor.class_names, class_names)
     stream = predictor.open_sources(sources)
@@ -138,6 +140,7 @@ def raise_thresholds(
     check_new(out)
     sidecar = _read_sidecar(earlier)
     data = load_dataset(earlier)
+    data.warn()
     names = data.class_names
     if any(item.class_id >= len(names) for picture in sidecar.pictures for item in picture.objects):
         raise _damaged(earlier)

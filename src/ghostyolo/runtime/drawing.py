@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import OutputError
 from ghostyolo.files import atomic_path
+from ghostyolo.runtime.tracking import track_numbers
 
 if TYPE_CHECKING:
     import supervision
@@ -50,8 +51,10 @@ def draw_detections(image: npt.NDArray[np.uint8], detections: supervision.Detect
     scene = np.ascontiguousarray(scene[:, :, ::-1])
     scene = supervision.BoxAnnotator(color=palette, thickness=max(1, round(side / 350))).annotate(scene, detections)
     labels = [
-        f"{name} {confidence:.2f}"
-        for name, confidence in zip(detections.data["class_name"], detections.confidence, strict=True)
+        f"{name} {confidence:.2f}" if track is None else f"#{track} {name} {confidence:.2f}"
+        for name, confidence, track in zip(
+            detections.data["class_name"], detections.confidence, track_numbers(detections), strict=True
+        )
     ]
     annotator = supervision.LabelAnnotator(
         color=palette,

@@ -31,6 +31,8 @@ Run = Callable[[npt.NDArray[Any]], Mapping[str, npt.NDArray[Any]]]
 _TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64, "uint8": np.uint8}
 _TASKS = ("detect", "pose", "segment")
 _CHANNELS = (1, 3, 4)
+# Second inputs of deployed detectors: RT-DETR, D-FINE and DEIM; Paddle's.
+_SIZES_OF_PICTURES = ("orig_target_sizes", "target_sizes", "orig_size", "im_shape", "scale_factor")
 _MEAN, _DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet's pixels in 0..1
 
 
@@ -174,6 +176,15 @@ def _described(
 
 def _input(where: str, inputs: Mapping[str, Port]) -> tuple[Port, bool]:
     """The input as (B, C, H, W), and whether its channels stand last."""
+    sizes = next((name for name in inputs if name in _SIZES_OF_PICTURES), None)
+    if sizes is not None:
+        raise _refusal(
+            where,
+            f"it takes the pictures' sizes too ('{sizes}'), for a last step that hides how many classes there are; "
+            "export it without that step, so that it answers with logits and boxes (layout 'rtdetr-logits')",
+            inputs,
+            {},
+        )
     port = next(iter(inputs.values())) if len(inputs) == 1 else None
     if port is None or len(port.shape) != 4:
         raise _refusal(where, "it does not take one (B, C, H, W) picture", inputs, {})

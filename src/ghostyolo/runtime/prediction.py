@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ghostyolo.errors import ConfigError, MissingExtraError
 from ghostyolo.runtime.drawing import draw_detections, encode_picture, shrink, write_picture
 from ghostyolo.runtime.sources import Frame
+from ghostyolo.runtime.tracking import track_numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -33,12 +34,14 @@ class FoundObject:
         score: in 0..1.
         box_xyxy: corners in pixels of the picture.
         class_id: number of its class.
+        track: its identity in a video; None where it is not followed (yet).
     """
 
     name: str
     score: float
     box_xyxy: tuple[float, float, float, float]
     class_id: int
+    track: int | None = None
 
     def __repr__(self) -> str:
         corners = ", ".join(f"{corner:.1f}" for corner in self.box_xyxy)
@@ -77,11 +80,16 @@ class Prediction:
 
     def __iter__(self) -> Iterator[FoundObject]:
         found = self.detections
-        for box, score, class_id, name in zip(
-            found.xyxy, found.confidence, found.class_id, found.data["class_name"], strict=True
+        for box, score, class_id, name, track in zip(
+            found.xyxy,
+            found.confidence,
+            found.class_id,
+            found.data["class_name"],
+            track_numbers(found),
+            strict=True,
         ):
             x1, y1, x2, y2 = (float(corner) for corner in box)
-            yield FoundObject(str(name), float(score), (x1, y1, x2, y2), int(class_id))
+            yield FoundObject(str(name), float(score), (x1, y1, x2, y2), int(class_id), track)
 
     def __repr__(self) -> str:
         frame = self.frame
@@ -151,6 +159,7 @@ class Prediction:
                 "score": round(item.score, 5),
                 "class_id": item.class_id,
                 "class": item.name,
+                **({} if self.detections.tracker_id is None else {"track": item.track}),
             }
             for item in self
         ]
@@ -163,7 +172,7 @@ class Prediction:
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table with a row for each object.
 
-        Its columns are x1, y1, x2, y2, score, class_id and class.
+        Its columns are x1, y1, x2, y2, score, class_id, class and track.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -174,13 +183,13 @@ class Prediction:
         return encode_picture(shrink(self.plot(), _SHOWN_SIDE), ".png")
 
 
-_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class_id", "class")
+_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class_id", "class", "track")
 
 
 def row_of(item: FoundObject) -> dict[str, Any]:
     """Return an object as a row of a table."""
     corners = (round(corner, 2) for corner in item.box_xyxy)
-    return dict(zip(_COLUMNS, (*corners, round(item.score, 5), item.class_id, item.name), strict=True))
+    return dict(zip(_COLUMNS, (*corners, round(item.score, 5), item.class_id, item.name, item.track), strict=True))
 
 
 class NotKeptError(ConfigError, TypeError):

@@ -313,10 +313,7 @@ class Predictor:
         from ghostyolo.data.split import load_split
         from ghostyolo.evaluate import evaluate
 
-        dataset = load_split(data, split, self.weights)
-        for line in dataset.faults.lines():
-            logger.warning(line)
-        dataset.require_objects(split)
+        dataset = load_split(data, split, self.weights).checked(split)
         return evaluate(
             self,
             dataset.splits[split],

@@ -41,7 +41,6 @@ URL_TIMEOUT_SECONDS = 30
 SLOWEST_BYTES_A_SECOND = 1000
 MAX_DOWNLOAD_BYTES = 1 << 30
 _ASSUMED_FPS = 25.0
-_SAMPLED_PICTURES = 50
 # Containers that say how many frames they hold; of the others the number is worked out from the length in seconds.
 _COUNTED_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".avi"))
 _GIVE_UP_AFTER = 250  # damaged frames in a row
@@ -204,9 +203,9 @@ class Sources:
 
     def _range_of(self, path: Path) -> PixelRange | None:
         # Pictures of one camera keep one scale, so it is settled once, for all files.
-        if self._pixel_range is None and path.suffix.lower() not in (".jpg", ".jpeg") and read_image_info(path).deep:
-            pictures = [item for item in self.paths if item.suffix.lower() == path.suffix.lower()]
-            self._pixel_range = common_range(pictures[:: len(pictures) // _SAMPLED_PICTURES + 1])
+        suffix = path.suffix.lower()
+        if self._pixel_range is None and suffix not in (".jpg", ".jpeg") and read_image_info(path).deep:
+            self._pixel_range = common_range([item for item in self.paths if item.suffix.lower() == suffix])
         return self._pixel_range
 
     def _url_frames(self, url: str, name: str) -> Iterator[Frame]:

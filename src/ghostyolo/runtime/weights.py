@@ -6,7 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from ghostyolo.errors import WeightsError, suggest
-from ghostyolo.models.names import is_model_name
+from ghostyolo.integrations.published.releases import RELEASES
+from ghostyolo.models.names import list_models
 from ghostyolo.runtime.engines import check_not_pickle, engine_suffixes, find_kind
 
 HUB_PREFIX = "hf://"
@@ -36,7 +37,8 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None
     """Find the file of a name, a path or a Hugging Face address.
 
     Args:
-        weights: a built-in name (``"bccd"``), an existing file or folder of an exported model, or ``hf://owner/repo/file``.
+        weights: a built-in name (``"bccd"``), the name of published weights (``"yolox-nano"``, fetched once), an
+            existing file or folder of an exported model, or ``hf://owner/repo/file``.
         suffixes: which of a built-in's files to prefer, first best; fine-tuning asks for
             ``(".safetensors",)``.
 
@@ -51,6 +53,10 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None
         asset = assets_folder() / f"{text}{suffix}"
         if text in builtin_names() and asset.is_file():
             return asset
+    if text in RELEASES:
+        from ghostyolo.integrations.published.download import fetch_published
+
+        return fetch_published(text)
     path = Path(text).expanduser()
     if path.is_file() or (path.is_dir() and find_kind(path)):
         return path
@@ -58,18 +64,20 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None
         raise WeightsError(f"{text} is a folder without an exported model: name the weights file in it")
     if find_kind(path) or len(path.parts) > 1:
         raise WeightsError(f"{text} does not exist: check the path, or use {_valid_names()}")
-    if is_model_name(text):
+    if text in list_models():
         raise WeightsError(
             f"'{text}' is a network, and weights are what training it gives: train --model {text}, then give its "
             f"best.safetensors; built-in weights are {', '.join(builtin_names()) or 'none'}"
         )
-    hint = suggest(text, builtin_names()) if builtin_names() else f"give {_valid_names()}"
+    near = suggest(text, [*builtin_names(), *RELEASES])
+    hint = near if near.startswith("did") else f"give {_valid_names()}"
     raise WeightsError(f"no weights named '{text}', and no such file: {hint}")
 
 
 def _valid_names() -> str:
+    published = "published weights by name, such as yolox-nano"
     names = builtin_names()
-    return f"a built-in name: {', '.join(names)}" if names else "a path (this install has no built-in weights)"
+    return f"a built-in name: {', '.join(names)}, or {published}" if names else f"a path, or {published}"
 
 
 def _from_hub(address: str) -> Path:

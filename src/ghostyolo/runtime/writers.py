@@ -1,9 +1,9 @@
 """Writes predictions: annotated pictures and videos, JSON, CSV, YOLO text.
 
 A file appears whole or not at all. In the output folder: ``NAME.jpg`` or ``NAME.png`` for pictures, ``NAME.mp4`` for
-videos, ``detections.json``, ``detections.csv`` and ``yolo/NAME.txt``. Sources of the same name get ``NAME-2``,
-``NAME-3`` ...; so do pictures that would replace a source. Names longer than file systems take are cut, bytes that are
-no text escaped.
+videos, ``detections.json``, ``detections.csv``, ``yolo/NAME.txt`` and, of videos with tracks, ``mot/NAME.txt``. Sources
+of the same name get ``NAME-2``, ``NAME-3`` ...; so do pictures that would replace a source. Names longer than file
+systems take are cut, bytes that are no text escaped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import cv2
 from ghostyolo.errors import OutputError
 from ghostyolo.files import atomic_path, free_stem, make_output_folder, write_json, write_text
 from ghostyolo.runtime.sources import Fault, Frame, continues, is_text
+from ghostyolo.runtime.tracking import track_numbers
 from ghostyolo.text import printable
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 JSON_NAME = "detections.json"
 CSV_NAME = "detections.csv"
 TEXT_FOLDER = "yolo"
+TRACK_FOLDER = "mot"
 _MAX_STEM_BYTES = 200  # file systems take 255; "-2", a frame's number and the suffix are added
-_CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
+_CSV_FIELDS = ("image", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class", "track")
 
 
 class ResultWriter:
@@ -71,6 +73,7 @@ class ResultWriter:
         self._video: _VideoWriter | None = None
         self._last: Frame | None = None
         self._stem = ""
+        self._tracks: list[str] | None = None  # of the video at hand, as text of MOT Challenge
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -119,6 +122,9 @@ class ResultWriter:
             height, width = frame.image.shape[:2]
             write_text(target, yolo_text(prediction.detections, width, height))
             self.written.append(target)
+            if frame.frame_index is not None and prediction.detections.tracker_id is not None:
+                self._tracks = self._tracks or []
+                self._tracks.append(mot_text(frame.frame_index, prediction.detections))
 
     def _is_taken(self, stem: str, suffix: str) -> bool:
         return stem.lower() in self._taken or (self.folder / f"{stem}{suffix}").resolve() in self._sources
@@ -136,6 +142,11 @@ class ResultWriter:
             self._video.finish()
             self.written.append(self._video.target)
             self._video = None
+        if self._tracks is not None:
+            target = self.folder / TRACK_FOLDER / f"{self._stem}.txt"
+            write_text(target, "".join(self._tracks))
+            self.written.append(target)
+            self._tracks = None
 
 
 class _VideoWriter:
@@ -187,15 +198,30 @@ class _VideoWriter:
 def yolo_text(detections: supervision.Detections, width: int, height: int) -> str:
     """Return one line an object: ``class cx cy w h confidence``.
 
-    The box is in fractions of the picture's size.
+    The box is in fractions of the picture's size. Behind it stands the track of one that is followed.
     """
     lines = []
-    for (x1, y1, x2, y2), score, class_id in zip(
-        detections.xyxy.tolist(), detections.confidence, detections.class_id, strict=True
+    for (x1, y1, x2, y2), score, class_id, track in zip(
+        detections.xyxy.tolist(), detections.confidence, detections.class_id, track_numbers(detections), strict=True
     ):
         box = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-        lines.append(f"{int(class_id)} {' '.join(f'{value:.6f}' for value in box)} {float(score):.5f}\n")
+        lines.append(f"{int(class_id)} {' '.join(f'{value:.6f}' for value in box)} {float(score):.5f}")
+        lines.append("\n" if track is None else f" {track}\n")
     return "".join(lines)
+
+
+def mot_text(frame: int, detections: supervision.Detections) -> str:
+    """Return a line of MOT Challenge for each object that is followed.
+
+    ``frame, id, left, top, width, height, score, -1, -1, -1``: frames and ids from 1, pixels.
+    """
+    return "".join(
+        f"{frame + 1},{track + 1},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{float(score):.5f},-1,-1,-1\n"
+        for (x1, y1, x2, y2), score, track in zip(
+            detections.xyxy.tolist(), detections.confidence, track_numbers(detections), strict=True
+        )
+        if track is not None
+    )
 
 
 def _csv_text(records: list[dict[str, Any]]) -> str:
@@ -214,6 +240,7 @@ def _csv_text(records: list[dict[str, Any]]) -> str:
                     item["score"],
                     item["class_id"],
                     item["class"],
+                    item.get("track", ""),
                 )
             )
     return text.getvalue()

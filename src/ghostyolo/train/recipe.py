@@ -149,6 +149,17 @@ class TrainRecipe(Recipe):
         description="train about so long: as many epochs as have room, by the time that first steps take; none: epochs "
         "say it",
     )
+    target_ms: float | None = Field(
+        None,
+        gt=0,
+        description="milliseconds that a picture may take on this machine's CPU, from pixels to boxes: the plan takes "
+        "the largest ghostyolo that does; none: ghostyolo-n",
+    )
+    probe: bool = Field(
+        False,
+        description="before the run, settle by short trainings what data do not tell (range of scales, rate), in a "
+        "quarter of its time",
+    )
     imgsz: int = Field(
         640, ge=32, description="side of the square training pictures in pixels, a multiple of the network's stride"
     )

@@ -72,12 +72,6 @@ def test_the_command_builds_the_same_plan(tmp_path):
     assert "Shapes" not in writer.trtexec_command(tmp_path / "m.onnx", tmp_path / "m.engine", None)
 
 
-def test_the_timings_go_to_the_users_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(writer.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert writer.cache_folder() == tmp_path / "ghostyolo"
-
-
 def test_without_the_library_the_onnx_is_left_with_the_command(tmp_path, without_tensorrt):
     with pytest.raises(ExportError, match="TensorRT cannot be built here: its package is not installed") as caught:
         files.export(tmp_path / "m.engine", "tensorrt", dynamic=False)

@@ -52,6 +52,15 @@ def test_canvases_of_a_folder_skip_what_is_broken_and_need_one_picture(tmp_path)
         canvases_of_folder(tmp_path / "absent", (32, 32))
 
 
+def test_deep_pictures_of_a_folder_have_one_range(tmp_path):
+    for name, value in (("a", 1000), ("b", 4000)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((20, 20), value, np.uint16))
+    dark, bright = (canvas.mean() for canvas in canvases_of_folder(tmp_path, (32, 32)))
+    assert (dark, bright) == (pytest.approx(1000 / 4095, abs=0.01), pytest.approx(4000 / 4095, abs=0.01))
+    dark = canvases_of_folder(tmp_path, (32, 32), pixel_range=(0, 8000))[0].mean()
+    assert dark == pytest.approx(1000 / 8000, abs=0.01)  # the network's own goes first
+
+
 def test_a_data_set_without_train_split_says_what_to_give(tmp_path):
     root = tiny.write_yolo(tiny.squares(tmp_path))
     (root / "data.yaml").write_text("path: .\nval: val\nnames: [red, green]\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from ghostyolo.data.formats import class_folders, parquet
+from ghostyolo.data.images import SAMPLED_PICTURES, common_range
 from ghostyolo.data.labelled import ClassificationData, check_classes, hold_out, take_evenly
 from ghostyolo.errors import DataError
 
@@ -37,5 +39,6 @@ def load_classes(
     data = hold_out(check_classes(data), val_share)
     if limit is not None and limit < len(data.splits["train"]):
         chosen = take_evenly(data.splits["train"], limit)
-        data = ClassificationData(data.root, data.class_names, {**data.splits, "train": chosen})
-    return check_classes(data)
+        data = replace(data, splits={**data.splits, "train": chosen})
+    sample = take_evenly(check_classes(data).splits["train"], SAMPLED_PICTURES)
+    return replace(data, pixel_range=common_range([image.source for image in sample]))

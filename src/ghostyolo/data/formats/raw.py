@@ -35,7 +35,6 @@ MIN_SIDE = 1e-3
 # Larger shares than these are out of the ordinary, and their cause is looked for.
 _USUAL_UNLABELLED = 0.5
 # So many pictures of more than 8 bits settle the range of all.
-_SAMPLED_PICTURES = 50
 _USUAL_CLIPPED = 0.1
 
 
@@ -151,7 +150,7 @@ def build_data(raw: RawData, faults: FaultList) -> DetectionData:
         _judge(raw, split, splits[split], tally, faults)
     pixel_range = None
     if deep:
-        pixel_range = common_range(deep[:: len(deep) // _SAMPLED_PICTURES + 1])
+        pixel_range = common_range(deep)
         has_range = frozenset(deep)
         splits = {
             split: [replace(item, pixel_range=pixel_range) if item.path in has_range else item for item in records]

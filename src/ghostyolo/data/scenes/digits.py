@@ -47,7 +47,7 @@ def draw_digits(split: str, number: int, imgsz: int, seed: int) -> DigitScene:
     samples: list[int] = []
     for _ in range(wanted):
         index = int(rng.choice(allowed))
-        ink = _random_ink(rng, index, imgsz)
+        ink = random_ink(rng, index, imgsz)
         place = _find_place(rng, ink.shape, boxes, imgsz)
         if place is None:
             continue
@@ -64,7 +64,8 @@ def draw_digits(split: str, number: int, imgsz: int, seed: int) -> DigitScene:
     )
 
 
-def _random_ink(rng: np.random.Generator, index: int, imgsz: int) -> handwriting.Mask:
+def random_ink(rng: np.random.Generator, index: int, imgsz: int) -> handwriting.Mask:
+    """Draw a sample in a size, pose and weight of chance."""
     shares = np.log(_HEIGHTS)
     return handwriting.draw(
         index,

@@ -94,7 +94,7 @@ def _read(record: ImageRecord, load_image: ImageLoader | None) -> np.ndarray | N
         if load_image is None:
             from ghostyolo.data.images import read_image
 
-            image = read_image(record.path)
+            image = read_image(record.path, pixel_range=record.pixel_range)
         else:
             image = load_image(record)
     except (DataError, OSError) as error:

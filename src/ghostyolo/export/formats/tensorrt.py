@@ -14,9 +14,7 @@ No machine of ours has an NVIDIA GPU: :func:`build_plan` is written from NVIDIA'
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING
 from ghostyolo.errors import ExportError
 from ghostyolo.export.formats import ONNX_OPSETS, ExportFormat, Unfinished
 from ghostyolo.extras import available, install_command
-from ghostyolo.files import atomic_path
+from ghostyolo.files import atomic_path, cache_folder
 from ghostyolo.metadata import METADATA_KEY
 from ghostyolo.runtime.engines.tensorrt import EXTRA, join_plan
 
@@ -136,15 +134,6 @@ def timing_cache() -> Path:
     import tensorrt
 
     return cache_folder() / f"tensorrt-{tensorrt.__version__}.timings"
-
-
-def cache_folder() -> Path:
-    """The user's folder for what can be made again."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ghostyolo"
 
 
 def build_plan(onnx_bytes: bytes, shapes: tuple[Shape, Shape, Shape] | None, cache: Path) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, read_image
+from ghostyolo.data.images import IMAGE_SUFFIXES, PixelRange, common_range, read_image
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize, network_input, plan_letterbox
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.data.split import load_split
@@ -31,6 +31,7 @@ def canvases_of_data(
     images: int = IMAGES,
     seed: int = 0,
     resize: Resize = TRAINED_RESIZE,
+    pixel_range: PixelRange | None = None,
 ) -> list[Canvas]:
     """Pictures of a data set's train split as input.
 
@@ -40,7 +41,8 @@ def canvases_of_data(
         channels: of the network's input.
         images: at most so many, spread evenly over the split.
         seed: where in the split the choice begins.
-        resize: how pictures are shrunk, as the network's metadata says.
+        resize, pixel_range: how pictures are shrunk and scaled, as the network's metadata says; without a range it is
+            that of the pictures.
 
     Returns:
         Each (1, C, height, width) float32, RGB in 0..1.
@@ -50,10 +52,11 @@ def canvases_of_data(
         ConfigError: fewer than one picture is asked for.
     """
     try:
-        records = load_split(data, "train").splits["train"]
+        dataset = load_split(data, "train")
     except NoSplitError as error:
         raise DataError(f"{error}; give --calibration FOLDER with pictures") from error
-    return canvases_of_records(records, size, channels, images, seed, resize)
+    dataset.warn()
+    return canvases_of_records(dataset.splits["train"], size, channels, images, seed, resize, pixel_range)
 
 
 def canvases_of_records(
@@ -63,6 +66,7 @@ def canvases_of_records(
     images: int = IMAGES,
     seed: int = 0,
     resize: Resize = TRAINED_RESIZE,
+    pixel_range: PixelRange | None = None,
 ) -> list[Canvas]:
     """Labelled pictures as input; see :func:`canvases_of_data`.
 
@@ -70,7 +74,7 @@ def canvases_of_records(
         DataError: none can be read.
     """
     chosen = [records[position] for position in choose(len(records), images, seed)]
-    pictures = [(record.path, record.pixel_range) for record in chosen]
+    pictures = [(record.path, pixel_range or record.pixel_range) for record in chosen]
     return _read(pictures, size, channels, resize, str(chosen[0].path.parent))
 
 
@@ -81,6 +85,7 @@ def canvases_of_folder(
     images: int = IMAGES,
     seed: int = 0,
     resize: Resize = TRAINED_RESIZE,
+    pixel_range: PixelRange | None = None,
 ) -> list[Canvas]:
     """Pictures of a folder, a glob or one file as input; see :func:`canvases_of_data`.
 
@@ -91,7 +96,8 @@ def canvases_of_folder(
     paths = [path for path in Sources(str(source)).paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise SourceError(f"{source} has no pictures to calibrate on")
-    pictures = [(paths[position], None) for position in choose(len(paths), images, seed)]
+    pixel_range = pixel_range or common_range(paths)
+    pictures = [(paths[position], pixel_range) for position in choose(len(paths), images, seed)]
     return _read(pictures, size, channels, resize, str(source))
 
 

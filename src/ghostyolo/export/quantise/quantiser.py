@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from ghostyolo.data.images import PixelRange
 from ghostyolo.data.letterbox import TRAINED_RESIZE, Resize
 from ghostyolo.errors import ConfigError
 from ghostyolo.evaluate import evaluate
@@ -72,6 +73,7 @@ def read_quantisation(
     images: int = IMAGES,
     max_drop: float = 1.0,
     resize: Resize = TRAINED_RESIZE,
+    pixel_range: PixelRange | None = None,
 ) -> Quantisation:
     """Read the pictures to calibrate on.
 
@@ -82,7 +84,7 @@ def read_quantisation(
         channels: of the network's input.
         images: at most so many.
         max_drop: see :class:`Quantisation`.
-        resize: how pictures are shrunk, as the network's metadata says.
+        resize, pixel_range: how pictures are shrunk and scaled, as the network's metadata says.
 
     Raises:
         ConfigError: neither data nor folder, or an impossible number.
@@ -91,10 +93,10 @@ def read_quantisation(
     if calibration is not None and not isinstance(calibration, str | Path):
         return Quantisation([canvas_of(picture, size, resize) for picture in calibration[:images]], max_drop)
     if calibration is not None:
-        return Quantisation(canvases_of_folder(calibration, size, channels, images, resize=resize), max_drop)
+        return Quantisation(canvases_of_folder(calibration, size, channels, images, 0, resize, pixel_range), max_drop)
     if data is None:
         raise ConfigError(NO_PICTURES)
-    return Quantisation(canvases_of_data(data, size, channels, images, resize=resize), max_drop)
+    return Quantisation(canvases_of_data(data, size, channels, images, 0, resize, pixel_range), max_drop)
 
 
 def quantise_network(

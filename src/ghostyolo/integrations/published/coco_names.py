@@ -1,4 +1,7 @@
-"""The 80 classes of COCO (Lin et al., 2014, arXiv 1405.0312), in the order of its detectors."""
+"""The 80 classes of COCO, in the order of its detectors.
+
+Source: Lin et al., 2014, arXiv 1405.0312.
+"""
 
 # fmt: off
 COCO_NAMES = [

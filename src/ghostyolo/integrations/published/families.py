@@ -1,4 +1,4 @@
-"""The published families: whose they are, under what terms, and how their tensors become ours.
+"""The published families: whose they are, and how their tensors become ours.
 
 A further family is a further row. Sources: the papers named at our backbones, and the names in the published files.
 """
@@ -54,7 +54,7 @@ class Family:
     names_of: Callable[[int], list[str] | None] = lambda count: None
 
     def count_classes(self, tensors: Mapping[str, Tensor]) -> int | None:
-        """Return for how many classes the network is; None where the layer is not there."""
+        """Return the number of classes; None where the layer is not there."""
         rows = tensors.get(self.class_layer)
         if rows is None:
             return None

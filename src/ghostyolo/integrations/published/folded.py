@@ -43,7 +43,9 @@ def take_folded(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
 
 @torch.no_grad()
 def measure_norms(model: nn.Module, places: Sequence[str], batches: Sequence[Tensor]) -> None:
-    """Give norms the statistics of pictures; what the network gives in evaluation stays as it is.
+    """Give norms the statistics of pictures.
+
+    What the network gives in evaluation stays as it is.
 
     Args:
         places: of units as :func:`take_folded` left them.

@@ -30,7 +30,10 @@ _CLASS_LAYER = "classifier.weight"
 
 
 def ghostnet_config(name: str) -> ClassifierConfig | None:
-    """Return the declaration of a GhostNet by timm's name, such as ``ghostnetv3_100``; None: it is none."""
+    """Return the declaration of a GhostNet by timm's name.
+
+    Such as ``ghostnetv3_100``; None: it is none.
+    """
     match = _NAME.fullmatch(name)
     if match is None:
         return None

@@ -133,7 +133,7 @@ YOLOX = _yolox()
 
 
 def translated(name: str, model: nn.Module, layers: Mapping[str, str], words: Words) -> str | None:
-    """Our name of a tensor that theirs call ``name``; None: no layer of the table.
+    """Return our name of a published tensor; None: no layer of the table.
 
     Args:
         model: ours.

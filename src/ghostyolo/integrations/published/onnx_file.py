@@ -1,4 +1,4 @@
-"""Reads the convolutions of a published YOLOX in ONNX, and compares what it answers with our network.
+"""Reads a published YOLOX in ONNX, and compares its answers with our network's.
 
 An ONNX file has its convolutions in the order in which they run, with the norms folded into them and most names lost.
 Ours have an order too, so each is known by its place and its shape; what the file answers to a picture is the proof.

@@ -80,7 +80,8 @@ class Page(Output):
         for index, name in enumerate(self._names):
             prediction = self._latest.get(index)
             found = Counter(map(str, prediction.detections.data["class_name"])) if prediction else Counter()
-            sources.append({"name": name, "now": dict(found.most_common())})
+            counts = [count.to_dict() for count in prediction.counted] if prediction else []
+            sources.append({"name": name, "now": dict(found.most_common()), "counts": counts})
         return {"sources": sources, "figures": self._figures()}
 
     def _make_server(self) -> Any:

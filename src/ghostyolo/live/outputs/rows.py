@@ -12,9 +12,24 @@ from pathlib import Path
 
 from ghostyolo.errors import OutputError
 from ghostyolo.live.outputs.output import Output
-from ghostyolo.live.prediction import LivePrediction
+from ghostyolo.live.prediction import LivePrediction, when
 
-CSV_FIELDS = ("source", "time", "frame", "width", "height", "x1", "y1", "x2", "y2", "score", "class_id", "class")
+COUNT_FIELDS = ("minute", "source", "region", "direction", "class", "count")
+CSV_FIELDS = (
+    "source",
+    "time",
+    "frame",
+    "width",
+    "height",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "score",
+    "class_id",
+    "class",
+    "track",
+)
 _STANDARD_OUTPUT = "-"
 
 
@@ -106,7 +121,8 @@ class CsvRows(Output):
         record = prediction.record()
         head = [record[key] for key in CSV_FIELDS[:5]]
         rows = [
-            [*head, *item["box_xyxy"], item["score"], item["class_id"], item["class"]] for item in record["objects"]
+            [*head, *item["box_xyxy"], item["score"], item["class_id"], item["class"], item.get("track")]
+            for item in record["objects"]
         ]
         if rows:
             self._file.append(csv_lines(rows))
@@ -114,6 +130,51 @@ class CsvRows(Output):
     def finish(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class MinuteCounts(Output):
+    """What was counted in each minute, one CSV row for each region, direction and class."""
+
+    label = "counts"
+    queue = 16
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file = LineFile(path, csv_lines([COUNT_FIELDS]))
+        self._latest: dict[int, LivePrediction] = {}
+        self._written: dict[int, dict[tuple[str, str, str], int]] = {}
+
+    def write(self, prediction: LivePrediction) -> None:
+        """Append the minute before, where another has begun."""
+        latest = self._latest.get(prediction.source)
+        if latest is not None and _minute(latest) != _minute(prediction):
+            self._append(latest)
+        self._latest[prediction.source] = prediction
+
+    def finish(self) -> None:
+        """Append the last minute, and close the file."""
+        try:
+            for prediction in self._latest.values():
+                self._append(prediction)
+        finally:
+            self._file.close()
+
+    def _append(self, prediction: LivePrediction) -> None:
+        # Counts are totals, so that results which were left out cost nothing.
+        before = self._written.get(prediction.source, {})
+        now = {(count.region, count.direction, count.class_name): count.count for count in prediction.counted}
+        self._written[prediction.source] = now
+        head = (_minute(prediction), prediction.frame.name)
+        rows = [(*head, *key, count - before.get(key, 0)) for key, count in now.items() if count > before.get(key, 0)]
+        if rows:
+            self._file.append(csv_lines(rows))
+
+
+def _minute(prediction: LivePrediction) -> str:
+    """The minute of a frame: of the clock, or of a file from 0."""
+    if prediction.age_ms is None:
+        return str(int(prediction.captured // 60))
+    return when(prediction.captured - prediction.captured % 60)[:16] + "Z"
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> str:

@@ -1,4 +1,7 @@
-"""Finds the network inside a published file: its tensors by their names, its class names, what it says of itself."""
+"""Finds the network inside a published file.
+
+It has tensors by their names, class names, and what the file says of itself.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Reads what ``torch.save`` wrote, in its present form (a zip archive) and its form before torch 1.6.
+"""Reads what ``torch.save`` wrote.
 
-Both hold a pickle that refers to storages, which are bytes beside it. A tensor is a view of one: a type, a first
-element, sizes and strides. Tensors are checked against their storage before any room is made for them.
+Its present form is a zip archive, that before torch 1.6 a row of pickles. Both hold a pickle that refers to storages,
+which are bytes beside it. A tensor is a view of one: a type, a first element, sizes and strides. Tensors are checked
+against their storage before any room is made for them.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def check_not_pickle(path: str | Path) -> None:
     if Path(path).suffix.lower() in PICKLE_SUFFIXES:
         raise WeightsError(
             f"{path} is a pickle, which can run any code when it is opened, so it is not: "
-            f"use weights that end in {_suffixes()}"
+            f"use weights that end in {_suffixes()}, or make a checkpoint of a published one: ghostyolo import"
         )
 
 

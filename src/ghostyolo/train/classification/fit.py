@@ -72,13 +72,22 @@ def fit_classifier(
     transform = training_transform(recipe.augment, recipe.imgsz)
     taught_by = teacher_digest(recipe)
     teacher, cache = _teaching(recipe, data, channels, taught_by, console, is_main_process())
-    validator = ClassValidator(data.splits["val"], recipe, channels) if data.splits.get("val") else None
+    validator = None
+    if data.splits.get("val"):
+        validator = ClassValidator(data.splits["val"], recipe, channels, data.pixel_range)
     task = Task(
         recipe,
         metadata,
         describe_run(metadata, place or os.path.abspath(data.root), data.splits, digest(records), taught_by),
         records,
-        ClassDataset(records, transform, seed=recipe.seed, channels=channels, cache=recipe.cache),
+        ClassDataset(
+            records,
+            transform,
+            seed=recipe.seed,
+            channels=channels,
+            cache=recipe.cache,
+            pixel_range=data.pixel_range,
+        ),
         collate,
         validator,
         lambda rank, world_size: KeySampler(

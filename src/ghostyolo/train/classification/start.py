@@ -74,6 +74,7 @@ def pretrain(
         std=_per_channel(config.std, settings.channels),
         nms=False,
         config=config.model_dump(mode="json"),
+        pixel_range=dataset.pixel_range,
         metrics={"data": dataset.root.name, "split": "val"},
     )
     return fit_classifier(

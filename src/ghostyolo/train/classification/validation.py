@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ghostyolo.data.class_transforms import validation_transform
 from ghostyolo.data.classification import ClassDataset, collate
+from ghostyolo.data.images import PixelRange
 from ghostyolo.data.labelled import LabelledImage
 from ghostyolo.errors import DataError, TrainingError
 from ghostyolo.train.recipe import ClassRecipe
@@ -24,14 +25,23 @@ class ClassValidator:
         records: the split.
         recipe: says size, crop, batch, workers and cache.
         channels: of the pictures.
+        pixel_range: of the data set.
     """
 
     main_score = "top1"
 
-    def __init__(self, records: Sequence[LabelledImage], recipe: ClassRecipe, channels: int) -> None:
+    def __init__(
+        self,
+        records: Sequence[LabelledImage],
+        recipe: ClassRecipe,
+        channels: int,
+        pixel_range: PixelRange | None = None,
+    ) -> None:
         transform = validation_transform(recipe.imgsz, recipe.val_crop)
         self.recipe = recipe
-        self.dataset = ClassDataset(records, transform, seed=0, channels=channels, cache=recipe.cache)
+        self.dataset = ClassDataset(
+            records, transform, seed=0, channels=channels, cache=recipe.cache, pixel_range=pixel_range
+        )
         if recipe.cache == "ram" and recipe.workers:
             self.dataset.preload()
 
