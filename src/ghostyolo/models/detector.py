@@ -88,7 +88,7 @@ class DetectionModel(nn.Module):
         if self.normalise:
             images = (images - self.mean) / self.std
         maps = self.backbone(images)
-        if not torch.jit.is_tracing():
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined]  # it is there, if not exported
             self._check_maps(maps)
         return self.neck(maps)
 
