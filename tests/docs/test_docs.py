@@ -107,7 +107,7 @@ def is_quick(arguments: list[str]) -> bool:
         return False  # networks are built and exported first
     if {"--line", "--track"} & {*arguments} and importlib.util.find_spec("trackers") is None:
         return False  # it is installed by itself
-    if any(word.startswith(("http://", "https://", "hf://")) for word in arguments):
+    if any("://" in word for word in arguments):
         return False
     wanted = {word for word in arguments if word in BUILTIN}
     if arguments[0] == "demo":
