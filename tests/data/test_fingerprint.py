@@ -64,3 +64,17 @@ def test_crowds_are_no_objects(tmp_path) -> None:
     seen = take_fingerprint(crowded)
     assert (seen.boxes, seen.class_share, seen.class_boxes) == (1, [1, 0], [1, 0])
     assert seen.median_box == pytest.approx(0.1)
+
+
+def test_copies_are_counted_in_train_and_between_the_splits(tmp_path) -> None:
+    read = data(tmp_path, [[[0, 0, 20, 20]]] * 4, [[0]] * 4)
+    random = np.random.default_rng(0)
+    for place, seed_picture in enumerate((0, 1, 1, 2)):
+        scene = np.random.default_rng(seed_picture).integers(0, 255, (5, 10, 3), np.uint8)
+        pixels = cv2.resize(scene, (200, 100), interpolation=cv2.INTER_LINEAR)
+        noise = random.integers(0, 3, pixels.shape, np.uint8)
+        cv2.imwrite(str(read.splits["train"][place].path), np.minimum(pixels, 250) + noise)
+    train = read.splits["train"]
+    seen = take_fingerprint(DetectionData(tmp_path, "yolo", ["a", "b"], {"train": train[:3], "val": train[2:]}))
+    assert (seen.copies, seen.val_copies) == (1, 1)
+    assert take_fingerprint(DetectionData(tmp_path, "yolo", ["a", "b"], {"train": train, "val": train})).copies is None

@@ -32,6 +32,8 @@ _GIVEN_BY_THE_GRID = {
     "out": "folders are the grid's",
     "resume": "unfinished cells are gone on with anyway",
     "plan": "cells are compared at settings that are given, not chosen by data and machine",
+    "target_ms": "cells say their model",
+    "probe": "a grid compares by itself",
     "minutes": "as many minutes are another training on another machine: give epochs",
     "qat": "fine-tuning for INT8 is no cell of a grid",
 }

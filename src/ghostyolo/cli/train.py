@@ -29,6 +29,8 @@ def train(
     recipe: str | None = typer.Option(None, help="YAML file of settings; options and --set come before it."),
     epochs: int | None = option(TrainRecipe, "epochs"),
     minutes: float | None = option(TrainRecipe, "minutes"),
+    target_ms: float | None = option(TrainRecipe, "target_ms"),
+    probe: bool | None = option(TrainRecipe, "probe", "--probe"),
     imgsz: int | None = option(TrainRecipe, "imgsz"),
     batch: int | None = option(TrainRecipe, "batch"),
     device: str | None = option(TrainRecipe, "device"),

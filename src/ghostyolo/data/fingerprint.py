@@ -17,9 +17,11 @@ from ghostyolo.config import StrictModel
 from ghostyolo.data.balance import class_shares
 from ghostyolo.data.images import read_image
 from ghostyolo.data.records import DetectionData, ImageRecord
+from ghostyolo.data.similar import group_pictures
 from ghostyolo.errors import DataError
 
 LOOKED_AT = 12  # pictures that are decoded to see whether there is any colour
+MOST_PIXELS = 500_000_000  # of all pictures together, to look for copies: several seconds
 _GREY_DIFFERENCE = 4  # of 255, between channels: JPEG's rounding makes as much of a grey picture
 _FEW = 10  # boxes of a class that tell how much its size varies
 
@@ -43,6 +45,8 @@ class DataFingerprint(StrictModel):
         boxes_a_picture: the mean.
         grey: none of the pictures that were looked at has colour.
         sets: data sets that are trained on together.
+        copies, val_copies: training pictures that are near-duplicates of another one or frames of its video, and
+            validation pictures that are of a training picture; None: there were too many pictures to look.
     """
 
     pictures: int
@@ -60,6 +64,8 @@ class DataFingerprint(StrictModel):
     boxes_a_picture: float
     grey: bool
     sets: int
+    copies: int | None = None
+    val_copies: int | None = None
 
 
 def take_fingerprint(data: DetectionData) -> DataFingerprint:
@@ -89,7 +95,23 @@ def take_fingerprint(data: DetectionData) -> DataFingerprint:
         boxes_a_picture=round(len(each) / max(len(records), 1), 2),
         grey=_all_grey(records),
         sets=max(1, len(data.sources)),
+        **_copies(data),
     )
+
+
+def _copies(data: DetectionData) -> dict[str, int]:
+    train, val = data.splits.get("train", []), data.splits.get("val", [])
+    if val is train:
+        return {}
+    records = [*train, *val]
+    if not train or sum(record.width * record.height for record in records) > MOST_PIXELS:
+        return {}
+    groups = group_pictures([record.path for record in records]).of
+    own = groups[: len(train)]
+    return {
+        "copies": len(train) - len(np.unique(own)),
+        "val_copies": int(np.isin(groups[len(train) :], own).sum()),
+    }
 
 
 def _box_sides(records: Sequence[ImageRecord]) -> npt.NDArray[np.float64]:

@@ -149,6 +149,17 @@ class TrainRecipe(Recipe):
         description="train about so long: as many epochs as have room, by the time that first steps take; none: epochs "
         "say it",
     )
+    target_ms: float | None = Field(
+        None,
+        gt=0,
+        description="milliseconds that a picture may take on this machine's CPU, from pixels to boxes: the plan takes "
+        "the largest ghostyolo that does; none: ghostyolo-n",
+    )
+    probe: bool = Field(
+        False,
+        description="before the run, settle by short trainings what data do not tell (range of scales, rate), in a "
+        "quarter of its time",
+    )
     imgsz: int = Field(
         640, ge=32, description="side of the square training pictures in pixels, a multiple of the network's stride"
     )
@@ -259,6 +270,11 @@ class ClassRecipe(Recipe):
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the first step")
     gradient_clip: float = Field(
         0.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
+    )
+    labels: bool = Field(
+        True,
+        description="false: the pictures have none, or theirs are not used: the backbone learns the features of the "
+        "teacher, any network of timm's, or without one that two views of a picture are alike",
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each target that is spread over all classes")
     teacher: Place | None = Field(

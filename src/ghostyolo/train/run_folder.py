@@ -75,6 +75,16 @@ def settle_recipe(
     return Wanted(kind.from_dict(merge_options(stored.model_dump(exclude_unset=True), given), where), given, begun)
 
 
+def refuse_taken(out: str | Path) -> None:
+    """Stop where a folder holds a run.
+
+    Raises:
+        TrainingError: see above.
+    """
+    if (Path(out) / CONFIG).exists():
+        raise TrainingError(f"{out} already holds a training run: go on with --resume, or choose another --out")
+
+
 def begin(
     out: str | Path, recipe: Recipe, run: dict[str, Any], *, resume: bool, files: Mapping[str, str] | None = None
 ) -> Path:
@@ -90,8 +100,7 @@ def begin(
     """
     config = Path(out) / CONFIG
     if not resume:
-        if config.exists():
-            raise TrainingError(f"{out} already holds a training run: go on with --resume, or choose another --out")
+        refuse_taken(out)
         folder = make_output_folder(out)
         text = yaml.safe_dump({"recipe": recipe.model_dump(mode="json"), "run": run}, sort_keys=False)
         for name, content in (files or {}).items():

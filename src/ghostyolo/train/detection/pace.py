@@ -28,6 +28,7 @@ from ghostyolo.train.plan.rules import Pace
 from ghostyolo.train.process import keep_freed_memory
 from ghostyolo.train.recipe import TrainRecipe
 from ghostyolo.train.schedule import plan_schedule
+from ghostyolo.train.threads import choose_threads
 
 _UNTIMED, _LEAST_TIMED, _MOST_TIMED, _ENOUGH_SECONDS = 1, 2, 20, 4.0
 
@@ -53,8 +54,7 @@ def measure_pace(
     Raises:
         DataError: none of the pictures that were tried can be read.
     """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
+    torch.set_num_threads(choose_threads(recipe.threads).count)
     keep_freed_memory()
     device = _device(recipe)
     module = _module(network, metadata, data, recipe).to(device)

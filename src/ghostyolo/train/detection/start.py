@@ -5,15 +5,19 @@ The command, ``Detector``, ``ablate`` and ``demo`` all come through here.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 from rich.console import Console
 
 from ghostyolo._version import __version__
+from ghostyolo.config import Options, merge_options, spread_dots
 from ghostyolo.data.join import load_datasets
 from ghostyolo.data.letterbox import TRAINED_RESIZE
 from ghostyolo.data.records import DetectionData
@@ -28,13 +32,14 @@ from ghostyolo.runtime.weights import resolve_weights, start_names, start_weight
 from ghostyolo.text import printable
 from ghostyolo.train.detection.adapt_anchors import adapt_anchors, adopt_anchors, declares_anchors
 from ghostyolo.train.detection.fit import fit
-from ghostyolo.train.detection.planning import START, Planner, refuse_contradictions
+from ghostyolo.train.detection.planning import START, Model, Planner, refuse_contradictions
 from ghostyolo.train.detection.qat import begin_rounding, check_classes, criterion_of, read_trained, with_qat_defaults
 from ghostyolo.train.distil.teacher import find_teacher
 from ghostyolo.train.loop import TrainResult, main_console
-from ghostyolo.train.plan.plan import PLAN, print_plan
+from ghostyolo.train.plan.plan import PLAN, Plan, print_plan
+from ghostyolo.train.process import is_main_process
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.run_folder import settle_recipe
+from ghostyolo.train.run_folder import refuse_taken, settle_recipe
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def train_detector(
     recipe: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     console: Console | None = None,
 ) -> TrainResult:
     """Train on a data set of any layout, or on several together.
@@ -108,10 +114,14 @@ def train_detector(
         options: settings that come before it, by the names of :class:`TrainRecipe`. A resume compares those given with
             the run's.
         resume: go on with the run in ``out``; what is not given is as it was begun.
+        callbacks: Lightning's, beside those of every run.
+        console: where progress is shown.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
     """
+    if not resume and is_main_process():
+        refuse_taken(out)  # before the plan, which may take minutes
     wanted = settle_recipe(TrainRecipe, out, recipe=recipe, options=options, resume=resume, usual=with_qat_defaults)
     data = data if data is not None else wanted.begun.get("data")
     if data is None:
@@ -125,9 +135,9 @@ def train_detector(
         model = DetectorConfig.from_dict(wanted.begun["network"], where=str(out))
     asked, planner = wanted.recipe, None
     if not wanted.begun:
-        refuse_contradictions(asked, wanted.given)
+        refuse_contradictions(asked, wanted.given, model)
         if (asked.plan and not asked.qat) or asked.minutes is not None:
-            planner = Planner(asked, dataset)
+            planner = Planner(asked, dataset, console)
         if asked.plan and planner is not None:
             model, asked = planner.choose_network(model)
         else:
@@ -135,10 +145,12 @@ def train_detector(
     prepared = prepare(model, asked, dataset)
     if prepared.adopted is not None and not wanted.begun:
         console.print(_begins(prepared), markup=False, highlight=False, soft_wrap=True)
-    learns_anew = prepared.adopted is not None and len(prepared.adopted.classes) < len(dataset.class_names)
+    learns_anew = _learns_anew(prepared, dataset)
     if planner is not None:
         settled = planner.choose_training(prepared.network, prepared.recipe, prepared.metadata(dataset), learns_anew)
-        print_plan(console, planner.plan)
+        if asked.probe:
+            settled = planner.probe(partial(_short_training, planner.plan, model, dataset))
+        print_plan(console, planner.finish())
         prepared = replace(prepared, recipe=settled)
     network, settled = prepared.network, prepared.recipe
     if settled.qat:
@@ -156,8 +168,35 @@ def train_detector(
         learns_anew=learns_anew,
         criterion=criterion_of(network) if settled.qat else None,
         files={PLAN: planner.plan.to_yaml()} if planner is not None else None,
+        callbacks=callbacks,
         console=console,
     )
+
+
+def _short_training(plan: Plan, model: Model, data: DetectionData, change: Options, seed: int, epochs: int) -> float:
+    """AP of the plan with something changed, after some epochs."""
+    short = {"epochs": epochs, "val_every": epochs, "seed": seed, "plots": False, "tensorboard": False}
+    settings = plan.recipe().model_dump(exclude_unset=True, exclude={"close_mosaic", "minutes"})
+    recipe = TrainRecipe.from_dict(merge_options(settings, spread_dots({**short, **change})), "probe")
+    silent = Console(quiet=True)
+    prepared = prepare(model, recipe, data)
+    _settle_anchors(prepared.network, data, recipe, {}, silent)
+    with tempfile.TemporaryDirectory(prefix="ghostyolo-probe-") as folder:
+        result = fit(
+            prepared.network,
+            prepared.metadata(data),
+            data,
+            recipe,
+            Path(folder) / "run",
+            learns_anew=_learns_anew(prepared, data),
+            console=silent,
+        )
+    return (result.metrics.AP if result.metrics is not None else None) or 0.0
+
+
+def _learns_anew(prepared: Prepared, data: DetectionData) -> bool:
+    """Whether the weights know nothing of some class."""
+    return prepared.adopted is not None and len(prepared.adopted.classes) < len(data.class_names)
 
 
 def prepare(model: str | Path | DetectorConfig | None, recipe: TrainRecipe, data: DetectionData) -> Prepared:

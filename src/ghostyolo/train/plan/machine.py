@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from ghostyolo.benchmark.machine import usable_cores
@@ -11,6 +9,7 @@ from ghostyolo.config import StrictModel
 from ghostyolo.data.memory import free_memory
 from ghostyolo.runtime.engines import parse_device
 from ghostyolo.train.recipe import TrainRecipe
+from ghostyolo.train.threads import choose_threads
 
 
 class Machine(StrictModel):
@@ -18,13 +17,13 @@ class Machine(StrictModel):
 
     Attributes:
         cores: that this process may use.
-        busy: of them, those that other programs keep busy, by the system's load over the last minute.
+        threads: that train, with the reason; they change nothing else of the plan.
         free_gib: memory that can still be taken; None: it is not known.
         gpu: the name of the GPU that is trained on; None: the CPU.
     """
 
     cores: int
-    busy: float
+    threads: str
     free_gib: float | None = None
     gpu: str | None = None
 
@@ -32,10 +31,9 @@ class Machine(StrictModel):
 def look_at_machine(recipe: TrainRecipe) -> Machine:
     """Describe this machine, and the device that a recipe asks for."""
     free = free_memory()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return Machine(
         cores=usable_cores(),
-        busy=round(load, 1),
+        threads=str(choose_threads(recipe.threads)),
         free_gib=None if free is None else round(free / 2**30, 2),
         gpu=_gpu_name(recipe.device),
     )

@@ -58,6 +58,10 @@ class Plan:
         self.choices[name] = choice
         return choice.value
 
+    def replace(self, name: str, value: Any, reason: str) -> None:
+        """Put a better founded value in the place of a choice."""
+        self.choices[name] = Choice(name, value, reason)
+
     def given(self, name: str) -> bool:
         """Whether the caller has settled a setting."""
         return _given(self.asked, name)[0]

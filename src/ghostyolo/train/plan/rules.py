@@ -2,7 +2,8 @@
 
 Each rule is a function with what it rests on: a measurement with its script or page, or, where there is none, an
 argument that is called one. What is given is never overruled, and later rules go by it. What follows from the number of
-optimiser steps alone (rate, accumulation, the average's ramp, warm-up) is the schedule's: ``train/schedule.py``.
+optimiser steps alone (rate, accumulation, the average's ramp, warm-up) is the schedule's: ``train/schedule.py``. CPU
+threads are chosen at each start, by what else runs then: ``train/threads.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ghostyolo.data.fingerprint import DataFingerprint
 from ghostyolo.train.plan.machine import Machine
 from ghostyolo.train.plan.plan import Plan
 from ghostyolo.train.recipe import TrainRecipe
-from ghostyolo.train.threads import free_cores
 
 MODEL = "ghostyolo-n"
 
@@ -104,7 +104,6 @@ def plan_training(
         shown: pictures of an epoch of a recipe.
         measure: the pace of a recipe; asked only where minutes are given.
     """
-    threads(plan, machine)
     batch(plan, data)
     imgsz(plan, data, machine, network)
     scales(plan, data)
@@ -118,17 +117,7 @@ def plan_training(
         epochs_in_time(plan, data.val_pictures, measure)
     mosaic(plan, shown(plan.recipe()))
     validation(plan)
-
-
-def threads(plan: Plan, machine: Machine) -> None:
-    """The cores that nothing else keeps busy.
-
-    A thread that has to wait for its core holds up all the others at the end of each operation; what that costs says
-    :mod:`ghostyolo.train.threads`.
-    """
-    free = free_cores(machine.cores, machine.busy)
-    busy = f", of which about {machine.busy:g} are busy" if free < machine.cores else ""
-    plan.choose("threads", free, f"this machine has {machine.cores} cores{busy}")
+    note_copies(plan, data)
 
 
 def batch(plan: Plan, data: DataFingerprint) -> None:
@@ -149,20 +138,27 @@ def imgsz(plan: Plan, data: DataFingerprint, machine: Machine, network: NetworkF
     and six cells. They lead to the sizes that were measured, 320 px on BCCD and 224 px on NEU-DET. Enlarging pictures
     by more than a tenth shows nothing new. Where time is short, steps come before pixels, down to 6 px of a small box.
     """
+    if "imgsz" in plan.choices:  # by the time that a picture may take
+        return
     step = math.lcm(STEP, network.stride)
-    wanted, why = _wanted_side(data)
-    largest = max(step, round(data.long_side * 1.1 / step) * step)
-    side = _clip(_round_up(wanted, step), step, min(largest, MOST_SIDE))
-    if side < wanted - step:
-        why = f"the pictures have {data.long_side:.0f} px" if largest < MOST_SIDE else "larger ones take too long"
+    side, why = wanted_imgsz(data, step)
     affordable = _affordable_side(plan, machine, network, step)
     if affordable is not None and affordable < side:
         legible = _round_up(6 / data.small_box, step) if data.small_box else LEAST_SIDE
         smaller = min(side, max(affordable, legible, LEAST_SIDE))
         if smaller < side:
             side, why = smaller, f"{side} px would leave too few steps in {_minutes(plan):g} minutes"
-    side = max(side, step)
     plan.choose("imgsz", side, f"{why}; the median box has {data.median_box * side:.0f} px")
+
+
+def wanted_imgsz(data: DataFingerprint, step: int) -> tuple[int, str]:
+    """The size that the data want, a multiple of ``step``, and why; however long it takes."""
+    wanted, why = _wanted_side(data)
+    largest = max(step, round(data.long_side * 1.1 / step) * step)
+    side = min(_round_up(wanted, step), largest, max(step, MOST_SIDE))
+    if side < wanted - step:
+        why = f"the pictures have {data.long_side:.0f} px" if largest < MOST_SIDE else "larger ones take too long"
+    return side, why
 
 
 def _wanted_side(data: DataFingerprint) -> tuple[float, str]:
@@ -317,6 +313,17 @@ def rare_classes(plan: Plan, data: DataFingerprint) -> None:
         plan.choose("sampling.repeat_threshold", threshold, f"up to {most:.1f} times as often: {named}")
 
 
+def note_copies(plan: Plan, data: DataFingerprint) -> None:
+    """Say that pictures are alike; no rule goes by it yet, for want of a measurement."""
+    if data.val_copies:
+        plan.notes.append(
+            f"{data.val_copies} of {data.val_pictures} val pictures have a near-duplicate in train, or are of its "
+            "video: AP flatters; ghostyolo data split keeps them apart"
+        )
+    if data.copies and data.copies > data.pictures / 4:
+        plan.notes.append(f"{data.copies} of {data.pictures} training pictures are copies or frames of others")
+
+
 def reading(plan: Plan, data: DataFingerprint, machine: Machine) -> None:
     """Pictures stay in memory where they fit into half of it.
 
@@ -327,8 +334,7 @@ def reading(plan: Plan, data: DataFingerprint, machine: Machine) -> None:
     fits = machine.free_gib is None or needed <= machine.free_gib / 2
     size = f"{needed:.1f} GiB" if needed >= 1 else f"{1024 * needed:.0f} MiB"
     plan.choose("cache", "ram", f"all pictures take {size}" if fits else "as many as fit", shown=False)
-    spare = max(0, machine.cores - plan.choices["threads"].value)
-    helpers = 0 if fits else min(8, machine.cores - 1 if machine.gpu else spare)
+    helpers = 0 if fits else min(8, machine.cores - 1)
     reason = "pictures come from memory" if fits else f"pictures take {size} and are read in every epoch"
     plan.choose("workers", helpers, reason, shown=not fits)
     plan.choose("channels_last", True, "the layout that the recipes were measured with", shown=False)
@@ -340,7 +346,7 @@ def _minutes(plan: Plan) -> float:
 
 def _speed(plan: Plan, machine: Machine) -> float:
     """How many times as fast as one core, on a machine that does nothing else: the same run each time."""
-    cores = plan.choices["threads"].value if plan.given("threads") else machine.cores
+    cores = plan.asked.threads or machine.cores
     return float(cores**CORES_GAIN)
 
 
