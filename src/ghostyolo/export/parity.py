@@ -215,15 +215,25 @@ def check_parity(
     )
     failures, line = _failures(report), ""
     if kind.elsewhere is not None:
-        differences, line = _compare_elsewhere(kind.elsewhere, path, exported, pictures)
+        differences, line = compare_elsewhere(kind.elsewhere, path, exported, pictures)
         failures += differences
     return replace(report, failures=tuple(failures), elsewhere=line)
 
 
-def _compare_elsewhere(
+def compare_elsewhere(
     elsewhere: Elsewhere, path: Path, exported: Predictor, pictures: Sequence[Image]
 ) -> tuple[list[str], str]:
-    """What differs between the engine's detections and those of the file's own place, and a line on both."""
+    """Compare what the engine finds with what the file's own place finds.
+
+    Args:
+        elsewhere: that place.
+        path: the exported file or folder.
+        exported: runs it here.
+        pictures: (H, W, C) uint8 RGB.
+
+    Returns:
+        What is too different, in words, and a line that says how far they agree or why that was not compared.
+    """
     found = elsewhere.detect(path, pictures, CONFIDENCE)
     if isinstance(found, str):
         return [], f"not compared in {elsewhere.place}: {found}; {path.name} was compared as its engine runs it here"

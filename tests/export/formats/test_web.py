@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ghostyolo.errors import ConfigError, ExportError
-from ghostyolo.export.deployed import fold_for_device
 from ghostyolo.export.exporter import export_network
+from ghostyolo.export.formats import Elsewhere
 from ghostyolo.export.options import ExportOptions
-from ghostyolo.export.parity import ParityReport, check_parity
+from ghostyolo.export.parity import built_in_pictures, compare_elsewhere
 from ghostyolo.export.web import browser, runtime_files
 from ghostyolo.runtime.predictor import load
 from tests.export.web.runtime_packages import use_package
@@ -36,10 +35,6 @@ def exported(tmp_path_factory, network):
         return export_network(*network, folder / "parts_web", "web")
 
 
-def compare(network, path: Path) -> ParityReport:
-    return check_parity(fold_for_device(network[0]), load(path / "detector.onnx").metadata, path)
-
-
 def test_the_folder_holds_the_page_the_network_and_its_runtime(exported, network):
     metadata = network[1]
     names = {path.relative_to(exported.path).as_posix() for path in exported.path.rglob("*") if path.is_file()}
@@ -58,36 +53,29 @@ def test_without_a_browser_it_says_that_it_was_not_compared_in_one(exported):
     assert exported.parity.elsewhere.startswith("not compared in a browser: no Chromium is on this machine")
 
 
-def answers(shift: float):
+@pytest.mark.parametrize(("shift", "same"), [(0.5, True), (1.5, False)])
+def test_boxes_of_the_browser_must_be_python_s(tmp_path, shift, same):
     """A browser that answers as Python does, but for a shift of all boxes in pixels."""
+    digits = load("digits", threads=1)
+    pictures = built_in_pictures(3)[:1]
 
-    def run(program, folder, pictures, confidence):
-        found = []
-        for picture in pictures:
-            detections = load(folder / "detector.onnx").detect([picture], confidence=confidence)[0]
-            rows = zip(detections.xyxy + np.float32(shift), detections.confidence, detections.class_id, strict=True)
-            found.append({"detections": [{"box": box, "score": score, "label": label} for box, score, label in rows]})
-        return {"pictures": found}
+    def shifted(path, pictures, confidence):
+        found = digits.detect(pictures, confidence=confidence)
+        for detections in found:
+            detections.xyxy += np.float32(shift)
+        return found
 
-    return run
-
-
-def test_boxes_of_the_browser_must_be_python_s(exported, network, monkeypatch):
-    monkeypatch.setattr(browser, "find_browser", lambda: "chromium")
-    monkeypatch.setattr(browser, "run_in_browser", answers(shift=0.5))
-    parity = compare(network, exported.path)
-    assert parity.failures == ()
-    assert f"in a browser {parity.found} of {parity.found} detections matched" in parity.elsewhere
-    monkeypatch.setattr(browser, "run_in_browser", answers(shift=1.5))
-    parity = compare(network, exported.path)
-    assert parity.failures == (parity.elsewhere,)
-    assert "boxes within 1.5 pixels" in parity.elsewhere
+    failures, line = compare_elsewhere(Elsewhere("a browser", shifted), tmp_path, digits, pictures)
+    count = len(digits.detect(pictures)[0])
+    assert line.startswith(f"in a browser {count} of {count} detections matched (it has {count})")
+    assert failures == ([] if same else [line])
+    assert f"boxes within {shift:.2g} pixels" in line
 
 
-def test_a_browser_that_answers_nothing_is_an_error(exported, network, monkeypatch):
+def test_a_browser_that_answers_nothing_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(browser, "find_browser", lambda: "false")
     with pytest.raises(ExportError, match="false ended with status 1 without an answer"):
-        compare(network, exported.path)
+        browser.detect_with_page(tmp_path, built_in_pictures(3)[:1], 0.25)
 
 
 def test_what_a_page_cannot_do_is_refused(tmp_path, network):
