@@ -12,7 +12,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ghostyolo.errors import WeightsError
+from ghostyolo.errors import WeightsError, short
 from ghostyolo.models.pickles.interpreter import Factory, Name, interpret
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -87,7 +87,10 @@ class TorchFile:
         Raises:
             WeightsError: it does not fit its storage.
         """
-        data = self._data(view.storage)
+        with _at_fault(self.path):
+            return self._tensor(view, self._data(view.storage))
+
+    def _tensor(self, view: View, data: bytes) -> Tensor:
         elements = len(data) // view.dtype.itemsize
         count = math.prod(view.size)
         last = view.offset + sum((side - 1) * step for side, step in zip(view.size, view.stride, strict=True))
@@ -108,17 +111,27 @@ def open_torch_file(path: str | Path) -> Iterator[TorchFile]:
         WeightsError: missing, damaged, hostile, or no such file.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
+    with ExitStack() as stack:
+        with _at_fault(path):
+            file = stack.enter_context(path.open("rb"))
             if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as archive:
-                    yield _read_archive(archive, path)
+                opened = _read_archive(stack.enter_context(zipfile.ZipFile(file)), path)
             else:
                 file.seek(0)
-                yield _read_legacy(file, path)
-    except (OSError, zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
+                opened = _read_legacy(file, path)
+        yield opened
+
+
+@contextmanager
+def _at_fault(path: Path) -> Iterator[None]:
+    """Whatever is raised while a file is read is the file's fault: a damaged one breaks readers in many ways."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it ends too soon"
-        raise WeightsError(f"{path} cannot be read: {reason}") from error
+        raise WeightsError(f"{path} cannot be read: {' '.join(short(reason).split())}") from error
 
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> TorchFile:
