@@ -245,7 +245,7 @@ def _arrow(image: npt.NDArray[np.uint8], points: npt.NDArray[np.int32], thicknes
     length = float(np.hypot(*along)) or 1.0
     left = np.array([along[1], -along[0]]) / length
     foot = start + along / 4
-    tip = foot + left * max(10.0, thickness * 6)
+    tip = foot + left * max(16.0, thickness * 10)
     cv2.arrowedLine(
         image, np.rint(foot).astype(int).tolist(), np.rint(tip).astype(int).tolist(), _COLOUR, thickness, cv2.LINE_AA,
         tipLength=0.4,

@@ -69,6 +69,9 @@ class Watch:
         self._streams = [open_stream(str(source), settings, self._stop, say, channels) for source in sources]
         if not self._streams:
             raise SourceError("no sources given: name a camera's number, an address, a video file or a folder")
+        for number, stream in enumerate(self._streams, 1):
+            if stream.name in [other.name for other in self._streams[: number - 1]]:
+                stream.name = f"{stream.name} ({number})"
         if settings.every_frame and (others := [one.name for one in self._streams if not one.lossless]):
             raise ConfigError(f"every frame can be looked at of files alone, not of {others[0]}")
         # The first call of a network takes long; the first frames should not wait for it.

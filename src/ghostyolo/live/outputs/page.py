@@ -117,6 +117,8 @@ class Page(Output):
         return uvicorn.Server(config)
 
     async def _parts(self, number: int) -> AsyncIterator[bytes]:
+        # The boundary follows each picture at once: browsers show a part when they see where it ends.
+        yield f"--{_BOUNDARY}\r\n".encode()
         sent: LivePrediction | None = None
         while not self._server.should_exit:
             latest = self._latest.get(number)
@@ -125,8 +127,8 @@ class Page(Output):
                 continue
             data = await asyncio.to_thread(self._jpeg, number, latest)
             sent = latest
-            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-            yield head.encode() + data + b"\r\n"
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            yield head.encode() + data + f"\r\n--{_BOUNDARY}\r\n".encode()
 
     def _jpeg(self, number: int, prediction: LivePrediction) -> bytes:
         with self._encoding:  # once for all who look
