@@ -13,7 +13,9 @@ from ghostyolo.train.recipe import ClassRecipe
 
 def pretrain(
     data: Path | None = typer.Option(
-        None, help="A folder of class folders, or Parquet files with pictures and labels.", show_default=False
+        None,
+        help="A folder of class folders, or Parquet files with pictures and labels; any pictures with labels=false.",
+        show_default=False,
     ),
     model: str | None = typer.Option(
         None, help="A backbone (ghostnetv3, mobilenetv2@n, timm:NAME), or a detector's name for its backbone."
