@@ -66,6 +66,7 @@ def programs() -> dict[str, bytes]:
         "torch.hub.load": text_call("torch.hub", "load", "x"),
         "numpy.testing": text_call("numpy.testing._private.utils", "runstring", touch),
         "pip": text_call("pip._internal", "main", "install x"),
+        "name of two lines": b"\x80\x04\x8c\x02os\x8c\x0dsys\ntem\x1b[31mx\x93)R.",
         "old instance": b"(S'" + touch.encode() + b"'\nios\nsystem\n.",
         "stack name": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x09" + touch.encode()[:9] + b"\x85R.",
         "os.system as a class": b"\x80\x02cos\nsystem\n(S'x'\nt\x81.",

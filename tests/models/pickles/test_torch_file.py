@@ -102,6 +102,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_is_run(tmp_path, monkeypatch, n
     assert "x.pt" in message
     assert len(message.splitlines()) == 1
     assert len(message) < 400
+    assert message.isprintable()
 
 
 def test_a_refusal_says_what_would_have_been_called(tmp_path):

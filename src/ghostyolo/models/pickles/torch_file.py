@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ghostyolo.errors import WeightsError, short
-from ghostyolo.models.pickles.interpreter import Factory, Name, interpret
+from ghostyolo.errors import WeightsError
+from ghostyolo.models.pickles.interpreter import Factory, Name, interpret, one_line
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_STORAGES = 100_000  # in one file
@@ -131,7 +131,7 @@ def _at_fault(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it ends too soon"
-        raise WeightsError(f"{path} cannot be read: {' '.join(short(reason).split())}") from error
+        raise WeightsError(f"{path} cannot be read: {one_line(reason)}") from error
 
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> TorchFile:
@@ -153,7 +153,7 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> TorchFile:
     def data(storage: _Storage) -> bytes:
         record = f"{root}data/{storage.key}"
         if record not in entries:
-            raise WeightsError(f"{path} is damaged: it has no record {record}")
+            raise WeightsError(f"{path} is damaged: it has no record {one_line(record)}")
         return archive.read(record)
 
     return TorchFile(path, tree, data, 2 * path.stat().st_size)
@@ -168,7 +168,9 @@ def _read_legacy(file: BinaryIO, path: Path) -> TorchFile:
         raise WeightsError(f"{path} is a pickle, but not one that torch.save wrote: it cannot hold a network's weights")
     version, system = interpret(file, str(path), {}), interpret(file, str(path), {})
     if version != 1001 or not isinstance(system, dict) or not system.get("little_endian", True):
-        raise WeightsError(f"{path} has a form that is not known (version {version}): save it again with a newer torch")
+        raise WeightsError(
+            f"{path} has a form that is not known (version {one_line(version)}): save it again with a newer torch"
+        )
     storages: dict[str, _Storage] = {}
     tree = _interpret(file, str(path), storages)
     keys = interpret(file, str(path), {})
@@ -181,13 +183,13 @@ def _read_legacy(file: BinaryIO, path: Path) -> TorchFile:
         (count,) = struct.unpack("<q", file.read(8))
         size = count * (storage.dtype.itemsize if storage else 1)
         if storage is None or count < 0 or file.tell() + size > end:
-            raise WeightsError(f"{path} is damaged or truncated: storage {key} is not whole")
+            raise WeightsError(f"{path} is damaged or truncated: storage {one_line(key)} is not whole")
         places[str(key)] = (file.tell(), size)
         file.seek(size, 1)
 
     def data(storage: _Storage) -> bytes:
         if storage.key not in places:
-            raise WeightsError(f"{path} is damaged: it has no storage {storage.key}")
+            raise WeightsError(f"{path} is damaged: it has no storage {one_line(storage.key)}")
         file.seek(places[storage.key][0])
         return file.read(places[storage.key][1])
 
