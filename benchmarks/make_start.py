@@ -1,14 +1,14 @@
 """The command that makes the start weights inside the package: what `train` begins from where nothing is said.
 
     python benchmarks/make_start.py ghostyolo-n
-    python benchmarks/make_start.py ghostyolo-n ghostyolo-p ghostyolo-s yolov13n-ghostnetv3 --stage 160:12 --stage 320:4
+    python benchmarks/make_start.py ghostyolo-n ghostyolo-p ghostyolo-s yolov13n-ghostnetv3 --stage 160:12:3000
 
 Real pictures (shared/data/start: one data set a source, each labelling its own classes) and generated scenes are
-trained on together, in stages of SIDE:EPOCHS, each from the last one's weights. An interrupted run goes on where it
-stopped: run the command again. A finished run and the same command with one more --stage goes on from its weights, and
-`--begin benchmarks/start/NAME.safetensors` on another machine from weights that are not good enough to ship yet. At
-the end NAME.safetensors (float16, one branch a convolution) and NAME.json (data, recipe, scores, hashes) are written to
-src/ghostyolo/assets/start; `--install` writes them from what there is so far.
+trained on together, in stages of SIDE:EPOCHS:SCENES, each from the last one's weights. An interrupted run goes on where
+it stopped: run the command again. The same command with one more --stage goes on from its weights, and `--begin FILE`
+from weights that are here, as those inside the package. At the end NAME.safetensors (float16, one branch a convolution)
+and NAME.json (for each command: data, recipe, scores, machine) are written to src/ghostyolo/assets/start; `--install`
+writes them from what there is so far.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def train(
     return last
 
 
-def install(name: str, weights: Path, folders: list[Path], data: list[Path], command: str) -> None:
-    """Write the weights as float16 and what there is to know about them."""
+def install(name: str, weights: Path, folders: list[Path], data: list[Path], command: str, begin: Path | None) -> None:
+    """Write the weights as float16 and what there is to know about them, also about those they began from."""
     from ghostyolo.benchmark.machine import describe_machine
     from ghostyolo.models.weights import load_checkpoint, save_checkpoint
 
@@ -117,18 +117,32 @@ def install(name: str, weights: Path, folders: list[Path], data: list[Path], com
         recipe = yaml.safe_load((folder / "config.yaml").read_text())["recipe"]
         kept = {key: value for key, value in recipe.items() if key not in ("weights", "device", "threads", "workers")}
         stages.append({"recipe": kept, "epochs": (folder / "metrics.csv").read_text().splitlines()})
-    card = {
-        "network": name,
-        "file": target.name,
-        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+    training = {
         "command": command,
         "data": {path.name: digest(path) for path in data},
         "stages": stages,
         "scores": metadata.metrics,
         "machine": describe_machine("torch"),
     }
+    card = {
+        "network": name,
+        "file": target.name,
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "trainings": [*trainings_of(begin), training],
+    }
     (ASSETS / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def trainings_of(weights: Path | None) -> list[dict[str, Any]]:
+    """What the card beside weights says of how they were made."""
+    if weights is None:
+        return []
+    card = weights.with_suffix(".json")
+    if not card.is_file():
+        sys.exit(f"{weights} has no card {card.name} beside it that says how it was made")
+    trainings: list[dict[str, Any]] = json.loads(card.read_text())["trainings"]
+    return trainings
 
 
 def digest(folder: Path) -> str:
@@ -136,19 +150,19 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "annotations" / "instances_train.json").read_bytes()).hexdigest()[:16]
 
 
-def stage_of(text: str) -> tuple[int, int]:
-    """``SIDE:EPOCHS`` as numbers."""
-    side, _, epochs = text.partition(":")
-    return int(side), int(epochs)
+def stage_of(text: str) -> tuple[int, int, int]:
+    """``SIDE:EPOCHS:SCENES`` as numbers."""
+    side, epochs, scenes = text.split(":")
+    return int(side), int(epochs), int(scenes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NETWORK")
-    parser.add_argument("--stage", action="append", type=stage_of, help="SIDE:EPOCHS, may be repeated [160:30 256:10]")
     parser.add_argument(
-        "--scenes", type=int, default=7000, help="generated scenes beside the real pictures; 0 for none"
-    )
+        "--stage", action="append", type=stage_of,
+        help="SIDE:EPOCHS:SCENES (generated, beside the real pictures), may be repeated [128:5:7000 160:20:3000]",
+    )  # fmt: skip
     parser.add_argument("--without", default="", help="ingredients of the scenes to leave out")
     parser.add_argument("--no-real", action="store_true", help="scenes alone")
     parser.add_argument("--seed", type=int, default=0)
@@ -158,32 +172,33 @@ def main() -> None:
     parser.add_argument("--begin", type=Path, help="weights of that network that the first stage goes on from [none]")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options for ghostyolo train")
     args = parser.parse_args()
-    stages = args.stage or [(160, 30), (256, 10)]
+    stages = args.stage or [(128, 5, 7000), (160, 20, 3000)]
     if args.begin is not None and (len(args.names) > 1 or not args.begin.is_file()):
         parser.error("--begin FILE: a weights file of one network")
 
     args.work.mkdir(parents=True, exist_ok=True)
-    data = [] if args.no_real else real_sets(args.data_root / "start", args.work)
-    if args.scenes:
-        data.append(scenes(args.work, args.scenes, 192, args.seed, args.without))
+    real = [] if args.no_real else real_sets(args.data_root / "start", args.work)
+    data: dict[str, Path] = {path.name: path for path in real}
     for name in args.names:
-        sizes = " ".join(f"--stage {side}:{epochs}" for side, epochs in stages)
-        command = f"python benchmarks/make_start.py {name} {sizes} --scenes {args.scenes} --seed {args.seed}"
+        sizes = " ".join(f"--stage {side}:{epochs}:{count}" for side, epochs, count in stages)
+        command = f"python benchmarks/make_start.py {name} {sizes} --seed {args.seed}"
         if args.begin is not None:
             command += f" --begin {args.begin.name}"
         weights, folders = args.begin, []
-        for number, stage in enumerate(stages, start=1):
-            folder = args.work / name / f"{number}-{stage[0]}px-{stage[1]}-epochs"
+        for number, (side, epochs, count) in enumerate(stages, start=1):
+            folder = args.work / name / f"{number}-{side}px-{epochs}-epochs"
+            if args.install and not (folder / "last.safetensors").is_file():
+                break
+            sets = [*real, scenes(args.work, count, 192, args.seed, args.without)] if count else real
+            data |= {path.name: path for path in sets}
             if args.install:
-                if not (folder / "last.safetensors").is_file():
-                    break
                 weights = folder / "last.safetensors"
             else:
-                weights = train(name, data, folder, weights, stage, ["--seed", str(args.seed), *args.more])
+                weights = train(name, sets, folder, weights, (side, epochs), ["--seed", str(args.seed), *args.more])
             folders.append(folder)
-        if not folders:
+        if weights is None or not folders:
             sys.exit(f"{name}: there are no weights in {args.work / name} yet")
-        install(name, weights, folders, data, command)
+        install(name, weights, folders, list(data.values()), command, args.begin)
 
 
 if __name__ == "__main__":

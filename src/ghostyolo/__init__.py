@@ -1,6 +1,15 @@
 """Compact object detectors that are fast on the device: GhostNetV3 backbones in YOLO.
 
-Nothing heavy is imported until it is used, so ``import ghostyolo`` takes milliseconds.
+::
+
+    ghostyolo.load("bccd")("photo.jpg")[0].plot()      # detect; see help(ghostyolo.load)
+    ghostyolo.Detector("ghostyolo-n").train("my-data")  # train, val, predict, export; see help(ghostyolo.Detector)
+    ghostyolo.watch(0, "bccd")                          # cameras and streams; see help(ghostyolo.watch)
+    ghostyolo.list_models()                             # names of networks
+    ghostyolo.add_branches(model, 4), ghostyolo.fold(model)  # re-parameterize any network of torch
+
+Errors that a user can mend are :class:`GhostYoloError`. Nothing heavy is imported until it is used, so ``import
+ghostyolo`` takes milliseconds. Pages: docs/python.md, docs/own-training-loop.md.
 """
 
 from __future__ import annotations

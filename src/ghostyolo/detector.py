@@ -17,6 +17,7 @@ from ghostyolo.extras import require
 from ghostyolo.files import atomic_path
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
     from typing_extensions import Unpack
 
     from ghostyolo.evaluate import Metrics
@@ -97,6 +98,7 @@ class Detector:
         out: str | Path = "runs/train",
         recipe: str | Path | None = None,
         resume: bool = False,
+        callbacks: Sequence[Callback] = (),
         **options: Any,
     ) -> TrainResult:
         """Train on a data set, and take the best weights.
@@ -110,6 +112,7 @@ class Detector:
             out: folder of the run.
             recipe: YAML file of settings.
             resume: go on with the run in ``out`` after its last finished epoch.
+            callbacks: Lightning's, beside those of every run, for logging services and the like.
             **options: settings that come before the recipe's, by the names of
                 :class:`ghostyolo.train.recipe.TrainRecipe`: ``epochs=50, imgsz=320, ...``; with
                 ``teacher="big.safetensors"`` it learns from that detector too, ``distil="logits,boxes"`` says what.
@@ -130,6 +133,7 @@ class Detector:
             recipe=recipe,
             options={"weights": self.weights, **options},
             resume=resume,
+            callbacks=callbacks,
         )
         self.weights, self._predictor = result.best, None
         return result

@@ -211,6 +211,7 @@ def test_python_snippets_are_python(page):
         "evaluate.md",
         "predict.md",
         "python.md",
+        "own-training-loop.md",
         "pseudo-label.md",
         "models.md",
         "checkpoint.md",

@@ -37,7 +37,9 @@ def arrived(monkeypatch):
         bound = signature.bind(*arguments, **options)
         bound.apply_defaults()
         calls.append(bound.arguments)
-        return SimpleNamespace(path=None, megabytes=0, seconds=0, quantisation=None, rewriting=(), parity=None)
+        return SimpleNamespace(
+            path=None, megabytes=0, seconds=0, quantisation=None, rewriting=(), parity=None, derived_from=()
+        )
 
     monkeypatch.setattr(exporter, "export_network", spy)
     return calls
@@ -84,3 +86,31 @@ def test_help_names_every_format_and_engine():
     ):
         text = inspect.signature(command).parameters[option].default.help
         assert [name for name in names if name not in text] == []
+
+
+def test_an_exported_file_is_called_that(arrived, tmp_path):
+    file = resolve_weights("bccd")
+    with pytest.raises(ConfigError, match=r"bccd\.onnx is exported already: give the \.safetensors checkpoint"):
+        exporter.export_detector(str(file))
+
+
+@pytest.mark.parametrize(("name", "format"), [("engine", "tensorrt"), (".PTE", "executorch"), ("tflite", "litert")])
+def test_a_file_s_ending_is_told_the_format_s_name(name, format):
+    from ghostyolo.export.formats import find_format
+
+    with pytest.raises(ConfigError, match=f"are of the format {format}"):
+        find_format(name)
+
+
+def test_auto_is_the_best_confidence_of_all_classes(arrived, monkeypatch):
+    from ghostyolo.metadata import BestConfidence
+    from ghostyolo.models.weights import load_checkpoint
+
+    with pytest.raises(ConfigError, match="hold no best confidence"):
+        exporter.export_detector("bccd", nms={"confidence": "auto"}, output="nms")
+    model, metadata = load_checkpoint(resolve_weights("bccd", suffixes=(".safetensors",)))
+    known = BestConfidence(overall=0.31, per_class={"RBC": 0.4})
+    exporter.export_detector(
+        (model, metadata.model_copy(update={"best_confidence": known})), nms={"confidence": "auto"}, output="nms"
+    )
+    assert (arrived[0]["options"].nms.confidence, arrived[0]["options"].nms.class_confidence) == (0.31, {})

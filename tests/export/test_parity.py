@@ -109,9 +109,9 @@ def test_pairs_are_of_one_class_and_taken_once():
 
 def test_average_precision_may_fall_by_what_the_precision_allows():
     report = ParityReport(
-        format="x", engine="y", precision="int8", images=1, pixels=None, score=None, confident_pixels=None,
-        confident_score=None, detections=0, found=0, matched=0, matched_pixels=0, matched_score=0,
-        ap_network=0.50, ap_file=0.495, tolerance=TOLERANCES["int8"],
+        format="x", engine="y", precision="int8", images=1, origin="pictures", pixels=None, score=None,
+        confident_pixels=None, confident_score=None, detections=0, found=0, matched=0,
+        matched_pixels=0, matched_score=0, ap_network=0.50, ap_file=0.495, tolerance=TOLERANCES["int8"],
     )  # fmt: skip
     assert _failures(report) == []
     assert _failures(dataclasses.replace(report, ap_file=0.489)) == ["AP falls by 1.10 points (allowed 1)"]
@@ -132,3 +132,24 @@ def test_a_file_that_differs_is_kept_aside_with_its_report(tmp_path, monkeypatch
         "m.onnx", "failed-m.onnx", "failed-m.onnx.parity.json",
     }  # fmt: skip
     assert json.loads((tmp_path / "failed-m.onnx.parity.json").read_text())["failures"]
+
+
+def test_pictures_of_the_data_are_compared_where_there_are_some(monkeypatch, network, tmp_path):
+    from tests.train import tiny
+
+    folded, metadata = network
+    data = tiny.squares(tmp_path, train=2, val=20)
+    data.splits["val"][0].path.write_bytes(b"broken")
+    monkeypatch.setattr(parity_module, "open_engine", lambda path: Spoilt(folded, metadata))
+    labelled = parity_module.LabelledPictures(data.splits["val"], data.class_names)
+    report = check_parity(folded, metadata, "model.x", labelled=labelled)
+    assert (report.origin, report.images) == ("pictures of the data", 9)  # every second, the first is broken
+    assert compare(monkeypatch, network).origin == "built-in pictures"
+
+
+def test_pictures_without_an_object_are_said_to_be_such(monkeypatch):
+    model, metadata = model_and_metadata()
+    metadata = metadata.model_copy(update={"export": ExportInfo(format="x"), "nms": True})
+    summary = compare(monkeypatch, (fold_for_device(model), metadata)).summary()
+    assert "no score above 0.25 on them: give pictures with your objects (--data or --images)" in summary
+    assert "0 of 0" not in summary

@@ -89,3 +89,33 @@ def test_a_yaml_file_builds_a_detector_of_its_own(tmp_path):
 def test_impossible_counts_are_refused(classes, channels):
     with pytest.raises(ConfigError, match="at least one"):
         build_model("yolov13n", num_classes=classes, in_channels=channels)
+
+
+class FewMaps(torch.nn.Module):
+    """A backbone that gives other maps than it says."""
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...], strides: tuple[int, ...], given: int) -> None:
+        super().__init__()
+        self.channels, self.strides, self.given = channels, strides, given
+
+    def forward(self, images):
+        sizes = [(images.shape[2] // stride, images.shape[3] // stride) for stride in (8, 16, 32)]
+        return [images.new_zeros(len(images), 8, *size) for size in sizes[: self.given]]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"channels": (8, 8), "strides": (8, 16), "given": 2}, "gives maps at strides 8, 16, neck"),
+        ({"channels": (8, 8), "strides": (8, 16, 32), "given": 2}, r"says 2 channels \(8, 8\) and 3 strides"),
+        ({"channels": (8, 8, 8), "strides": (8, 16, 32), "given": 2}, "gives maps of 8, 8 channels, but says 8, 8, 8"),
+        ({"channels": (8, 8, 16), "strides": (8, 16, 32), "given": 3}, "gives maps of 8, 8, 8 .* but says 8, 8, 16"),
+    ],
+)
+def test_a_backbone_with_other_maps_than_it_says_is_one_line(monkeypatch, said, message):
+    from ghostyolo.models import registry
+
+    monkeypatch.setitem(registry._PARTS["backbone"], "few", registry.Part(lambda in_channels: FewMaps(3, **said), {}))
+    config = DetectorConfig.from_dict({"name": "x", "backbone": "few", "neck": "yolov8_pafpn", "head": "dfl"})
+    with pytest.raises(ConfigError, match=f"backbone 'few' {message}"):
+        build_model(config, num_classes=1)(torch.zeros(1, 3, 64, 64))

@@ -25,6 +25,11 @@ def test_builtin_name_is_its_onnx_file_unless_torch_weights_are_asked_for(assets
     assert resolve_weights("bccd", suffixes=(".safetensors",)) == assets / "bccd.safetensors"
 
 
+def test_a_network_s_name_is_told_to_be_one(assets):
+    with pytest.raises(WeightsError, match=r"'ghostyolo-n' is a network, .*train --model ghostyolo-n"):
+        resolve_weights("ghostyolo-n")
+
+
 def test_existing_path_is_itself(assets, tmp_path):
     path = tmp_path / "mine.onnx"
     path.write_bytes(b"x")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from ghostyolo.cli.settings import option
+from ghostyolo.cli.settings import option, parse_confidence
 from ghostyolo.export.formats import export_formats
 from ghostyolo.thresholds import Selection
 
@@ -31,7 +31,7 @@ def export(
     batch: int = typer.Option(1, help="Pictures in a call of a file with a fixed size."),
     precision: str = typer.Option("fp32", help="fp32, fp16 or int8."),
     output: str = typer.Option("decoded", help="decoded boxes and scores, raw maps of the head, or nms: detections."),
-    conf: float | None = option(Selection, "confidence", "--conf", when="With --output nms"),
+    conf: str | None = option(Selection, "confidence", "--conf", when="With --output nms"),
     iou: float | None = option(Selection, "iou", when="With --output nms"),
     max_detections: int | None = option(Selection, "max_detections", when="With --output nms, and class"),
     opset: int | None = typer.Option(None, help="ONNX operator set. [default: 18]", show_default=False),
@@ -42,7 +42,7 @@ def export(
         show_default=False,
     ),
     images: Path | None = typer.Option(
-        None, help="Pictures to compare file and network on; default: built-in ones.", show_default=False
+        None, help="Pictures to compare file and network on; default: of --data, else built-in.", show_default=False
     ),
     data: Path | None = typer.Option(None, help="Data set to compare AP on.", show_default=False),
     split: str = typer.Option("val", help="Split of --data that AP is compared on."),
@@ -79,7 +79,7 @@ def export(
         batch=batch,
         precision=precision,
         output=output,
-        nms=Selection.from_dict({"confidence": conf, "iou": iou, "max_detections": max_detections}, "export"),
+        nms={"confidence": parse_confidence(conf), "iou": iou, "max_detections": max_detections},
         opset=opset,
         rewrite=rewrite,
     )
@@ -92,7 +92,8 @@ def export(
     for origin in result.derived_from:
         console.print(origin.line(), markup=False)
     if result.parity is not None:
-        console.print(f"compared with the network on {result.parity.images} pictures: {result.parity.summary()}")
+        parity = result.parity
+        console.print(f"compared with the network on {parity.images} {parity.origin}: {parity.summary()}", markup=False)
         console.print(f"report: {result.report}", markup=False)
 
 

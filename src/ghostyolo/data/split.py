@@ -45,7 +45,7 @@ def with_validation(data: DetectionData, run: Path | None = None) -> DetectionDa
     Raises:
         DataError: no picture is for training, or the run's pictures are not there.
     """
-    splits = _with_train(data)
+    splits = training_splits(data)
     if splits.get("val"):
         return replace(data, splits=splits)
     if run is not None and (run / SPLIT_FOLDER / SPLIT_FILE).is_file():
@@ -243,7 +243,12 @@ def _base(data: DetectionData) -> Path:
     return Path(os.path.commonpath(paths))
 
 
-def _with_train(data: DetectionData) -> dict[str, list[ImageRecord]]:
+def training_splits(data: DetectionData) -> dict[str, list[ImageRecord]]:
+    """Return the splits, of which the one for training is called "train": else ``all`` or ``trainval`` is meant.
+
+    Raises:
+        NoSplitError: none is for training.
+    """
     if data.splits.get("train"):
         return data.splits
     pools = [split for split in ("trainval", UNNAMED_SPLIT) if data.splits.get(split)]

@@ -6,7 +6,7 @@ It is folded, written, compared with the network and moved into place.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,10 @@ from ghostyolo.files import move_into_place, size_in_megabytes, staged, write_js
 from ghostyolo.metadata import ExportInfo, ModelMetadata, Origin, Precision
 from ghostyolo.models.detector import DetectionModel
 from ghostyolo.models.weights import load_checkpoint
+from ghostyolo.runtime.engines import find_kind
 from ghostyolo.runtime.sources import Sources
 from ghostyolo.runtime.weights import resolve_weights
+from ghostyolo.thresholds import Selection, settle_limits
 
 REPORT_SUFFIX = ".parity.json"
 Network = tuple[DetectionModel, ModelMetadata]
@@ -97,7 +99,8 @@ def export_detector(
         weights: a checkpoint's file or built-in name, or a network with its metadata.
         out: file or folder to write; None: beside the checkpoint, with the format's suffix.
         format: name of the format.
-        images: pictures to compare on, a source or arrays (H, W, C) uint8 RGB; None: built-in ones.
+        images: pictures to compare on, a source or arrays (H, W, C) uint8 RGB; None: some of ``split`` of the data,
+            without data built-in ones.
         data: data set to compare AP on; with ``precision="int8"`` its train split calibrates.
         split: of the data, to compare AP on; None: the data only calibrate.
         calibration: pictures to calibrate on instead: a folder, or arrays (H, W, C) uint8 RGB.
@@ -106,21 +109,27 @@ def export_detector(
         check: compare; without it an untrained network can be written to be timed.
         overwrite: replace what stands at ``out``.
         **options: ``imgsz``, ``dynamic``, ``batch``, ``precision``, ``output`` ...: see
-            :class:`ghostyolo.export.options.ExportOptions`.
+            :class:`ghostyolo.export.options.ExportOptions`; ``nms`` may be a mapping of limits, its confidence "auto".
 
     Raises:
         ConfigError: an unknown format or option, one that the format cannot do, or nothing to calibrate on.
         WeightsError, DataError, SourceError: weights or pictures that cannot be read.
         GhostYoloError: see :func:`export_network`.
     """
+    limits = options.pop("nms") if isinstance(options.get("nms"), Mapping) else None
     kind, chosen = find_format(format), ExportOptions.from_options(options)
     if isinstance(weights, tuple):
         model, metadata = weights
         name: str | Path = metadata.model
     else:
         path = resolve_weights(weights, suffixes=(".safetensors",))
+        if path.suffix != ".safetensors" and find_kind(path):
+            raise ConfigError(f"{path} is exported already: give the .safetensors checkpoint that it was made from")
         name = weights if str(weights) == path.stem else path
         model, metadata = load_checkpoint(path)
+    if limits is not None:  # a file has one confidence for all classes
+        settled = {**settle_limits(limits, metadata.best_confidence), "class_confidence": None}
+        chosen = replace(chosen, nms=Selection.from_dict(settled, "export"))
     chosen.info(kind, metadata)  # before pictures are read
     quantisation = None
     if chosen.precision == "int8":
@@ -175,7 +184,7 @@ def export_network(
         out: file or folder to write.
         format: name of the format.
         options: size, precision, outputs; default: the format's own.
-        images: (H, W, C) uint8 RGB to compare on; None: built-in ones.
+        images: (H, W, C) uint8 RGB to compare on; None: some of ``labelled``, else built-in ones.
         labelled: pictures with their objects, to compare AP on as well.
         quantisation: what precision int8 calibrates on, and the drop of AP it may have.
         check: compare; without it an untrained network can be written to be timed.

@@ -20,7 +20,7 @@ from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import network_input
 from ghostyolo.data.records import ImageRecord
 from ghostyolo.data.split import load_split
-from ghostyolo.errors import WeightsError
+from ghostyolo.errors import DataError, WeightsError
 from ghostyolo.evaluate.detections import box_overlaps
 from ghostyolo.metadata import ModelMetadata, Precision
 from ghostyolo.models.detector import DetectionModel
@@ -33,6 +33,7 @@ Image = npt.NDArray[np.uint8]
 CONFIDENCE = 0.25
 CONFIDENT = 0.1  # half precision is held to its answers at the anchors that score this much
 SAME_OBJECT = 0.5  # IoU
+_SAMPLED = 16  # pictures of a data set
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class ParityReport:
     Attributes:
         format, engine, precision: of the file.
         images: pictures that were compared.
+        origin: what they are, such as ``"built-in pictures"``.
         pixels: largest difference of a box corner at any anchor, in pixels of the canvas; None where the file has
             suppressed detections only.
         score: largest difference of a score.
@@ -101,6 +103,7 @@ class ParityReport:
     engine: str
     precision: Precision
     images: int
+    origin: str
     pixels: float | None
     score: float | None
     confident_pixels: float | None
@@ -128,7 +131,10 @@ class ParityReport:
         parts = []
         if self.pixels is not None and self.score is not None:
             parts.append(f"boxes within {self.pixels:.2g} pixels, scores within {self.score:.2g}")
-        parts.append(f"{self.matched} of {self.detections} detections matched (the file has {self.found})")
+        if self.detections or self.found:
+            parts.append(f"{self.matched} of {self.detections} detections matched (the file has {self.found})")
+        else:
+            parts.append(f"no score above {CONFIDENCE:g} on them: give pictures with your objects (--data or --images)")
         if self.ap_file is not None and self.ap_network is not None:
             parts.append(f"AP {self.ap_file:.3f}, the network's {self.ap_network:.3f}")
         return "; ".join(parts)
@@ -148,7 +154,8 @@ def check_parity(
         folded: the network, in evaluation mode.
         metadata: what the file says about itself, with ``export`` set.
         path: the exported file or folder.
-        images: (H, W, C) uint8 RGB; None: built-in pictures, and noise for other than 3 channels.
+        images: (H, W, C) uint8 RGB; None: some of ``labelled``, without these built-in pictures, and noise for other
+            than 3 channels.
         labelled: pictures to measure AP on.
         tolerance: None: the precision's own.
 
@@ -162,7 +169,7 @@ def check_parity(
     # The network gets the file's description, so that both see the same canvases.
     reference = Predictor(TorchEngine(folded, metadata))
     exported = Predictor(open_engine(path))
-    pictures = list(images) if images is not None else built_in_pictures(metadata.in_channels)
+    pictures, origin = _pictures(images, labelled, metadata)
     raw = _Raw()
     if metadata.export.output != "nms":
         for canvas in _canvases(pictures, metadata, exported.canvas):
@@ -187,6 +194,7 @@ def check_parity(
         engine=exported.engine.name,
         precision=precision,
         images=len(pictures),
+        origin=origin,
         pixels=raw.pixels,
         score=raw.score,
         confident_pixels=raw.confident_pixels,
@@ -201,6 +209,24 @@ def check_parity(
         tolerance=allowed,
     )
     return ParityReport(**{**report.__dict__, "failures": tuple(_failures(report))})
+
+
+def _pictures(
+    images: Sequence[Image] | None, labelled: LabelledPictures | None, metadata: ModelMetadata
+) -> tuple[list[Image], str]:
+    """The pictures to compare on, and what they are."""
+    if images is not None:
+        return list(images), "given pictures"
+    if labelled is None:
+        return built_in_pictures(metadata.in_channels), "built-in pictures"
+    records = [record for record in labelled.records if len(record.labels)] or list(labelled.records)
+    pictures = []
+    for record in records[:: -(-len(records) // _SAMPLED) or 1]:
+        try:
+            pictures.append(read_image(record.path, metadata.in_channels, metadata.pixel_range or record.pixel_range))
+        except (DataError, OSError):
+            continue  # scoring says which pictures cannot be read
+    return (pictures, "pictures of the data") if pictures else _pictures(None, None, metadata)
 
 
 def built_in_pictures(channels: int) -> list[Image]:

@@ -46,6 +46,12 @@ class DetectionModel(nn.Module):
         )
         self.strides: tuple[int, ...] = tuple(self.backbone.strides)
         _check_strides(config, self.strides)
+        self._maps = tuple(self.backbone.channels)
+        if len(self._maps) != len(self.strides):
+            raise ConfigError(
+                f"backbone '{config.backbone.type}' says {len(self._maps)} channels {self._maps} and "
+                f"{len(self.strides)} strides {self.strides}: each map has one of both"
+            )
         self.neck = build_part(
             "neck",
             config.neck.type,
@@ -81,7 +87,19 @@ class DetectionModel(nn.Module):
         """
         if self.normalise:
             images = (images - self.mean) / self.std
-        return self.neck(self.backbone(images))
+        maps = self.backbone(images)
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined]  # it is there, if not exported
+            self._check_maps(maps)
+        return self.neck(maps)
+
+    def _check_maps(self, maps: list[Tensor]) -> None:
+        """Refuse a backbone that gives other maps than it says, which layers behind it would tell in riddles."""
+        given = tuple(feature.shape[1] for feature in maps)
+        if given != self._maps:
+            raise ConfigError(
+                f"backbone '{self.config.backbone.type}' gives maps of {', '.join(map(str, given)) or 'no'} channels, "
+                f"but says {', '.join(map(str, self._maps))}: its forward must return one for each of its strides"
+            )
 
     def forward(self, images: Tensor) -> Any:
         return self.head(self.features(images))

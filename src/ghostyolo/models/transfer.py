@@ -32,7 +32,8 @@ class Adopted:
     colours: bool
 
     def __str__(self) -> str:
-        classes = f", with the rows of {', '.join(self.classes)}" if self.classes else ""
+        names = ", ".join(self.classes) if len(self.classes) <= 8 else f"{len(self.classes)} classes"
+        classes = f", with the rows of {names}" if self.classes else ""
         colours = ", the first convolution fitted to the channels" if self.colours else ""
         return f"{self.kept} of {self.total} tensors kept{classes}{colours}"
 

@@ -8,6 +8,7 @@ not shown that nothing is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from ghostyolo.data.check import look_at_pictures, pixel_digest
 from ghostyolo.data.formats import load_dataset
 from ghostyolo.data.records import DetectionData
+from ghostyolo.data.split import training_splits
 from ghostyolo.errors import ConfigError, DataError, OutputError, SourceError
 from ghostyolo.evaluate.evaluation import match_class_names
 from ghostyolo.files import staged
@@ -85,6 +87,8 @@ def pseudo_label(
     thresholds.check(predictor.class_names)
     labelled = load_dataset(add_to) if add_to is not None else None
     if labelled is not None:
+        if not labelled.splits.keys() <= {"train", "val", "test"}:
+            labelled = replace(labelled, splits=training_splits(labelled))
         labelled.warn()
     class_names = predictor.class_names if labelled is None else labelled.class_names
     label_map = match_class_names(predictor.class_names, class_names)

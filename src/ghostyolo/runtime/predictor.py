@@ -391,6 +391,10 @@ def load(
         engine_options: settings of the engine by its own names (docs/export.md, "Options of an engine").
         layout: how another program's ONNX file answers (docs/export.md); None: find out.
 
+    Returns:
+        What detects: ``load("bccd")("photo.jpg")`` at once, ``.predict(sources)`` one picture after the other,
+        ``.detect([array])`` a batch of arrays, ``.val(data)`` scores, ``.benchmark()`` times.
+
     Raises:
         WeightsError: no such weights, or a damaged, foreign or pickled file.
         ConfigError: an unknown or absent device, or an option that the engine does not know.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ghostyolo.errors import WeightsError, suggest
 from ghostyolo.integrations.published.releases import RELEASES
+from ghostyolo.models.names import list_models
 from ghostyolo.runtime.engines import check_not_pickle, engine_suffixes, find_kind
 
 HUB_PREFIX = "hf://"
@@ -63,6 +64,11 @@ def resolve_weights(weights: str | Path, suffixes: tuple[str, ...] | None = None
         raise WeightsError(f"{text} is a folder without an exported model: name the weights file in it")
     if find_kind(path) or len(path.parts) > 1:
         raise WeightsError(f"{text} does not exist: check the path, or use {_valid_names()}")
+    if text in list_models():
+        raise WeightsError(
+            f"'{text}' is a network, and weights are what training it gives: train --model {text}, then give its "
+            f"best.safetensors; built-in weights are {', '.join(builtin_names()) or 'none'}"
+        )
     near = suggest(text, [*builtin_names(), *RELEASES])
     hint = near if near.startswith("did") else f"give {_valid_names()}"
     raise WeightsError(f"no weights named '{text}', and no such file: {hint}")

@@ -42,9 +42,9 @@ def find(folder: Folder) -> list[Path]:
     """Return the JSON files that are COCO's; where some are named ``instances_*.json``, those."""
     instances, others = [], []
     for path, head in folder.heads(".json"):
-        if path.name.startswith(_PREFIX):
+        if path.name.lower().startswith(_PREFIX):
             instances.append(path)
-        elif _looks_like_coco(head) and (folder.alone or not path.name.startswith(_OTHER_TASKS)):
+        elif _looks_like_coco(head) and (folder.alone or not path.name.lower().startswith(_OTHER_TASKS)):
             others.append(path)
     return instances or others
 
@@ -64,8 +64,14 @@ def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, fa
     read_splits = {}
     for split in chosen:
         images: list[RawImage] = []
+        missing = 0
         for path in by_split[split]:
-            images += _File(path, folder, label_of[path], faults, split).read(contents[path])
+            file = _File(path, folder, label_of[path], faults, split)
+            images += file.read(contents[path])
+            missing += file.missing
+        if images and missing == len(images):
+            message = f"none of its pictures ({printable(images[0].path.name)} ...) is in {folder.root}"
+            raise DataError(f"{by_split[split][0]}: {message}")
         images = merge_entries(images, faults, split)
         if len({image.image_id for image in images}) < len(images):  # ids of several files
             images = [replace(image, image_id=position) for position, image in enumerate(images)]
@@ -77,9 +83,9 @@ def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, fa
 
 def _split_of(path: Path, folder: Folder) -> str:
     """The split that a JSON is of: as its name says, its folder, or the rest of ``instances_NAME``."""
-    name = path.stem.removeprefix(_PREFIX)
+    name = path.stem.lower().removeprefix(_PREFIX)
     said = split_named(name) or split_named(path.parent.name, alone=True)
-    return said or (name.lower() if path.stem.startswith(_PREFIX) else UNNAMED_SPLIT)
+    return said or (name if path.stem.lower().startswith(_PREFIX) else UNNAMED_SPLIT)
 
 
 def _looks_like_coco(head: str) -> bool:
@@ -167,7 +173,7 @@ class _File:
 
     def __init__(self, source: Path, folder: Folder, label_of: dict[Key, int], faults: FaultList, split: str) -> None:
         self.source, self._folder, self._label_of, self._faults, self._split = source, folder, label_of, faults, split
-        self._missing = 0
+        self.missing = 0  # pictures that are nowhere
 
     def read(self, content: dict[str, Any]) -> list[RawImage]:
         """Return every entry of ``images`` with its annotations."""
@@ -189,9 +195,6 @@ class _File:
             if first.path != image.path:
                 message = f"id {entry.get('id')} is that of {first.path.name} and of {image.path.name}"
                 self._report("ambiguous", message)
-        if entries and self._missing == len(entries):
-            message = f"none of its pictures ({printable(entries[0]['file_name'])} ...) is in {self._folder.root}"
-            raise DataError(f"{self.source}: {message}")
         for position, annotation in enumerate(content["annotations"]):
             self._add(annotation, position, image_of)
         return images
@@ -226,7 +229,7 @@ class _File:
             found = [path for path in found if size in sizes_of(path)] or found
         if len(found) > 1:
             self._report("ambiguous", f"'{printable(name)}' may be {found[0]} or {found[1]}: write their folders")
-        self._missing += not found
+        self.missing += not found
         return found[0] if found else self._folder.expected(name, self.source)
 
 

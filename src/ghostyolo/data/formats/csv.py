@@ -61,6 +61,9 @@ def columns_of(header: str) -> dict[str, int] | None:
 def rows_of(lines: Sequence[str]) -> list[list[str]]:
     """Split lines at commas, or at the semicolons that other languages' spreadsheets write."""
     semicolons = bool(lines) and lines[0].count(";") > lines[0].count(",")
+    # A field may be long: segmentation masks stand in some columns.
+    csv.field_size_limit(max(csv.field_size_limit(), *map(len, lines), 1))
+    lines = [line.replace("\0", "") for line in lines]
     return list(csv.reader(lines, delimiter=";" if semicolons else ",", skipinitialspace=True))
 
 

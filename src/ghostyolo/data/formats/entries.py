@@ -100,27 +100,28 @@ def gather(
         class_names: where the data set lists them; else those that occur, sorted.
 
     Raises:
-        DataError: not one picture is there, or an unknown split was asked for.
+        DataError: not one picture of a split is there, or an unknown split was asked for.
     """
     by_split: dict[str, list[tuple[Path, Entry]]] = {}
-    missing: list[tuple[str, Entry]] = []
+    missing: dict[str, list[Entry]] = {}
     for entry in entries:
         picture = _picture(entry, folder, faults)
         said = entry.split or (folder.split_of(picture) if picture else "") or folder.split_of(entry.source)
         split = said or UNNAMED_SPLIT
         if picture is None:
-            missing.append((split, entry))
+            missing.setdefault(split, []).append(entry)
             picture = folder.expected(entry.names[0], entry.source)
         by_split.setdefault(split, []).append((picture, entry))
-    if missing and len(missing) == sum(map(len, by_split.values())):
-        _, first = missing[0]
-        message = f"none of its {len(missing)} pictures ({printable(first.names[0])} ...) is below {folder.root}"
-        raise DataError(f"{first.source}: {message}: put them there, or give the folder that holds both")
     every = [entry for pairs in by_split.values() for _, entry in pairs]
     names = list(class_names) if class_names is not None else sorted({item.name for e in every for item in e.objects})
     label_of = {name: label for label, name in enumerate(names)}
     read_splits = {}
     for split in choose_splits(sorted(by_split, key=_usual_order), splits, folder.root):
+        gone = missing.get(split, [])
+        # A split of a file's own name without one picture is no accident of a few files.
+        if len(gone) == len(by_split[split]) and (gone[0].split or len(by_split) == 1):
+            message = f"none of its {len(gone)} pictures ({printable(gone[0].names[0])} ...) is below {folder.root}"
+            raise DataError(f"{gone[0].source}: {message}: put them there, or give the folder that holds both")
         images = []
         for index, (picture, entry) in enumerate(by_split[split]):
             image = RawImage(picture, index, entry.source, normalised=entry.normalised, written_size=entry.size)

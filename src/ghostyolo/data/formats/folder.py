@@ -43,36 +43,47 @@ class Folder:
 
     Attributes:
         given: the folder, or that of the file.
-        root: where pictures are looked for: the folder, or the one above it where it has none.
         alone: whether one file was given.
     """
 
     def __init__(self, given: Path) -> None:
         self.alone = given.is_file()
+        self.given = given.parent if self.alone else given
         self._files: dict[str, list[Path]] = {}
-        self._listing = Listing([])
-        top = given.parent if self.alone else given
-        self._list(top, annotations=not self.alone)
-        self.root = top
+        self._own = Listing([])
         if self.alone:
-            self._files.setdefault(suffix_of(given.name), []).append(given)
-        holds_annotations = self.alone or top.resolve().name.casefold() in _ANNOTATION_FOLDERS
-        if not self._listing.files and holds_annotations:
-            # The pictures lie beside the folder of annotations.
-            beside = top.parent if top.name not in ("", "..") else top.resolve().parent
-            self._list(beside, annotations=False)
-            self.root = beside if self._listing.files else top
-        self.given = top
+            self._files[suffix_of(given.name)] = [given]
+        else:
+            self._list(given, self._own, annotations=True)
+
+    @property
+    def root(self) -> Path:
+        """Where pictures are looked for: the folder, or the one above it where it has none."""
+        return self._found[0]
 
     @property
     def pictures(self) -> list[Path]:
         """All pictures, folder by folder, in name order."""
-        return self._listing.files
+        return self._found[1].files
 
     @property
     def listing(self) -> Listing:
         """The pictures, and what a listing of them passes over."""
-        return self._listing
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[Path, Listing]:
+        top, listing = self.given, self._own
+        if self.alone:
+            self._list(top, listing, annotations=False)
+        holds_annotations = self.alone or top.resolve().name.casefold() in _ANNOTATION_FOLDERS
+        if not listing.files and holds_annotations:
+            # The pictures lie beside the folder of annotations.
+            beside, other = (top.parent if top.name not in ("", "..") else top.resolve().parent), Listing([])
+            self._list(beside, other, annotations=False)
+            if other.files:
+                return beside, other
+        return top, listing
 
     def files(self, *suffixes: str) -> list[Path]:
         """Return the files with these endings, given in small letters; hidden ones are not seen."""
@@ -139,23 +150,23 @@ class Folder:
             return ""
         return next((split for part in reversed(folders) if (split := split_named(part, alone=True))), "")
 
-    def _list(self, top: Path, *, annotations: bool) -> None:
+    def _list(self, top: Path, listing: Listing, *, annotations: bool) -> None:
         for parent, names, hidden in walk(top):
             passed: Counter[str] = Counter()
-            first = len(self.pictures)
+            first = len(listing.files)
             for name in names:
                 suffix = suffix_of(name)
                 if hidden or is_hidden(name):
                     passed["hidden"] += suffix in IMAGE_SUFFIXES
                 elif suffix in IMAGE_SUFFIXES:
-                    self._listing.files.append(parent / name)
+                    listing.files.append(parent / name)
                 else:
                     if annotations:
                         self._files.setdefault(suffix, []).append(parent / name)
                     if not is_companion(suffix):
                         passed[suffix or "without an ending"] += 1
             # A licence or a script where no pictures lie is nothing that was passed over.
-            self._listing.passed.update(passed if len(self.pictures) > first else {"hidden": passed["hidden"]})
+            listing.passed.update(passed if len(listing.files) > first else {"hidden": passed["hidden"]})
 
     def _named(self, name: str, stem: bool) -> list[Path]:
         """Pictures of this name, else of this stem; of those that are spelled alike the one of this very spelling."""

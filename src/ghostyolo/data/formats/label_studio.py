@@ -45,9 +45,7 @@ def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, fa
 def _lists_tasks(head: str) -> bool:
     start = head.lstrip()
     in_full = '"annotations"' in start and '"data"' in start
-    return start.startswith("[") and (
-        in_full or any(f'"{key}"' in start for key in _CLASS_KEYS) or '"lead_time"' in start
-    )
+    return start.startswith("[") and (in_full or '"original_width"' in start or '"lead_time"' in start)
 
 
 def _entries(path: Path, shapes: Shapes, faults: FaultList) -> Iterator[Entry]:

@@ -12,9 +12,12 @@ from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats.folder import Folder
 from ghostyolo.data.formats.layout import Layout, layouts
 from ghostyolo.data.formats.raw import RawData, build_data, check_units
+from ghostyolo.data.listing import suffix_of
 from ghostyolo.data.records import DetectionData
 from ghostyolo.errors import DataError
 from ghostyolo.text import TextError, printable
+
+_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"))
 
 
 def load_dataset(path: str | PathLike[str], splits: Sequence[str] | None = None) -> DetectionData:
@@ -121,6 +124,8 @@ def _absolute(given: str | PathLike[str]) -> str:
 
 def _nothing(path: Path, folder: Folder, kinds: Sequence[Layout]) -> str:
     if path.is_file():
+        if suffix_of(path.name) in _ARCHIVES:
+            return f"{path} is an archive: unpack it, and give the folder"
         titles = ", ".join(layout.title for layout in kinds)
         return f"{path} is not a data set: it is of none of the layouts known ({titles})"
     if not folder.pictures and folder.counts() == "no file":

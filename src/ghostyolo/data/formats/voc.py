@@ -148,14 +148,16 @@ def _lists(folder: Folder, annotations: _Stems) -> dict[str, list[str]]:
     """The stems that text files list for each split."""
     texts = [path for path in folder.files(".txt") if path.parent.name.casefold() in _LIST_FOLDERS]
     if not texts:
-        texts = [path for path in folder.files(".txt") if path.parent == folder.root and path.stem in _KNOWN_SPLITS]
+        beside = [path for path in folder.files(".txt") if path.parent == folder.root]
+        texts = [path for path in beside if path.stem.casefold() in _KNOWN_SPLITS]
         texts = [path for path in texts if any(annotations.find(line.strip()) for line in read_lines(path)[:5])]
-    names = [name for name in _KNOWN_SPLITS if any(path.stem == name for path in texts)]
+    names = [name for name in _KNOWN_SPLITS if any(path.stem.casefold() == name for path in texts)]
     # Beside the splits VOC lists pictures for each class (cat_train.txt); other names count only when alone.
-    others = [path.stem for path in texts if not path.stem.endswith(tuple(f"_{known}" for known in _KNOWN_SPLITS))]
+    of_class = tuple(f"_{known}" for known in _KNOWN_SPLITS)
+    others = [path.stem.casefold() for path in texts if not path.stem.casefold().endswith(of_class)]
     lists: dict[str, list[str]] = {}
     for name in names or dict.fromkeys(others):
-        lines = [line for path in texts if path.stem == name for line in read_lines(path)]
+        lines = [line for path in texts if path.stem.casefold() == name for line in read_lines(path)]
         lists[name] = [line for line in lines if line.strip()]
     return lists
 

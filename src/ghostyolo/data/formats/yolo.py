@@ -144,6 +144,12 @@ def _label_files(folder: Folder) -> list[Path]:
     return texts if rows and sum(map(_is_row, rows)) > len(rows) / 2 else []
 
 
+def _has_labels(path: Path) -> bool:
+    """Whether a text file is one of labels: it lies in their folder, or begins with a row."""
+    in_folder = "labels" in [part.casefold() for part in path.parts[:-1]]
+    return in_folder or _is_row(read_head(path).strip().split("\n")[0].split())
+
+
 def _is_row(fields: Sequence[str]) -> bool:
     try:
         return len(fields) >= 5 and float(fields[0]) >= 0 and all_finite([float(field) for field in fields[1:]])
@@ -177,12 +183,13 @@ def _read_undescribed(
         read_splits[split] = merge_entries(images, faults, split)
         labels.report_shared(read_splits[split], split)
         labels.report_polygons(folder.root, split)
-    orphans = [path for path in folder.files(".txt") if "labels" in [part.casefold() for part in path.parts[:-1]]
-               and path not in set(files) and path.name.casefold() not in _NO_LABELS]  # fmt: skip
+    places = {path.parent for path in files}
+    orphans = [path for path in folder.files(".txt") if path.parent in places and path not in set(files)
+               and path.name.casefold() not in _NO_LABELS and _has_labels(path)]  # fmt: skip
     for path in orphans:
         faults.report("labels-without-image", path, "labels without a picture")
     if splits is None:
-        report_left_over(folder, read_splits, faults, "are in no list")
+        report_left_over(folder, read_splits, faults, "are in no list, or in folders without a label")
     return RawData(folder.root, "yolo", labels.class_names, read_splits)
 
 
@@ -228,7 +235,11 @@ def _listed_splits(folder: Folder, labels: _Labels) -> dict[str, list[Path]]:
 
 def _splits_by_folder(folder: Folder, label_of: dict[Path, Path]) -> dict[str, list[Path]]:
     splits: dict[str, list[Path]] = {}
+    # Where no picture has labels, pictures are results, or wait to be labelled; else those without are background.
+    labelled = {picture.parent for picture in label_of}
     for picture in folder.pictures:
+        if picture.parent not in labelled:
+            continue
         label = label_of.get(picture)
         split = folder.split_of(picture) or (folder.split_of(label) if label is not None else "")
         splits.setdefault(split or UNNAMED_SPLIT, []).append(picture)
@@ -392,11 +403,9 @@ class _Labels:
         used = {self._file_of(picture) for picture in listing.files}
         folders = {self._label_folders(folder)[0], *(self._label_folders(file.parent)[0] for file in listing.files)}
         for place in sorted(folders):
-            if "labels" not in [part.casefold() for part in place.parts]:
-                continue  # labels beside pictures: other text files there are no labels
             for name in self._spellings.names(place):
                 is_label = suffix_of(name) == ".txt" and name.casefold() not in _NO_LABELS
-                if is_label and not is_hidden(name) and place / name not in used:
+                if is_label and not is_hidden(name) and place / name not in used and _has_labels(place / name):
                     self._faults.report("labels-without-image", place / name, "labels without a picture", split)
         return listing.files
 

@@ -131,4 +131,7 @@ def find_format(name: str) -> ExportFormat:
     for kind in export_formats():
         if kind.name == name:
             return kind
+    for kind in export_formats():
+        if name.lower().lstrip("._") == kind.suffix.lstrip("._"):
+            raise ConfigError(f"unknown export format '{name}': files *{kind.suffix} are of the format {kind.name}")
     raise ConfigError(f"unknown export format '{name}': {suggest(name, [kind.name for kind in export_formats()])}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 from rich.console import Console
 from torch import nn
 
@@ -53,6 +54,7 @@ def fit(
     learns_anew: bool = False,
     criterion: Criterion | None = None,
     files: Mapping[str, str] | None = None,
+    callbacks: Sequence[Callback] = (),
     console: Console | None = None,
 ) -> TrainResult[Metrics | None]:
     """Train ``model`` in place; write weights, resume state, config, logs and pictures to ``out``.
@@ -68,6 +70,7 @@ def fit(
         learns_anew: the weights know nothing of some class: "auto" then takes the learning rate of random weights.
         criterion: default: the one that is registered for the model's head.
         files: text files by name that are written beside the config of a run that begins.
+        callbacks: Lightning's, beside those of every run.
         console: where progress is shown.
 
     Raises:
@@ -116,8 +119,8 @@ def fit(
             model, criterion, recipe, schedule, place.nan_guard, distiller, _weights_of_classes(data, recipe)
         )
 
-    share = [TeacherShare(console, distiller.teacher, recipe.imgsz)] if distiller is not None else []
-    finished = run_loop(task, make_module, out, resume=resume, console=console, callbacks=share)
+    share: list[Callback] = [TeacherShare(console, distiller.teacher, recipe.imgsz)] if distiller is not None else []
+    finished = run_loop(task, make_module, out, resume=resume, console=console, callbacks=[*share, *callbacks])
     metrics = None
     if is_main_process():
         metrics = score_best(finished, validator, recipe, data, console)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 from rich.console import Console
 
 from ghostyolo._version import __version__
@@ -99,6 +100,7 @@ def train_detector(
     recipe: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     console: Console | None = None,
 ) -> TrainResult:
     """Train on a data set of any layout, or on several together.
@@ -112,6 +114,8 @@ def train_detector(
         options: settings that come before it, by the names of :class:`TrainRecipe`. A resume compares those given with
             the run's.
         resume: go on with the run in ``out``; what is not given is as it was begun.
+        callbacks: Lightning's, beside those of every run.
+        console: where progress is shown.
 
     Raises:
         GhostYoloError: anything the user can mend; see :func:`ghostyolo.train.detection.fit.fit`.
@@ -164,6 +168,7 @@ def train_detector(
         learns_anew=learns_anew,
         criterion=criterion_of(network) if settled.qat else None,
         files={PLAN: planner.plan.to_yaml()} if planner is not None else None,
+        callbacks=callbacks,
         console=console,
     )
 
