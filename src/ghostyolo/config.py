@@ -35,7 +35,8 @@ class StrictModel(BaseModel):
             except ValidationError as error:
                 raise ConfigError(f"{type(self).__name__}: {_first_error(error, type(self))}") from error
 
-        # Models inside others, and from_dict, are validated by pydantic alone, which knows the whole place.
+        # Models inside others, and from_dict, are validated by pydantic alone, which knows the whole place. The mark is
+        # pydantic's own: where a version does not know it, messages of inner models lose their place and no more.
         __init__.__pydantic_base_init__ = True
 
     @classmethod

@@ -25,7 +25,7 @@ def demo(
     console = Console()
     if train:
         from ghostyolo.extras import require
-        from ghostyolo.train.threads import wait_passively
+        from ghostyolo.openmp import wait_passively
 
         require("train", "demo --train")
         wait_passively()

@@ -13,7 +13,9 @@ from ghostyolo.train.recipe import ClassRecipe
 
 def pretrain(
     data: Path | None = typer.Option(
-        None, help="A folder of class folders, or Parquet files with pictures and labels.", show_default=False
+        None,
+        help="A folder of class folders, or Parquet files with pictures and labels; any pictures with labels=false.",
+        show_default=False,
     ),
     model: str | None = typer.Option(
         None, help="A backbone (ghostnetv3, mobilenetv2@n, timm:NAME), or a detector's name for its backbone."
@@ -38,7 +40,7 @@ def pretrain(
     """Train a backbone as a classifier; weights and metrics go to --out."""
     flags = {key: value for key, value in locals().items() if key in ClassRecipe.model_fields}
     from ghostyolo.extras import require
-    from ghostyolo.train.threads import wait_passively
+    from ghostyolo.openmp import wait_passively
 
     require("train", "training")
     wait_passively()

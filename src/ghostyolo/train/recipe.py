@@ -271,6 +271,11 @@ class ClassRecipe(Recipe):
     gradient_clip: float = Field(
         0.0, ge=0, description="largest norm of all gradients together; 0 switches clipping off"
     )
+    labels: bool = Field(
+        True,
+        description="false: the pictures have none, or theirs are not used: the backbone learns the features of the "
+        "teacher, any network of timm's, or without one that two views of a picture are alike",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each target that is spread over all classes")
     teacher: Place | None = Field(
         None, description="learn from it beside the labels: a .safetensors classifier, or a network of timm's by name"

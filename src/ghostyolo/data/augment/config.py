@@ -47,7 +47,9 @@ class ClassAugment(StrictModel):
     padding: int = Field(4, ge=0, description="pixels around padded crops")
     fliplr: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     randaugment: str = Field("", description="timm's description, such as rand-m9-mstd0.5-inc1")
-    color_jitter: float = Field(0.0, ge=0, description="of brightness, contrast and saturation")
+    color_jitter: float | None = Field(
+        None, ge=0, description="of brightness, contrast and saturation; none: 0, and 0.4 where views are compared"
+    )
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing with noise")
     mixup: float = Field(0.0, ge=0, description="number of Mixup's beta distribution")
     cutmix: float = Field(

@@ -34,7 +34,7 @@ def read(root: Path) -> ClassificationData:
     if not class_names:
         raise DataError(
             f"{root} is no classification data set: it has neither Parquet files nor class folders with pictures "
-            "(CLASS/*.jpg or train/CLASS/*.jpg)"
+            "(CLASS/*.jpg or train/CLASS/*.jpg); pictures without labels train with --set labels=false"
         )
     unknown = sorted(set(files.get("val", {})) - set(class_names))
     if unknown:

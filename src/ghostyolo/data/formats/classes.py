@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from ghostyolo.data.formats import class_folders, parquet
-from ghostyolo.data.images import SAMPLED_PICTURES, common_range
-from ghostyolo.data.labelled import ClassificationData, check_classes, hold_out, take_evenly
+from ghostyolo.data.images import IMAGE_SUFFIXES, SAMPLED_PICTURES, common_range
+from ghostyolo.data.labelled import ClassificationData, LabelledImage, check_classes, hold_out, take_evenly
+from ghostyolo.data.listing import describe_passed, list_files
 from ghostyolo.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 
 def load_classes(
@@ -40,5 +45,42 @@ def load_classes(
     if limit is not None and limit < len(data.splits["train"]):
         chosen = take_evenly(data.splits["train"], limit)
         data = replace(data, splits={**data.splits, "train": chosen})
-    sample = take_evenly(check_classes(data).splits["train"], SAMPLED_PICTURES)
+    return _with_range(check_classes(data))
+
+
+def load_pictures_alone(
+    path: str | PathLike[str], *, limit: int | None = None, name: str = "unlabelled"
+) -> ClassificationData:
+    """Read the pictures of a folder at any depth, or of Parquet files, without their labels.
+
+    Args:
+        limit: at most so many, evenly spread and always the same ones; None for all.
+        name: of the one class that all have.
+
+    Raises:
+        DataError: missing, or without a picture.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise DataError(f"{root} does not exist: give a folder of pictures, or Parquet files")
+    files = parquet.find(root)
+    images: Sequence[LabelledImage]
+    if files:
+        images = [replace(image, label=0) for image in parquet.read(root, files, None).splits["train"]]
+    elif root.is_dir():
+        listing = list_files(root, IMAGE_SUFFIXES, deep=True)
+        if listing.passed:
+            _log.warning("%s: passed over %s", root, describe_passed(listing.passed))
+        images = [LabelledImage(file, 0) for file in sorted(listing.files)]
+    else:
+        raise DataError(f"{root} is neither a folder nor a Parquet file")
+    if not images:
+        raise DataError(f"{root} has no picture")
+    if limit is not None and limit < len(images):
+        images = [images[number * len(images) // limit] for number in range(limit)]
+    return _with_range(ClassificationData(root, [name], {"train": images}))
+
+
+def _with_range(data: ClassificationData) -> ClassificationData:
+    sample = take_evenly(data.splits["train"], SAMPLED_PICTURES)
     return replace(data, pixel_range=common_range([image.source for image in sample]))

@@ -83,9 +83,7 @@ def download(url: str, target: Path, sha256: str = "") -> None:
     found = sha256_of(part)
     if sha256 and found != sha256:
         part.unlink()
-        raise WeightsError(
-            f"{url} is not the file its makers published: SHA-256 {found}, not {sha256}; it was not kept"
-        )
+        raise WeightsError(f"{url} is not the file that was published: SHA-256 {found}, not {sha256}; it was not kept")
     if not sha256:
         log.warning("no checksum of %s is known here; it has SHA-256 %s: compare it with its makers'", url, found)
     os.replace(part, target)

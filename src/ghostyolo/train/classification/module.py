@@ -32,16 +32,15 @@ from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.schedule import ClassSchedule, usual_ema_ramp
 
 
-class ClassModule(TrainingModule):
-    """Trains a classifier.
+class ScheduledModule(TrainingModule):
+    """Trains with the optimiser and the schedule of a :class:`ClassRecipe`.
 
     Args:
-        model: logits of pictures of 0 to 1.
+        model: the network.
+        loss_parts: names of what the loss consists of.
         recipe: what to do.
         schedule: the recipe resolved for this data set.
         nan_guard: stops the run at a loss that is not finite.
-        teacher: None where there is none, or where its logits are all cached.
-        cache: of its logits.
 
     Attributes:
         images_per_second: of all devices, over the epochs of this process; None before the first.
@@ -50,26 +49,21 @@ class ClassModule(TrainingModule):
     def __init__(
         self,
         model: ImageClassifier,
+        loss_parts: tuple[str, ...],
         recipe: ClassRecipe,
         schedule: ClassSchedule,
         nan_guard: NanGuard,
-        teacher: Teacher | None = None,
-        cache: LogitCache | None = None,
     ) -> None:
-        distils = teacher is not None or cache is not None
         super().__init__(
             model,
-            ("ce", "kd") if distils else ("ce",),
+            loss_parts,
             schedule.steps_per_epoch,
             ema_decay=recipe.ema_decay,
             ema_ramp=recipe.ema_ramp or usual_ema_ramp(schedule.total_steps / schedule.accumulation),
             channels_last=recipe.channels_last,
             nan_guard=nan_guard,
         )
-        self.recipe, self.schedule, self.teacher, self.cache = recipe, schedule, teacher, cache
-        self.distils = distils
-        self.num_classes, self.channels = model.num_classes, model.in_channels
-        self.mixup = build_mixup(recipe.augment, model.num_classes)
+        self.recipe, self.schedule, self.channels = recipe, schedule, model.in_channels
         self._pictures, self._seconds, self._begun = 0, 0.0, 0.0
 
     @property
@@ -85,6 +79,62 @@ class ClassModule(TrainingModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.trainer.accumulate_grad_batches = self.schedule.accumulation
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._begun = time.perf_counter()
+
+    def on_train_batch_start(self, batch: ClassBatch, batch_idx: int) -> None:
+        lr = self.lr_at(self.current_epoch * self.steps_per_epoch + batch_idx)
+        for group in self._plain_optimizer().param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.ema.update()
+
+    def on_train_batch_end(self, outputs: Any, batch: ClassBatch, batch_idx: int) -> None:
+        self._pictures += len(batch)
+
+    def on_train_epoch_end(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self._seconds += time.perf_counter() - self._begun
+
+
+class ClassModule(ScheduledModule):
+    """Trains a classifier.
+
+    Args:
+        model: logits of pictures of 0 to 1.
+        recipe, schedule, nan_guard: see :class:`ScheduledModule`.
+        teacher: None where there is none, or where its logits are all cached.
+        cache: of its logits.
+    """
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        recipe: ClassRecipe,
+        schedule: ClassSchedule,
+        nan_guard: NanGuard,
+        teacher: Teacher | None = None,
+        cache: LogitCache | None = None,
+    ) -> None:
+        distils = teacher is not None or cache is not None
+        super().__init__(model, ("ce", "kd") if distils else ("ce",), recipe, schedule, nan_guard)
+        self.teacher, self.cache, self.distils = teacher, cache, distils
+        self.num_classes = model.num_classes
+        self.mixup = build_mixup(recipe.augment, model.num_classes)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.teacher is not None:
             self.teacher.to(self.device)
 
@@ -92,12 +142,6 @@ class ClassModule(TrainingModule):
         super().on_train_epoch_start()
         if self.cache is not None:
             self.cache.begin_epoch(self.current_epoch)
-        self._begun = time.perf_counter()
-
-    def on_train_batch_start(self, batch: ClassBatch, batch_idx: int) -> None:
-        lr = self.lr_at(self.current_epoch * self.steps_per_epoch + batch_idx)
-        for group in self._plain_optimizer().param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
 
     def training_step(self, batch: ClassBatch, batch_idx: int) -> Tensor:
         seed = mix_seed(self.recipe.seed, self.current_epoch, self.global_rank, batch_idx)
@@ -121,23 +165,8 @@ class ClassModule(TrainingModule):
         self.add_losses(losses)
         return loss
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: torch.optim.Optimizer | LightningOptimizer,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.ema.update()
-
-    def on_train_batch_end(self, outputs: Any, batch: ClassBatch, batch_idx: int) -> None:
-        self._pictures += len(batch)
-
     def on_train_epoch_end(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._seconds += time.perf_counter() - self._begun
+        super().on_train_epoch_end()
         if self.cache is not None:
             self.cache.end_epoch()
 

@@ -12,12 +12,13 @@ import torch
 from rich.console import Console
 
 from ghostyolo._version import __version__
-from ghostyolo.data.formats.classes import load_classes
+from ghostyolo.data.formats.classes import load_classes, load_pictures_alone
 from ghostyolo.data.labelled import ClassificationData
 from ghostyolo.errors import ConfigError, suggest
 from ghostyolo.metadata import ModelMetadata
 from ghostyolo.models.image_classifier import ClassifierConfig, ImageClassifier, build_classifier, classifier_config
 from ghostyolo.train.classification.fit import fit_classifier
+from ghostyolo.train.classification.unlabelled import NO_LABEL, fit_unlabelled
 from ghostyolo.train.loop import TrainResult, check_device
 from ghostyolo.train.recipe import ClassRecipe
 from ghostyolo.train.run_folder import settle_recipe
@@ -33,10 +34,11 @@ def pretrain(
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult[dict[str, Any]]:
-    """Train a backbone as a classifier.
+    """Train a backbone as a classifier, or on pictures without labels.
 
     Args:
-        data: a folder of class folders, or Parquet files; on resume None means that of the run.
+        data: a folder of class folders, or Parquet files; with ``labels=False`` any pictures; on resume None means that
+            of the run.
         model: a name (:mod:`ghostyolo.models.image_classifier`) or a YAML file; on resume None means that of the run.
         out: folder of the run.
         recipe: name of a recipe of the package, or a YAML file.
@@ -77,9 +79,8 @@ def pretrain(
         pixel_range=dataset.pixel_range,
         metrics={"data": dataset.root.name, "split": "val"},
     )
-    return fit_classifier(
-        network, metadata, dataset, settings, out, resume=resume, place=os.path.abspath(data), console=console
-    )
+    fit = fit_classifier if settings.labels else fit_unlabelled
+    return fit(network, metadata, dataset, settings, out, resume=resume, place=os.path.abspath(data), console=console)
 
 
 def load_pictures(data: str | Path, recipe: ClassRecipe) -> ClassificationData:
@@ -88,6 +89,8 @@ def load_pictures(data: str | Path, recipe: ClassRecipe) -> ClassificationData:
     Raises:
         DataError: it is missing, or no classification data.
     """
+    if not recipe.labels:
+        return load_pictures_alone(data, limit=recipe.limit, name=NO_LABEL)
     return load_classes(data, val_share=recipe.val_share, limit=recipe.limit, label_column=recipe.label_column)
 
 
