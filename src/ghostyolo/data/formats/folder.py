@@ -215,6 +215,11 @@ def read_head(path: Path) -> str:
     return data.decode("latin-1")
 
 
+def first_line(text: str) -> str:
+    """Return the first line of a text, whatever system ended it."""
+    return re.split("\r\n|\n|\r", text, maxsplit=1)[0]
+
+
 def sample(paths: Sequence[Path]) -> Sequence[Path]:
     """Return some of many files, evenly."""
     return paths[:: len(paths) // _SAMPLE + 1]

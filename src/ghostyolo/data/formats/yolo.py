@@ -183,8 +183,8 @@ def _read_undescribed(
         read_splits[split] = merge_entries(images, faults, split)
         labels.report_shared(read_splits[split], split)
         labels.report_polygons(folder.root, split)
-    places = {path.parent for path in files}
-    orphans = [path for path in folder.files(".txt") if path.parent in places and path not in set(files)
+    paired, places = set(files), {path.parent for path in files}
+    orphans = [path for path in folder.files(".txt") if path.parent in places and path not in paired
                and path.name.casefold() not in _NO_LABELS and _has_labels(path)]  # fmt: skip
     for path in orphans:
         faults.report("labels-without-image", path, "labels without a picture")
