@@ -1,4 +1,6 @@
-"""One HTML page of a data set: pictures with boxes, what is wrong, and how boxes are spread.
+"""Writes one HTML page of a data set.
+
+Pictures with boxes, what is wrong, and how boxes are spread.
 
 The page needs no server and nothing beside it: small copies of the pictures are inside. Of a large data set a sample of
 the pictures is shown, those with faults first; counts and histograms are of all. No torch.

@@ -63,7 +63,10 @@ _LARGEST_FRACTION = 2.0
 
 
 def find(folder: Folder) -> list[Path]:
-    """Return the data.yaml or another YAML that declares splits, Darknet's obj.data, or else the label files."""
+    """Return the description of a YOLO data set, or else its label files.
+
+    A description is a data.yaml, another YAML that declares splits, or Darknet's obj.data.
+    """
     described = _descriptions(folder)
     return described or _label_files(folder)
 
