@@ -27,7 +27,7 @@ import numpy as np
 
 import ghostyolo
 from ghostyolo.live.figures import memory_mb
-from report import RESULTS, Row, markdown, write_results
+from report import RESULTS, Row, markdown, read_rows, replace_row, write_results
 
 WIDTH, HEIGHT, FPS = 1280, 720, 30
 PARTS = ("age", "file", "reconnect", "memory")
@@ -229,20 +229,21 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "live.json")
     args = parser.parse_args()
 
-    rows: list[Row] = []
-    if "age" in args.parts:
-        rows += age(args.seconds, args.sizes)
-    if "file" in args.parts:
-        rows += file(args.frames)
-    if "reconnect" in args.parts:
-        rows += reconnect(args.repeats)
-    if "memory" in args.parts:
-        rows += memory(args.memory_frames)
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    write_results(
-        args.results, rows, "av", "onnxruntime", "opencv-python-headless", "ultralytics-opencv-headless",
-        cores=os.cpu_count(), load_average=load,
-    )  # fmt: skip
+    measures = {
+        "age": lambda: age(args.seconds, args.sizes),
+        "file": lambda: file(args.frames),
+        "reconnect": lambda: reconnect(args.repeats),
+        "memory": lambda: memory(args.memory_frames),
+    }
+    rows = read_rows(args.results)
+    for part in args.parts:
+        load = round(os.getloadavg()[0], 1)  # what else the machine does
+        for row in measures[part]():
+            rows = replace_row(rows, {"part": part, "load": load, **row}, ("part", "what"))
+        write_results(
+            args.results, rows, "av", "onnxruntime", "opencv-python-headless", "ultralytics-opencv-headless",
+            cores=os.cpu_count(),
+        )  # fmt: skip
     columns = {
         "what": "", "read_a_second": ".1f", "inferred_a_second": ".1f", "age_p50_ms": ".0f", "age_p95_ms": ".0f",
         "network_p50_ms": ".1f", "outside_network": ".0%", "frames_a_second": ".1f", "seconds": ".2f",

@@ -3,11 +3,10 @@
     python benchmarks/plans.py --minutes 5
     python benchmarks/plans.py --minutes 30 --sets bccd neu-det --seeds 0 1 2 --weights none start
     python benchmarks/plans.py --minutes 5 --sets chess --ways plan --change batch=16 --change augment.scale=0.5
-    python benchmarks/plans.py --minutes 30 --ways --peers yolo26n yolo11n --peer-python PEER_PYTHON
 
 A cell is one data set, way, start and seed. "plan" gives nothing; "before" has the defaults that ``train`` had without
 a plan (--set plan=false); "before at the plan's size" those, with the plan's imgsz and one branch. Each --change is a
-way of its own: the plan with one setting in another's place. Peers train from scratch with their package's defaults.
+way of its own: the plan with one setting in another's place.
 
 Minutes are of processor time, by a few measured steps of each way, so that other programs do not count: cells are equal
 on a busy machine too. Finished cells are kept, an interrupted one goes on. Scores are those of the best epoch on the

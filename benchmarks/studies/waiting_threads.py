@@ -20,10 +20,10 @@ import sys
 import time
 from pathlib import Path
 
-MODEL, STEPS, BATCH, IMGSZ = "ghostyolo-n", 10, 8, 160
+MODEL, BATCH, IMGSZ = "ghostyolo-n", 8, 160
 
 
-def measure(threads: int) -> list[float]:
+def measure(threads: int, steps: int) -> list[float]:
     """Milliseconds of each step, after a warm-up, in this process."""
     import torch
 
@@ -35,7 +35,7 @@ def measure(threads: int) -> list[float]:
     model = build_model(MODEL, num_classes=3).train()
     images = torch.rand(BATCH, 3, IMGSZ, IMGSZ)
     times = []
-    for _ in range(STEPS + 1):
+    for _ in range(steps + 1):
         start = time.perf_counter()
         output = model(images)
         (output.box_logits.square().mean() + output.cls_logits.square().mean()).backward()
@@ -47,13 +47,14 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10, help="of a round, after one that is not counted")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, cores], help="busy processes beside")
     results = Path(__file__).parent.parent / "results" / "waiting_threads.json"
     parser.add_argument("--results", type=Path, default=results)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.one)))
+        print(json.dumps(measure(args.one, args.steps)))
         return
     settings: dict[str, tuple[int, dict[str, str]]] = {
         "1 thread": (1, {}),
@@ -69,7 +70,7 @@ def main() -> None:
             try:
                 for name, (threads, environment) in settings.items():
                     plain = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
-                    command = [sys.executable, __file__, "--one", str(threads)]
+                    command = [sys.executable, __file__, "--one", str(threads), "--steps", str(args.steps)]
                     done = subprocess.run(command, env=plain | environment, check=True, capture_output=True, text=True)
                     found[name] += json.loads(done.stdout.splitlines()[-1])
             finally:

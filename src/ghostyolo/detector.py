@@ -121,7 +121,7 @@ class Detector:
             GhostYoloError: see :func:`ghostyolo.train.detection.fit.fit`.
         """
         require("train", "training")
-        from ghostyolo.train.threads import wait_passively
+        from ghostyolo.openmp import wait_passively
 
         wait_passively()
         from ghostyolo.train.detection.start import train_detector

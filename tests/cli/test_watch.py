@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,13 @@ def test_mistakes_are_one_line(run_cli, clip):
     done = run_cli("watch", clip, "--weights", MODEL_PATH, "--video", "a.avi")
     assert done.returncode == 2
     assert "'video' is 'a.avi'" in done.stderr
+
+
+def test_it_ends_when_nobody_reads(clip):
+    words = f"{sys.executable} -m ghostyolo.cli.main watch {clip} --weights {MODEL_PATH} --every-frame --json - | true"
+    done = subprocess.run(
+        ["bash", "-c", f"{words}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "1"
+    assert "cannot write to standard output: Broken pipe" in done.stderr
+    assert "Traceback" not in done.stderr

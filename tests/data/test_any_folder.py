@@ -180,7 +180,7 @@ def test_bad_rows_of_a_csv_are_named_by_their_row(tmp_path):
 
 def test_a_csv_of_semicolons_and_other_column_names_is_read(tmp_path):
     picture(tmp_path / "a.png")
-    text(tmp_path / "x.csv", "Image_Path;Label;X_Min;Y_Min;X_Max;Y_Max\nold\\a.png;cat;1;2;9;8\n")
+    text(tmp_path / "x.csv", "Image_Path;Label;X_Min;Y_Min;X_Max;Y_Max\rold\\a.png;cat;1;2;9;8\r")
     assert load_dataset(tmp_path).splits["all"][0].boxes_xyxy.tolist() == [[1, 2, 9, 8]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ghostyolo.data.memory import free_memory
+from ghostyolo.data.memory import free_memory, used_memory
 
 
 def put(root: Path, **texts: str) -> Path:
@@ -37,3 +37,9 @@ def test_the_older_control_groups_are_read_too(tmp_path):
 
 def test_a_system_that_does_not_say_is_unknown(tmp_path):
     assert free_memory(tmp_path) is None
+
+
+def test_what_this_process_holds_is_what_the_system_says(tmp_path):
+    put(tmp_path, proc__self__status="Name:\tpython\nVmRSS:\t 2048 kB\n")
+    assert used_memory(tmp_path) == 2048 * 1024
+    assert used_memory(tmp_path / "elsewhere") is None

@@ -89,6 +89,11 @@ def test_broken_pictures_and_no_pictures_are_said(tmp_path):
     (entry,) = content(show_dataset(tmp_path / "pets", tmp_path / "page.html").path)["pictures"]
     assert entry["small"] == ""
     path.write_bytes(b"no picture")
+    picture(tmp_path / "half/train/b.png")
+    text(tmp_path / "half/train/b.txt", ROW)
+    text(tmp_path / "half/val/c.txt", ROW)
+    text(tmp_path / "half/val/c.png", "no picture")
+    assert content(show_dataset(tmp_path / "half", tmp_path / "page.html").path)["splits"] == ["train"]
     with pytest.raises(DataError, match="is an empty data set"):
         show_dataset(tmp_path / "pets", tmp_path / "other.html")
     assert not (tmp_path / "other.html").exists()

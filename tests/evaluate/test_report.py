@@ -168,3 +168,9 @@ def test_a_page_without_mistakes_says_so(tmp_path):
     result = evaluated([record([LEFT], [0])], [ImageDetections.from_arrays([LEFT], [0.9], [0])])
     assert write_worst_pictures(result, np.zeros(4), tmp_path / "p.html", title="t", load_image=load_fake_image) == 0
     assert "No picture has a mistake." in (tmp_path / "p.html").read_text()
+
+
+def test_metrics_are_one_short_line():
+    assert repr(two_pictures().metrics).startswith("Metrics(AP 0.")
+    assert repr(two_pictures().metrics).endswith("; 2 images, 4 objects)")
+    assert "AP -" in repr(evaluated([record(image_id=1)], [ImageDetections.empty()]).metrics)

@@ -249,6 +249,14 @@ def test_sizes_that_change_go_on_in_the_same_video(tmp_path):
     assert {(frame.width, frame.height) for frame in frames} == {(128, 96)}
 
 
+def test_a_codec_that_is_missing_is_one_line(tmp_path):
+    path = write_video(tmp_path / "a.avi", [frame_at(0)] * 3)
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"XYZ9"))
+    with pytest.raises(SourceError, match="codec") as failure:
+        ghostyolo.watch(path, MODEL_PATH, every_frame=True).run()
+    assert "a.avi" in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -45,7 +45,7 @@ def test_what_the_user_says_counts(machine, monkeypatch):
 def test_waiting_is_settled_before_torch_is_there(before, after):
     code = (
         "import os, sys\n"
-        "from ghostyolo.train.threads import wait_passively\n"
+        "from ghostyolo.openmp import wait_passively\n"
         "print('torch' in sys.modules, wait_passively(), os.environ['OMP_WAIT_POLICY'])\n"
         "sys.modules['torch'] = None\n"
         "print(wait_passively())\n"

@@ -40,7 +40,7 @@ def ablate(
 ) -> None:
     """Train variants with several seeds, and say which differ by more than chance."""
     from ghostyolo.extras import require
-    from ghostyolo.train.threads import wait_passively
+    from ghostyolo.openmp import wait_passively
 
     require("train", "training")
     wait_passively()

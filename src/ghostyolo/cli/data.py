@@ -71,7 +71,9 @@ def split(
     ),
     copy: bool = typer.Option(False, "--copy", help="Copy pictures and labels in YOLO layout, in place of lists."),
 ) -> None:
-    """Split a data set anew: classes alike, copies and frames of one video on one side.
+    """Split a data set anew, classes alike.
+
+    Near-duplicates, copies and frames of one video stay on one side.
 
     Writes lists of pictures, a folder that is given to --data; the data stay where they are.
     """

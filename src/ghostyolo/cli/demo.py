@@ -37,7 +37,7 @@ def demo(
         return
     if train:
         from ghostyolo.extras import require
-        from ghostyolo.train.threads import wait_passively
+        from ghostyolo.openmp import wait_passively
 
         require("train", "demo --train")
         wait_passively()

@@ -33,7 +33,7 @@ def predict(
         help="Pictures, folders, globs in quotes, URLs or video files.", metavar="SOURCE..."
     ),
     weights: str = typer.Option(
-        help="A built-in name (bccd, neu-det, digits), a .onnx or .safetensors file, or hf://owner/repo/file."
+        help="A built-in name (bccd, neu-det, digits), a published one (yolox-nano), a file, or hf://owner/repo/file."
     ),
     out: Path | None = typer.Option(
         None,

@@ -40,7 +40,7 @@ def pretrain(
     """Train a backbone as a classifier; weights and metrics go to --out."""
     flags = {key: value for key, value in locals().items() if key in ClassRecipe.model_fields}
     from ghostyolo.extras import require
-    from ghostyolo.train.threads import wait_passively
+    from ghostyolo.openmp import wait_passively
 
     require("train", "training")
     wait_passively()

@@ -48,7 +48,7 @@ def train(
     """
     flags = {key: value for key, value in locals().items() if key in TrainRecipe.model_fields}
     from ghostyolo.extras import require
-    from ghostyolo.train.threads import wait_passively
+    from ghostyolo.openmp import wait_passively
 
     require("train", "training")
     wait_passively()

@@ -12,7 +12,7 @@ from ghostyolo.thresholds import MetricSelection, settle_limits
 
 def val(
     weights: str = typer.Option(
-        help="A built-in name (bccd, neu-det, digits), a .onnx or .safetensors file, or hf://owner/repo/file."
+        help="A built-in name (bccd, neu-det, digits), a published one (yolox-nano), a file, or hf://owner/repo/file."
     ),
     data: Path = typer.Option(help="A data set: its folder, of any layout (docs/data.md)."),
     split: str = typer.Option("val", help="The part of the data set to score on."),

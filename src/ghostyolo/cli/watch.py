@@ -36,6 +36,12 @@ def watch(
     ),
     threads: int | None = typer.Option(None, help="CPU threads; default: the engine's choice.", show_default=False),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:N."),
+    engine_option: list[str] = typer.Option(
+        [], help="KEY=VALUE, a setting of the engine by its own name; may be repeated.", show_default=False
+    ),
+    layout: str | None = typer.Option(
+        None, help="How another program's ONNX file answers (docs/export.md); default: found out.", show_default=False
+    ),
     every_frame: bool | None = option(WatchSettings, "every_frame", "--every-frame"),
     retries: int | None = option(WatchSettings, "retries"),
     timeout: float | None = option(WatchSettings, "timeout"),
@@ -80,6 +86,8 @@ def watch(
         imgsz=imgsz,
         device=device,
         threads=threads,
+        layout=layout,
+        engine_options=parse_assignments(engine_option, "--engine-option"),
         confidence=parse_confidence(conf),
         iou=iou,
         classes=None if classes is None else [name.strip() for name in classes.split(",") if name.strip()],

@@ -1,4 +1,7 @@
-"""Convert a data set to another layout and prove that nothing was lost on the way. No torch."""
+"""Converts a data set to another layout and counts what arrived.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ class Converted:
 
 
 def convert_dataset(path: str | PathLike[str], out: str | PathLike[str], layout: str) -> Converted:
-    """Write a data set of any layout into a new folder, and read it again.
+    """Write a data set into a new folder in another layout.
+
+    The result is read again and counted.
 
     Args:
         path: as for :func:`ghostyolo.data.formats.load_dataset`; also Parquet files with boxes.

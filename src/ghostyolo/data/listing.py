@@ -79,7 +79,7 @@ def describe_passed(passed: Counter[str]) -> str:
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
-    """Yield every folder below one, the names of its files, and whether it is hidden.
+    """Yield every folder below one, its files, and whether it is hidden.
 
     Links are followed to folders outside, each once.
     """

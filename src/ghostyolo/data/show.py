@@ -1,4 +1,6 @@
-"""One HTML page of a data set: pictures with boxes, what is wrong, and how boxes are spread.
+"""Writes one HTML page of a data set.
+
+Pictures with boxes, what is wrong, and how boxes are spread.
 
 The page needs no server and nothing beside it: small copies of the pictures are inside. Of a large data set a sample of
 the pictures is shown, those with faults first; counts and histograms are of all. No torch.
@@ -13,7 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ def show_dataset(
     faults = FaultList()
     raw = read_raw(path, None, faults)
     data = build_data(raw, faults)
+    data = replace(data, splits={split: records for split, records in data.splits.items() if records})
     pairs = [(split, record) for split, records in data.splits.items() for record in records]
     if not pairs:
         first = f" ({faults[0]})" if faults else ""
@@ -198,9 +201,7 @@ def _statistics(data: DetectionData) -> list[dict[str, Any]]:
     """For each split and class: objects, pictures, and the histograms of its boxes."""
     rows = []
     for split, records in data.splits.items():
-        sides = np.concatenate(
-            [np.tile((r.width, r.height), (len(r.labels), 1)) for r in records] or [np.zeros((0, 2))]
-        )
+        sides = np.concatenate([np.tile((r.width, r.height), (len(r.labels), 1)) for r in records])
         boxes = np.concatenate([record.boxes_xyxy for record in records]).astype(np.float64)
         labels = np.concatenate([record.labels for record in records])
         pictures = Counter(label for record in records for label in set(record.labels.tolist()))

@@ -79,7 +79,10 @@ def group_pictures(paths: Sequence[Path]) -> Groups:
 
 
 def read_looks(paths: Sequence[Path]) -> Looks:
-    """Return the look of each picture, (N, 16, 16); zeros where one is plain or cannot be read."""
+    """Return the look of each picture, (N, 16, 16).
+
+    Zeros where one is plain or cannot be read.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter's lock
         return np.stack(list(pool.map(_look, paths))) if paths else np.zeros((0, _SIDE, _SIDE), np.float32)
 

@@ -33,7 +33,9 @@ SPLIT_FOLDER = "split"
 
 
 def with_validation(data: DetectionData, run: Path | None = None) -> DetectionData:
-    """Return the data with a "train" and a "val" split; as it is where it has both.
+    """Return the data with a "train" and a "val" split.
+
+    As it is where it has both.
 
     Without "train", the pictures of an unnamed split (``all``), or of ``trainval``, are for training. Without "val", a
     fifth of them is held out; below ten pictures all are trained and validated on. ``test`` stays. What was done is
@@ -62,7 +64,7 @@ def with_validation(data: DetectionData, run: Path | None = None) -> DetectionDa
 
 
 def load_split(path: str | Path, split: str = "val", weights: str | Path | None = None) -> DetectionData:
-    """Read one split of a data set, also the "val" that training held out of data that have none.
+    """Read one split, also the "val" that training held out.
 
     Args:
         path: as for :func:`ghostyolo.data.formats.load_dataset`.
@@ -82,7 +84,9 @@ def load_split(path: str | Path, split: str = "val", weights: str | Path | None 
 
 
 def resplit(data: DetectionData, val: float, test: float, seed: int) -> DetectionData:
-    """Split all pictures of a data set anew; its own test split stays where no new one is wanted.
+    """Split all pictures of a data set anew.
+
+    Its own test split stays where no new one is wanted.
 
     Raises:
         ConfigError: shares that leave nothing to train on.
@@ -192,7 +196,9 @@ def split_groups(
 
 
 def write_split(data: DetectionData, out: str | Path) -> Path:
-    """Write the lists of a split into a new folder, which is a data set by itself.
+    """Write the lists of a split into a new folder.
+
+    The folder is a data set by itself.
 
     Raises:
         OutputError: the folder is not empty or cannot be written.
@@ -214,7 +220,9 @@ def lists_of(data: DetectionData) -> dict[str, str]:
 
 
 def apply_lists(data: DetectionData, folder: Path) -> DetectionData:
-    """Split a data set as the lists in a folder say; pictures that are in no list are for training.
+    """Split a data set as the lists in a folder say.
+
+    Pictures that are in no list are for training.
 
     Raises:
         DataError: a listed picture is not in the data set.
@@ -244,7 +252,9 @@ def _base(data: DetectionData) -> Path:
 
 
 def training_splits(data: DetectionData) -> dict[str, list[ImageRecord]]:
-    """Return the splits, of which the one for training is called "train": else ``all`` or ``trainval`` is meant.
+    """Return the splits, the one for training called "train".
+
+    Where there is none of that name, ``all`` or ``trainval`` is meant.
 
     Raises:
         NoSplitError: none is for training.

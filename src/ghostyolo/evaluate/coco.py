@@ -25,6 +25,7 @@ from ghostyolo.errors import ConfigError, DataError
 from ghostyolo.evaluate.detections import ImageDetections, box_areas, box_overlaps
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)  # the order of COCO's area ranges
+_SHOWN = ("AP", "AP50", "AP75")
 _IOU_50, _IOU_75 = 0, 5  # positions in 0.50:0.05:0.95
 
 
@@ -44,7 +45,7 @@ class ClassMetrics:
     images: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metrics:
     """COCO metrics of a split, in 0..1; None where undefined.
 
@@ -66,6 +67,12 @@ class Metrics:
     per_class: dict[str, ClassMetrics]
     images: int
     objects: int
+
+    def __repr__(self) -> str:
+        scores = ", ".join(
+            f"{key} {'-' if (value := getattr(self, key)) is None else f'{value:.3f}'}" for key in _SHOWN
+        )
+        return f"Metrics({scores}; {self.images} images, {self.objects} objects)"
 
     def to_json(self) -> dict[str, Any]:
         """Return the metrics with exactly the documented keys.

@@ -11,7 +11,7 @@ from ghostyolo.errors import GhostYoloError
 from ghostyolo.live.streams import Grabbed, Stream, StreamLost
 
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 5.0
 _QUEUE = 4  # frames of a source of which none may be lost
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -139,6 +139,8 @@ class Watch:
                     self._window.refresh()
                     if self._window.closed:
                         self.stop()
+                if self._outputs and all(output.fault is not None for output in self._outputs):
+                    self.stop()  # nobody is left to work for
                 if report is not None and time.monotonic() - latest >= every:
                     latest = time.monotonic()
                     report(self.figures.line())
@@ -203,7 +205,7 @@ class Watch:
         if self._worker.ident is not None:
             raise ConfigError("a watch runs once: make another one")
         for output in self._outputs:
-            output.begin(self._lossless and output is not self._window, self._say)
+            output.begin(self._lossless and output is not self._window, self._say, self._stop)
         self._worker.start()
         for reader in self._readers:
             reader.start()
@@ -303,6 +305,8 @@ def watch(
     imgsz: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    layout: str | None = None,
+    engine_options: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = logger.warning,
     **options: Any,
 ) -> Watch:
@@ -316,7 +320,7 @@ def watch(
             or several.
         weights: as for :func:`ghostyolo.load`, or a predictor.
         callback: is called with each :class:`LivePrediction`, in a thread of its own.
-        imgsz, device, threads: as in prediction.
+        imgsz, device, threads, layout, engine_options: as in prediction.
         say: takes the lines about lost and found sources; by default they are logged as warnings.
         **options: ``confidence``, ``iou``, ``classes`` and the other limits of prediction; ``video="out.mp4"``,
             ``json_lines="-"``, ``serve="127.0.0.1:8000"``, ``every_frame=True`` and what else stands in
@@ -330,5 +334,9 @@ def watch(
     settings = {name: value for name, value in options.items() if name not in limits}
     several = [sources] if isinstance(sources, str | int | Path) else list(sources)
     chosen = WatchSettings.from_dict(settings, "watch")
-    predictor = weights if isinstance(weights, Predictor) else load(weights, device=device, threads=threads)
+    predictor = (
+        weights
+        if isinstance(weights, Predictor)
+        else load(weights, device=device, threads=threads, layout=layout, engine_options=engine_options)
+    )
     return Watch(several, predictor, chosen, limits, imgsz, callback, say)

@@ -204,9 +204,9 @@ class TrainRecipe(Recipe):
     )
     weights: Annotated[Place | None, BeforeValidator(lambda value: None if value == "none" else value)] = Field(
         None,
-        description="begin from these: a built-in name, a .safetensors file or hf://owner/repo/file; what does not "
-        "fit, such as other classes, starts anew; none: random ones; left out: the network's start weights, if it has "
-        "them",
+        description="begin from these: a built-in or published name, a .safetensors file or hf://owner/repo/file; what "
+        "does not fit, such as other classes, starts anew; none: random ones; left out: the network's start weights, "
+        "if it has them",
     )
     backbone_weights: Place | None = Field(
         None, description="pretrained backbone: a Hugging Face name such as timm/ghostnetv3_100.in1k, or a file"

@@ -1,20 +1,16 @@
-"""How many CPU threads train, and how they wait for each other. No torch.
+"""How many CPU threads train. No torch.
 
-The threads of an operation meet at its end. OpenMP's usual way is to spin there: a thread that is done keeps its core
-busy while it waits for one whose core another program has, which so gets it back later still. On two cores beside
-another program a step took four times as long on two threads as on one; with threads that sleep while they wait it
-took about as long (``benchmarks/studies/waiting_threads.py``).
+A thread that has to wait for its core holds up all the others at the end of each operation, also where they sleep
+meanwhile (:mod:`ghostyolo.openmp`).
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 
 from ghostyolo.benchmark.machine import usable_cores
 
-_POLICY = "OMP_WAIT_POLICY"
 _COUNT = "OMP_NUM_THREADS"
 
 
@@ -33,18 +29,6 @@ class Threads:
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.count} thread{'s' * (self.count > 1)}{reason}"
-
-
-def wait_passively() -> bool:
-    """Let threads sleep while they wait for each other.
-
-    OpenMP reads this once, when torch is imported; what the user has set stays.
-
-    Returns:
-        Whether it takes effect: torch was not imported yet.
-    """
-    os.environ.setdefault(_POLICY, "passive")
-    return "torch" not in sys.modules
 
 
 def free_cores(cores: int, load: float) -> int:

@@ -71,9 +71,12 @@ def test_folded_norms_come_back_with_the_same_answers(tmp_path, name):
     assert difference(load_checkpoint(result.path)[0], model) < 1e-4
 
 
-def test_anchors_of_the_file_are_declared(tmp_path):
+def test_anchors_of_the_file_are_declared_unless_they_are_the_usual_ones(tmp_path):
     model = small("yolov5n")
     tensors = their_tensors(model)
+    torch.save({**tensors, "model.24.anchors": tensors["model.24.anchors"].half()}, tmp_path / "x.pt")
+    usual = import_checkpoint(tmp_path / "x.pt", "yolov5n", tmp_path / "o.safetensors").metadata
+    assert "anchors" not in usual.config["head"]["params"]
     tensors["model.24.anchors"] = tensors["model.24.anchors"] * 2
     torch.save(tensors, tmp_path / "x.pt")
     ours, metadata = load_checkpoint(import_checkpoint(tmp_path / "x.pt", "yolov5n", tmp_path / "o.safetensors").path)
@@ -95,6 +98,14 @@ def test_implicit_knowledge_of_yolov7_is_folded_in(tmp_path):
     torch.save(tensors, tmp_path / "x.pt")
     ours, _ = load_checkpoint(import_checkpoint(tmp_path / "x.pt", "yolov7-tiny", tmp_path / "o.safetensors").path)
     assert difference(ours, model) < 1e-4
+
+
+def test_a_network_of_more_levels_is_refused_in_one_line(tmp_path):
+    tensors = their_tensors(small("yolov5n"))
+    tensors["model.24.anchors"] = torch.ones(4, 3, 2)
+    torch.save(tensors, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match=r"no layer 'model\.24\.m\.0\.bias', which counts"):
+        import_checkpoint(tmp_path / "x.pt", "yolov5n", tmp_path / "o.safetensors")
 
 
 @pytest.mark.parametrize(

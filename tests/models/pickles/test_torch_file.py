@@ -93,15 +93,16 @@ def test_a_network_of_classes_that_are_not_here_is_opened(tmp_path, form):
 def test_a_hostile_pickle_is_refused_and_nothing_is_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = hostile.archive(tmp_path / "x.pt", hostile.programs()[name])
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(WeightsError) as caught, open_torch_file(path):
         pass
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
     assert not hostile.ran(tmp_path)
     message = str(caught.value)
     assert "x.pt" in message
     assert len(message.splitlines()) == 1
     assert len(message) < 400
+    assert message.isprintable()
 
 
 def test_a_refusal_says_what_would_have_been_called(tmp_path):

@@ -96,7 +96,8 @@ def test_minutes_hold_without_a_plan_too(data, tmp_path):
     [
         ({"minutes": 5, "epochs": 3}, "minutes and epochs are both given"),
         ({"minutes": 5, "qat": True, "weights": "bccd"}, "leave minutes out"),
-        ({"minutes": 5, "devices": 2}, "minutes are measured on one device"),
+        ({"minutes": 5, "devices": 2}, "minutes measures on one device: give epochs"),
+        ({"probe": True, "devices": 2}, "probe measures on one device: leave it out"),
         ({"target_ms": 9.0}, "leave one out"),
         ({"target_ms": 9.0, "plan": False}, "target_ms is a part of the plan"),
         ({"probe": True, "plan": False}, "probe is a part of the plan"),

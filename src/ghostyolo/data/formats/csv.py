@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats.entries import Entry, Object, gather
-from ghostyolo.data.formats.folder import Folder, split_named
+from ghostyolo.data.formats.folder import Folder, first_line, split_named
 from ghostyolo.data.formats.layout import Layout
 from ghostyolo.data.formats.raw import RawData, as_size
 from ghostyolo.text import read_lines
@@ -34,7 +34,7 @@ _OPTIONAL = frozenset(("width", "height"))
 
 def find(folder: Folder) -> list[Path]:
     """Return the CSV files whose first row names the columns."""
-    return [path for path, head in folder.heads(".csv") if columns_of(head.split("\n", 1)[0]) is not None]
+    return [path for path, head in folder.heads(".csv") if columns_of(first_line(head)) is not None]
 
 
 def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, faults: FaultList) -> RawData:

@@ -72,7 +72,10 @@ class Entry:
     faults: list[str] = field(default_factory=list)
 
     def add(self, item: Object) -> None:
-        """Append an object, or a fault where it has no name or no finite box."""
+        """Append an object that has a name and a finite box.
+
+        Else a fault.
+        """
         if not all_finite(item.box):
             self.faults.append(f"{item.place}: the box has a NaN or infinity")
         elif not item.name:
@@ -190,7 +193,10 @@ def _picture(entry: Entry, folder: Folder, faults: FaultList) -> Path | None:
 
 
 def sizes_of(path: Path) -> tuple[tuple[int, int], ...]:
-    """Return the (width, height) of a picture as shown and as stored; empty where it cannot be read."""
+    """Return the (width, height) of a picture as shown and as stored.
+
+    Empty where it cannot be read.
+    """
     try:
         info = read_image_info(path)
     except DataError:

@@ -1,4 +1,7 @@
-"""What lies below a folder, listed once: how layouts are told apart, and where a written name finds its picture."""
+"""Lists what lies below a folder, and finds pictures by written names.
+
+Layouts are told apart by it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ class Folder:
 
     @property
     def root(self) -> Path:
-        """Where pictures are looked for: the folder, or the one above it where it has none."""
+        """Where pictures are looked for.
+
+        The folder, or the one above it where it has none.
+        """
         return self._found[0]
 
     @property
@@ -86,7 +92,10 @@ class Folder:
         return top, listing
 
     def files(self, *suffixes: str) -> list[Path]:
-        """Return the files with these endings, given in small letters; hidden ones are not seen."""
+        """Return the files with these endings, given in small letters.
+
+        Hidden ones are not seen.
+        """
         return [path for suffix in suffixes for path in self._files.get(suffix, [])]
 
     def named(self, *names: str) -> list[Path]:
@@ -95,7 +104,10 @@ class Folder:
         return sorted(paths, key=lambda path: (len(path.parts), names.index(path.name.casefold()), path))
 
     def heads(self, *suffixes: str) -> Iterator[tuple[Path, str]]:
-        """Yield the files with these endings and how each begins; "" where that is no text."""
+        """Yield the files with these endings and how each begins.
+
+        "" where that is no text.
+        """
         return ((path, read_head(path)) for path in self.files(*suffixes))
 
     def counts(self) -> str:
@@ -105,7 +117,9 @@ class Folder:
         return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(8)) or "no file"
 
     def find_pictures(self, written: str, near: Path, split: str = "", *, stem: bool = False) -> list[Path]:
-        """Return the pictures that a written name or path may mean; more than one where that cannot be told.
+        """Return the pictures that a written name or path may mean.
+
+        More than one where that cannot be told.
 
         Case, Unicode's forms, ``%20``, Windows' slashes and another ending do not matter where it is clear without
         them. Of several of one name, those stay whose folders are also written, then those of the split, then those
@@ -143,7 +157,10 @@ class Folder:
         return place / (PurePosixPath(name.replace("\\", "/")).name or name)
 
     def split_of(self, path: Path) -> str:
-        """Return the split that the folders of a file say, "" where they say none."""
+        """Return the split that the folders of a file say.
+
+        "" where they say none.
+        """
         try:
             folders = path.relative_to(self.root).parts[:-1]
         except ValueError:
@@ -213,6 +230,11 @@ def read_head(path: Path) -> str:
         except TextError:
             continue
     return data.decode("latin-1")
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text, whatever system ended it."""
+    return re.split("\r\n|\n|\r", text, maxsplit=1)[0]
 
 
 def sample(paths: Sequence[Path]) -> Sequence[Path]:

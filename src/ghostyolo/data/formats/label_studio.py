@@ -1,4 +1,6 @@
-"""Label Studio layout: the JSON or JSON-MIN of a project, with its pictures anywhere below the folder.
+"""Label Studio layout: the JSON or JSON-MIN of a project.
+
+Its pictures may lie anywhere below the folder.
 
 A box is ``x, y, width, height`` in percent of the picture, turned by ``rotation`` degrees about its corner; of turned
 boxes, polygons and ellipses the enclosing box is taken. Of several annotations of a task the last one counts that is

@@ -1,4 +1,6 @@
-"""labelme layout: a JSON a picture, with its ``shapes``, beside the picture or in a folder of their own.
+"""labelme layout: a JSON a picture, with its ``shapes``.
+
+It lies beside the picture or in a folder of its own.
 
 Also what programs of its kind write (AnyLabeling, X-AnyLabeling). Rectangles are boxes; of polygons, circles and other
 areas the enclosing box is taken; points and lines have none. Pictures that are only inside the JSON are not read.

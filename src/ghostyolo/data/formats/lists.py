@@ -1,4 +1,6 @@
-"""A split of another data set: ``split.yaml`` that names it, and a text file of pictures for each split.
+"""Layout of a split of another data set.
+
+``split.yaml`` names the data set and a text file of pictures for each split.
 
 ``ghostyolo data split`` and training write it. Pictures are named by their paths from the data set's folder. Pictures
 in no list are left out.

@@ -109,7 +109,10 @@ def _read_any(given: str | PathLike[str], splits: Sequence[str] | None, faults: 
 
 
 def asked_layout(given: str | PathLike[str]) -> tuple[str, Path]:
-    """Split ``voc:my-data`` into its layout and path; a file that has such a name comes first."""
+    """Split ``voc:my-data`` into its layout and path.
+
+    A file that has such a name comes first.
+    """
     text = os.fspath(given)
     name, colon, rest = text.partition(":")
     if colon and rest and not os.path.exists(text) and name in {layout.name for layout in layouts()}:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ghostyolo.data.faults import FaultList
 from ghostyolo.data.formats.csv import rows_of
 from ghostyolo.data.formats.entries import Entry, Object, gather
-from ghostyolo.data.formats.folder import Folder, read_head, split_named
+from ghostyolo.data.formats.folder import Folder, first_line, read_head, split_named
 from ghostyolo.data.formats.layout import Layout
 from ghostyolo.data.formats.raw import RawData, as_flag
 from ghostyolo.errors import DataError
@@ -25,7 +25,7 @@ _NEEDED = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 def find(folder: Folder) -> list[Path]:
     """Return the CSV files of boxes."""
     heads = folder.heads(".csv")
-    return [path for path, head in heads if set(_NEEDED) <= set(head.split("\n", 1)[0].strip().split(","))]
+    return [path for path, head in heads if set(_NEEDED) <= set(first_line(head).strip().split(","))]
 
 
 def read(folder: Folder, files: Sequence[Path], splits: Sequence[str] | None, faults: FaultList) -> RawData:

@@ -1,4 +1,4 @@
-"""Parquet files of pictures with boxes, as the Hugging Face hub stores detection data sets.
+"""Parquet files of pictures with boxes, as the Hugging Face hub stores them.
 
 A row is a picture: ``image`` (its bytes and name), ``width``, ``height`` and ``objects``: lists of ``bbox`` ([x, y,
 width, height] in pixels), ``category``, ``area``, ``iscrowd`` and ``difficult``. Class names are in the schema, where
@@ -88,7 +88,10 @@ def unpack(files: Sequence[Path], folder: Path, faults: FaultList) -> RawData:
 
 
 def count(files: Sequence[Path]) -> dict[str, tuple[int, dict[str, int]]]:
-    """Return the pictures of each split, and its boxes by class, without opening a picture."""
+    """Count the pictures of each split, and its boxes by class.
+
+    No picture is opened.
+    """
     counts: dict[str, tuple[int, dict[str, int]]] = {}
     for file in files:
         names = _names_in(file)

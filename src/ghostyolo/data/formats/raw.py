@@ -344,7 +344,7 @@ def report_passed(listing: Listing, folder: Path, faults: FaultList, split: str 
 def report_left_over(
     folder: Folder, splits: Mapping[str, Sequence[RawImage]], faults: FaultList, reason: str = "have no annotation"
 ) -> None:
-    """Count the pictures that no annotation names, and what a listing of pictures passes over.
+    """Count the pictures that no annotation names, and files passed over.
 
     Where one annotation file was given, only pictures beside those of the data set count.
     """

@@ -63,7 +63,10 @@ _LARGEST_FRACTION = 2.0
 
 
 def find(folder: Folder) -> list[Path]:
-    """Return the data.yaml or another YAML that declares splits, Darknet's obj.data, or else the label files."""
+    """Return the description of a YOLO data set, or else its label files.
+
+    A description is a data.yaml, another YAML that declares splits, or Darknet's obj.data.
+    """
     described = _descriptions(folder)
     return described or _label_files(folder)
 
@@ -183,8 +186,8 @@ def _read_undescribed(
         read_splits[split] = merge_entries(images, faults, split)
         labels.report_shared(read_splits[split], split)
         labels.report_polygons(folder.root, split)
-    places = {path.parent for path in files}
-    orphans = [path for path in folder.files(".txt") if path.parent in places and path not in set(files)
+    paired, places = set(files), {path.parent for path in files}
+    orphans = [path for path in folder.files(".txt") if path.parent in places and path not in paired
                and path.name.casefold() not in _NO_LABELS and _has_labels(path)]  # fmt: skip
     for path in orphans:
         faults.report("labels-without-image", path, "labels without a picture")

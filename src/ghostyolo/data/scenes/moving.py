@@ -1,4 +1,4 @@
-"""A video of digits that move, with the true box and identity of each in each frame.
+"""A video of digits that move, with their true boxes and identities.
 
 Digits come in at an edge, cross at a steady speed, pass before and behind each other, and leave; new ones follow. The
 truth is written as MOT Challenge text: ``frame, id, left, top, width, height, 1, 1, visible``, frames and ids from 1,

@@ -17,6 +17,7 @@ from ghostyolo.integrations.published.coco_names import COCO_NAMES
 from ghostyolo.integrations.published.names import Words
 from ghostyolo.nn.elan import SppCsp, TinyElan
 
+_LEVELS = 3
 Tensors = MutableMapping[str, Tensor]
 
 
@@ -61,7 +62,9 @@ class Family:
         if not self.anchors:
             return len(rows)
         anchors = tensors.get(self.anchors)
-        return None if anchors is None or anchors.ndim != 3 else len(rows) // anchors.shape[1] - 5
+        if anchors is None or anchors.ndim != 3 or len(anchors) != _LEVELS or not anchors.shape[1]:
+            return None
+        return len(rows) // anchors.shape[1] - 5
 
 
 _STEM = "backbone.to_stride8.0"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ghostyolo._version import __version__
-from ghostyolo.errors import ConfigError, WeightsError, suggest
+from ghostyolo.errors import ConfigError, WeightsError, short, suggest
 from ghostyolo.integrations.published.families import FAMILIES, Family
 from ghostyolo.integrations.published.folded import measure_norms, take_folded
 from ghostyolo.integrations.published.ghostnet import GHOSTNETS, build_ghostnet, ghostnet_config
@@ -20,6 +20,7 @@ from ghostyolo.integrations.published.origin import origin_of
 from ghostyolo.integrations.published.pictures import built_in_pictures
 from ghostyolo.metadata import ModelMetadata, numbered_names
 from ghostyolo.models.config import DetectorConfig
+from ghostyolo.models.default_anchors import default_anchors
 from ghostyolo.models.detector import DetectionModel, resolve_config
 from ghostyolo.models.names import is_model_name
 from ghostyolo.models.pickles import Published, read_published
@@ -27,6 +28,8 @@ from ghostyolo.models.weights import NOT_STORED, save_checkpoint
 
 _IMGSZ = 640  # where neither the network nor the file says another
 _MEASURED_SIDE = 416
+_STRIDES = (8, 16, 32)
+_ROUNDED = 0.05  # pixels: half precision of an anchor
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,10 @@ def _fill(
     network: DetectionModel, family: Family, tensors: dict[str, Tensor], theirs: Mapping[str, str], where: str
 ) -> int:
     """Load tensors of our names; return how many norms had to be measured."""
-    family.settle(tensors, network)
+    try:
+        family.settle(tensors, network)
+    except (RuntimeError, KeyError, IndexError) as error:
+        raise WeightsError(f"{where}: its layers have other shapes ({short(error)})") from error
     places = take_folded(network, tensors)
     misfit = _misfit(network, tensors, theirs)
     if misfit is not None:
@@ -150,10 +156,15 @@ def _fill(
 
 
 def _with_anchors(config: DetectorConfig, anchors: Tensor) -> DetectorConfig:
-    """Declare the checkpoint's anchors, which it has in strides."""
-    strides = torch.tensor([8.0, 16.0, 32.0]).view(-1, 1, 1)
-    pixels = (anchors.float() * strides).tolist()
-    head = config.head.model_copy(update={"params": {**config.head.params, "anchors": pixels}})
+    """Declare the checkpoint's anchors, which it has in strides, unless they are the usual ones.
+
+    Training adapts anchors that nobody declared to its data.
+    """
+    pixels = anchors.float() * torch.tensor(_STRIDES).view(-1, 1, 1)
+    usual = torch.tensor(default_anchors(_STRIDES))
+    if pixels.shape == usual.shape and torch.allclose(pixels, usual.float(), atol=_ROUNDED):
+        return config
+    head = config.head.model_copy(update={"params": {**config.head.params, "anchors": pixels.tolist()}})
     return config.model_copy(update={"head": head})
 
 

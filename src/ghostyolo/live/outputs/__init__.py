@@ -1,4 +1,4 @@
-"""Where the results of a watch go: each output is a thread of its own."""
+"""Where the results of a watch go, a thread for each."""
 
 from ghostyolo.live.outputs.output import Output
 

@@ -40,20 +40,23 @@ class Output(threading.Thread):
         self._closing = False
         self._say: Callable[[str], None] = lambda line: None
 
-    def begin(self, lossless: bool, say: Callable[[str], None]) -> None:
+    def begin(self, lossless: bool, say: Callable[[str], None], stop: threading.Event) -> None:
         """Start the thread.
 
         Args:
             lossless: the network waits for this output.
             say: takes a line for the user.
+            stop: ends the waiting.
         """
-        self._lossless, self._say = lossless, say
+        self._lossless, self._say, self._stopped = lossless, say, stop
         self.start()
 
     def offer(self, prediction: LivePrediction) -> None:
         """Hand over a result; it is written later."""
         with self._changed:
-            while self._lossless and len(self._queue) >= self.queue and self.fault is None and not self._closing:
+            while (
+                self._lossless and len(self._queue) >= self.queue and self.fault is None and not self._stopped.is_set()
+            ):
                 self._changed.wait(0.1)
             if self.fault is not None:
                 return

@@ -133,7 +133,7 @@ class CsvRows(Output):
 
 
 class MinuteCounts(Output):
-    """What was counted in each minute, one CSV row for each region, direction and class."""
+    """CSV rows of what was counted in each minute."""
 
     label = "counts"
     queue = 16

@@ -103,7 +103,13 @@ def interpret(
     except WeightsError:
         raise
     except Exception as error:  # whatever a damaged program does to the machine, it is the file's fault
-        raise WeightsError(f"{where} is damaged or no pickle: {short(error) or type(error).__name__}") from error
+        raise WeightsError(f"{where} is damaged or no pickle: {one_line(error) or type(error).__name__}") from error
+
+
+def one_line(value: object) -> str:
+    """Return what a file says as a short text that a terminal can show: a hostile one may say anything."""
+    text = " ".join(short(value).split())
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class _Bounded:
@@ -270,7 +276,7 @@ class _Machine:
 
     def _refusal(self, name: str) -> WeightsError:
         return WeightsError(
-            f"{self.where} is refused: it would call {short(name)}, and only tensors and plain containers are read "
+            f"{self.where} is refused: it would call {one_line(name)}, and only tensors and plain containers are read "
             "from a pickle; nothing in it was run"
         )
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ghostyolo.errors import WeightsError
-from ghostyolo.models.pickles.interpreter import Unbuilt
+from ghostyolo.models.pickles.interpreter import Unbuilt, one_line
 from ghostyolo.models.pickles.torch_file import TorchFile, View, open_torch_file
 
 # Where the weights lie: averaged ones first, since these are what the programs themselves run.
@@ -61,6 +61,9 @@ def read_published(path: str | Path) -> Published:
         views = dict(_module_tensors(holder) if isinstance(holder, Unbuilt) else _views(holder))
         if not views:
             raise WeightsError(f"{path} holds no network's weights")
+        unprintable = next((name for name in views if not name.isprintable()), None)
+        if unprintable is not None:
+            raise WeightsError(f"{path} is damaged: a layer has the name {one_line(unprintable)}")
         tensors = {name: file.tensor(view) for name, view in views.items()}
         return Published(path, _named(tensors), _class_names(holder, file), _licence(file), _imgsz(holder, file))
 

@@ -12,7 +12,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ghostyolo.errors import WeightsError
-from ghostyolo.models.pickles.interpreter import Factory, Name, interpret
+from ghostyolo.models.pickles.interpreter import Factory, Name, interpret, one_line
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_STORAGES = 100_000  # in one file
@@ -87,7 +87,10 @@ class TorchFile:
         Raises:
             WeightsError: it does not fit its storage.
         """
-        data = self._data(view.storage)
+        with _at_fault(self.path):
+            return self._tensor(view, self._data(view.storage))
+
+    def _tensor(self, view: View, data: bytes) -> Tensor:
         elements = len(data) // view.dtype.itemsize
         count = math.prod(view.size)
         last = view.offset + sum((side - 1) * step for side, step in zip(view.size, view.stride, strict=True))
@@ -108,17 +111,27 @@ def open_torch_file(path: str | Path) -> Iterator[TorchFile]:
         WeightsError: missing, damaged, hostile, or no such file.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
+    with ExitStack() as stack:
+        with _at_fault(path):
+            file = stack.enter_context(path.open("rb"))
             if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as archive:
-                    yield _read_archive(archive, path)
+                opened = _read_archive(stack.enter_context(zipfile.ZipFile(file)), path)
             else:
                 file.seek(0)
-                yield _read_legacy(file, path)
-    except (OSError, zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
+                opened = _read_legacy(file, path)
+        yield opened
+
+
+@contextmanager
+def _at_fault(path: Path) -> Iterator[None]:
+    """Whatever is raised while a file is read is the file's fault: a damaged one breaks readers in many ways."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it ends too soon"
-        raise WeightsError(f"{path} cannot be read: {reason}") from error
+        raise WeightsError(f"{path} cannot be read: {one_line(reason)}") from error
 
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> TorchFile:
@@ -140,7 +153,7 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> TorchFile:
     def data(storage: _Storage) -> bytes:
         record = f"{root}data/{storage.key}"
         if record not in entries:
-            raise WeightsError(f"{path} is damaged: it has no record {record}")
+            raise WeightsError(f"{path} is damaged: it has no record {one_line(record)}")
         return archive.read(record)
 
     return TorchFile(path, tree, data, 2 * path.stat().st_size)
@@ -155,7 +168,9 @@ def _read_legacy(file: BinaryIO, path: Path) -> TorchFile:
         raise WeightsError(f"{path} is a pickle, but not one that torch.save wrote: it cannot hold a network's weights")
     version, system = interpret(file, str(path), {}), interpret(file, str(path), {})
     if version != 1001 or not isinstance(system, dict) or not system.get("little_endian", True):
-        raise WeightsError(f"{path} has a form that is not known (version {version}): save it again with a newer torch")
+        raise WeightsError(
+            f"{path} has a form that is not known (version {one_line(version)}): save it again with a newer torch"
+        )
     storages: dict[str, _Storage] = {}
     tree = _interpret(file, str(path), storages)
     keys = interpret(file, str(path), {})
@@ -168,13 +183,13 @@ def _read_legacy(file: BinaryIO, path: Path) -> TorchFile:
         (count,) = struct.unpack("<q", file.read(8))
         size = count * (storage.dtype.itemsize if storage else 1)
         if storage is None or count < 0 or file.tell() + size > end:
-            raise WeightsError(f"{path} is damaged or truncated: storage {key} is not whole")
+            raise WeightsError(f"{path} is damaged or truncated: storage {one_line(key)} is not whole")
         places[str(key)] = (file.tell(), size)
         file.seek(size, 1)
 
     def data(storage: _Storage) -> bytes:
         if storage.key not in places:
-            raise WeightsError(f"{path} is damaged: it has no storage {storage.key}")
+            raise WeightsError(f"{path} is damaged: it has no storage {one_line(storage.key)}")
         file.seek(places[storage.key][0])
         return file.read(places[storage.key][1])
 

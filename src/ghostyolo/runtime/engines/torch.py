@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ghostyolo.errors import ConfigError
 from ghostyolo.metadata import ModelMetadata
+from ghostyolo.openmp import wait_passively
 from ghostyolo.runtime.engines import EngineKind, EngineSetup, parse_device
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def open_torch_engine(path: Path, setup: EngineSetup) -> TorchEngine:
         WeightsError: not a checkpoint of ours, or damaged.
         ConfigError: the device is unknown or absent.
     """
+    wait_passively()
     import torch
 
     from ghostyolo.models.weights import load_checkpoint

@@ -52,16 +52,15 @@ def refuse_contradictions(recipe: TrainRecipe, given: Options, model: Model) -> 
         raise ConfigError("qat goes on with the weights' network and its own settings: leave target_ms and probe out")
     if recipe.target_ms is not None and (model is not None or recipe.weights is not None):
         raise ConfigError("target_ms chooses the network, and the model or weights are given: leave one out")
-    if recipe.probe and recipe.devices * recipe.num_nodes > 1:
-        raise ConfigError("probe trains on one device: leave it out where several train together")
-    if recipe.minutes is None:
-        return
-    if "epochs" in given:
+    if recipe.minutes is not None and "epochs" in given:
         raise ConfigError("minutes and epochs are both given, and each says how long to train: leave one out")
-    if recipe.qat:
+    if recipe.minutes is not None and recipe.qat:
         raise ConfigError("qat is a run of a few epochs at a small rate: leave minutes out, or give epochs")
-    if recipe.devices * recipe.num_nodes > 1:
-        raise ConfigError("minutes are measured on one device: give epochs where several train together")
+    # Each process plans for itself, and they must come to the same.
+    measured = {"minutes": "give epochs", "target_ms": "give a model", "probe": "leave it out"}
+    asked = next((name for name in measured if getattr(recipe, name)), None)
+    if asked is not None and recipe.devices * recipe.num_nodes > 1:
+        raise ConfigError(f"{asked} measures on one device: {measured[asked]} where several train together")
 
 
 class Planner:
