@@ -12,8 +12,10 @@ import pytest
 from ghostyolo.data.images import read_image
 from ghostyolo.data.letterbox import resize_picture
 from ghostyolo.errors import ExportError
+from ghostyolo.export.formats import Elsewhere
+from ghostyolo.export.parity import compare_elsewhere
 from ghostyolo.export.web import NETWORK
-from ghostyolo.export.web.browser import find_browser, run_in_browser
+from ghostyolo.export.web.browser import detect_with_page, find_browser
 from ghostyolo.export.web.folder import write_page
 from ghostyolo.export.web.runtime_files import fetch_runtime
 from ghostyolo.export.web.server import PageServer
@@ -97,10 +99,15 @@ def saved_results(page) -> dict:
 
 
 def assert_same_objects(found: list[dict], expected: list[dict]) -> None:
-    assert [item["class"] for item in found] == [item["class"] for item in expected]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one["box_xyxy"], other["box_xyxy"], atol=1)
-        assert abs(one["score"] - other["score"]) < 0.01
+    """In any order, since two objects may score nearly the same."""
+    assert len(found) == len(expected)
+    for one in expected:
+        assert any(
+            other["class"] == one["class"]
+            and np.abs(np.subtract(other["box_xyxy"], one["box_xyxy"])).max() <= 1
+            and abs(other["score"] - one["score"]) <= 0.01
+            for other in found
+        ), (one, found)
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "area"])
@@ -111,18 +118,11 @@ def test_pictures_of_all_shapes_give_python_s_boxes(tmp_path, program, runtime, 
     whole = read_image(PICTURE)
     large = cv2.resize(whole, (1111, 900), interpolation=cv2.INTER_CUBIC)
     pictures = [whole, large, np.ascontiguousarray(whole[:, 300:470]), np.ascontiguousarray(whole[200:380, 60:200])]
-    answer = run_in_browser(program, tmp_path / "page_web", pictures, 0.25)
-    assert answer["opened"]["runOn"] == "wasm"
-    seen = 0
-    for picture, found in zip(pictures, answer["pictures"], strict=True):
-        expected = predictor.detect([picture])[0]
-        seen += len(expected)
-        assert [item["label"] for item in found["detections"]] == expected.class_id.tolist()
-        boxes = np.array([item["box"] for item in found["detections"]]).reshape(-1, 4)
-        np.testing.assert_allclose(boxes, expected.xyxy, atol=1)
-        scores = [item["score"] for item in found["detections"]]
-        np.testing.assert_allclose(scores, expected.confidence, atol=0.01)
-    assert seen > 10
+    failures, line = compare_elsewhere(
+        Elsewhere("a browser", detect_with_page), tmp_path / "page_web", predictor, pictures
+    )
+    assert failures == [], line
+    assert int(line.split()[3]) > 10
 
 
 def test_pictures_are_resized_as_in_python(page):
