@@ -1,4 +1,7 @@
-"""What a backbone learns from pictures without labels: a teacher's features, or that views are alike."""
+"""What a backbone learns from pictures without labels.
+
+A teacher's features, or that views are alike.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ _DEVIATION, _EPS = 1.0, 1e-4
 
 
 def views_loss(first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """VICReg: two views of a picture are alike, while features vary and say different things.
+    """Compare two views of each picture (VICReg).
+
+    They are to be alike, while features vary and say different things.
 
     Source: Bardes et al., 2022, arXiv 2105.04906, equations 1 to 6.
 

@@ -51,7 +51,9 @@ def load_classes(
 def load_pictures_alone(
     path: str | PathLike[str], *, limit: int | None = None, name: str = "unlabelled"
 ) -> ClassificationData:
-    """Read the pictures of a folder at any depth, or of Parquet files, without their labels.
+    """Read pictures without their labels.
+
+    Those of a folder at any depth, or of Parquet files.
 
     Args:
         limit: at most so many, evenly spread and always the same ones; None for all.

@@ -107,7 +107,10 @@ def interpret(
 
 
 def one_line(value: object) -> str:
-    """Return what a file says as a short text that a terminal can show: a hostile one may say anything."""
+    """Return what a file says as a short text that a terminal can show.
+
+    A hostile one may say anything.
+    """
     text = " ".join(short(value).split())
     return text if text.isprintable() else ascii(text)[1:-1]
 

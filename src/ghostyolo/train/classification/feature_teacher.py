@@ -45,7 +45,10 @@ class FeatureTeacher:
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Tensor:
-        """Give the map (B, channels, h, w) of pictures (B, C, H, W) of 0 to 1."""
+        """Give the map (B, channels, h, w) of pictures.
+
+        They are (B, C, H, W) of 0 to 1.
+        """
         with torch.autocast(images.device.type, enabled=False):
             x = images.float()
             if self.imgsz is not None and x.shape[2:] != (self.imgsz, self.imgsz):

@@ -145,7 +145,7 @@ def fit_unlabelled(
     place: str | None = None,
     console: Console | None = None,
 ) -> TrainResult[dict[str, Any]]:
-    """Train the backbone of ``model`` in place; write weights, resume state, config and metrics to ``out``.
+    """Train the backbone of ``model`` in place, and write the run to ``out``.
 
     Args and errors: see :func:`ghostyolo.train.classification.fit.fit_classifier`. There is nothing to validate on:
     the last weights are the result.
