@@ -1,6 +1,7 @@
 // Fits a picture into the canvas that the network takes, exactly as ghostyolo does in Python (data/letterbox.py).
 
 const GREY = 114;
+const BILINEAR_UNIT = 2048; // weights of neighbours are whole parts of this
 
 /** Rounds to a whole number, halves to the even one, as Python does. */
 export function roundEven(value) {
@@ -44,10 +45,10 @@ export function planLetterbox(imageWidth, imageHeight, network) {
 export function resize(pixels, width, height, step, channels, newWidth, newHeight, how) {
   const area = how === "area" && newWidth <= width && newHeight <= height;
   const taps = area ? areaTaps : bilinearTaps;
+  const blend = area ? blendMeans : blendNeighbours;
   const columns = taps(width, newWidth);
   const lines = taps(height, newHeight);
   const rowLength = newWidth * channels;
-  const sum = new Float32Array(rowLength);
   const result = new Uint8Array(rowLength * newHeight);
   // Each row of the picture is needed for two new ones at most, which follow each other.
   const rows = [{ source: -1, values: new Float32Array(rowLength) }, { source: -1, values: new Float32Array(rowLength) }];
@@ -59,17 +60,28 @@ export function resize(pixels, width, height, step, channels, newWidth, newHeigh
     }
     return row.values;
   };
-  for (let y = 0; y < newHeight; y++) {
-    sum.fill(0);
-    for (let tap = lines.starts[y]; tap < lines.starts[y + 1]; tap++) {
-      const row = narrowed(lines.sources[tap]);
-      const weight = lines.weights[tap];
-      for (let i = 0; i < rowLength; i++) sum[i] += weight * row[i];
-    }
-    const at = y * rowLength;
-    for (let i = 0; i < rowLength; i++) result[at + i] = sum[i] + 0.5;
-  }
+  for (let y = 0; y < newHeight; y++) blend(lines, y, narrowed, result.subarray(y * rowLength, (y + 1) * rowLength));
   return result;
+}
+
+function blendMeans(lines, y, narrowed, result) {
+  const sum = new Float32Array(result.length).fill(0.5);
+  for (let tap = lines.starts[y]; tap < lines.starts[y + 1]; tap++) {
+    const row = narrowed(lines.sources[tap]);
+    const weight = lines.weights[tap];
+    for (let i = 0; i < sum.length; i++) sum[i] += weight * row[i];
+  }
+  result.set(sum);
+}
+
+/** In whole numbers, as OpenCV does, so that no pixel differs. */
+function blendNeighbours(lines, y, narrowed, result) {
+  const above = narrowed(lines.sources[2 * y]);
+  const below = narrowed(lines.sources[2 * y + 1]);
+  const [first, second] = lines.weights.subarray(2 * y, 2 * y + 2);
+  for (let i = 0; i < result.length; i++) {
+    result[i] = ((((above[i] >> 4) * first) >> 16) + (((below[i] >> 4) * second) >> 16) + 2) >> 2;
+  }
 }
 
 function narrow(pixels, at, step, channels, columns, row) {
@@ -112,12 +124,13 @@ function bilinearTaps(size, newSize) {
   const sources = new Int32Array(2 * newSize);
   const weights = new Float32Array(2 * newSize);
   for (let i = 0; i < newSize; i++) {
-    const place = (i + 0.5) * scale - 0.5;
+    const place = Math.fround((i + 0.5) * scale - 0.5);
     const first = Math.floor(place);
+    const share = Math.fround(place - first);
     sources[2 * i] = Math.min(Math.max(first, 0), size - 1);
     sources[2 * i + 1] = Math.min(Math.max(first + 1, 0), size - 1);
-    weights[2 * i + 1] = place - first;
-    weights[2 * i] = 1 - weights[2 * i + 1];
+    weights[2 * i + 1] = roundEven(share * BILINEAR_UNIT);
+    weights[2 * i] = roundEven(Math.fround(1 - share) * BILINEAR_UNIT);
   }
   return { starts, sources, weights };
 }
