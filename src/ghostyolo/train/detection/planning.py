@@ -161,7 +161,7 @@ class Planner:
         return plan.recipe()
 
     def finish(self) -> Plan:
-        """The plan with what follows from its number of steps, and what it rests on."""
+        """Return the plan with what its number of steps leads to."""
         schedule, batch = self._schedule(), self.plan.recipe().batch
         self.plan.notes.append(
             f"{schedule.optimizer} at {schedule.peak_lr:g}, {schedule.warmup_steps} of {schedule.total_steps} batches "

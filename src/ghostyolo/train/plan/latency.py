@@ -21,7 +21,9 @@ _RUNS, _WARMUP = 10, 2
 
 
 def fit_network(plan: Plan, data: DataFingerprint, tell: Callable[[str], None]) -> str:
-    """The largest of the family that meets ``target_ms`` at the size that the data want, as an ONNX file.
+    """Return the largest of the family that meets ``target_ms``.
+
+    At the size that the data want, timed as an ONNX file.
 
     Where not even the smallest does, it takes smaller pictures. What is chosen was measured here, so another machine
     may choose otherwise.

@@ -25,7 +25,7 @@ Train = Callable[[dict[str, Any], int, int], float]
 
 @dataclass(frozen=True)
 class Trial:
-    """A short training: what was changed (nothing: the plan), the seed, its epochs and its AP."""
+    """A short training: its change (none: the plan), seed, epochs and AP."""
 
     change: tuple[str, Any] | None
     seed: int
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def candidates(plan: Plan, peak_lr: float) -> list[tuple[str, Any]]:
-    """Other values of what a fingerprint cannot tell: the range of scales, and the rate."""
+    """Return other values of what a fingerprint cannot tell: scales and rate."""
     found: list[tuple[str, Any]] = []
     if not plan.given("augment.scale"):
         scale = plan.choices["augment.scale"].value
@@ -64,13 +64,17 @@ def candidates(plan: Plan, peak_lr: float) -> list[tuple[str, Any]]:
 
 
 def first_round(epochs: int, count: int) -> int:
-    """Epochs of each training of the first round, so that all rounds together take their share of ``epochs``."""
+    """Return the epochs of each training of the first round.
+
+    All rounds together take their share of ``epochs``."""
     kept = math.ceil(count / 2)
     return int(SHARE * epochs / ((2 + count) + 2 * (2 + kept)))
 
 
 def settle(changes: list[tuple[str, Any]], epochs: int, train: Train, tell: Callable[[Trial], None]) -> Verdict:
-    """Train candidates beside the plan in two rounds, and take those that are clearly ahead.
+    """Train candidates beside the plan and take those clearly ahead.
+
+    There are two rounds.
 
     Args:
         changes: a setting and a value each.

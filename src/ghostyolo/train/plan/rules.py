@@ -152,7 +152,9 @@ def imgsz(plan: Plan, data: DataFingerprint, machine: Machine, network: NetworkF
 
 
 def wanted_imgsz(data: DataFingerprint, step: int) -> tuple[int, str]:
-    """The size that the data want, a multiple of ``step``, and why; however long it takes."""
+    """Return the size that the data want, and why.
+
+    It is a multiple of ``step``, however long it takes."""
     wanted, why = _wanted_side(data)
     largest = max(step, round(data.long_side * 1.1 / step) * step)
     side = min(_round_up(wanted, step), largest, max(step, MOST_SIDE))
@@ -314,7 +316,9 @@ def rare_classes(plan: Plan, data: DataFingerprint) -> None:
 
 
 def note_copies(plan: Plan, data: DataFingerprint) -> None:
-    """Say that pictures are alike; no rule goes by it yet, for want of a measurement."""
+    """Say that pictures are alike.
+
+    No rule goes by it yet, for want of a measurement."""
     if data.val_copies:
         plan.notes.append(
             f"{data.val_copies} of {data.val_pictures} val pictures have a near-duplicate in train, or are of its "
