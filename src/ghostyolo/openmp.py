@@ -2,7 +2,7 @@
 
 The threads of an operation meet at its end. OpenMP's usual way is to spin there: a thread that is done keeps its core
 busy while it waits for one whose core another program has, which so gets it back later still. Threads that sleep while
-they wait cost little on an idle machine and several times less on a busy one
+they wait cost several times less on a busy machine; on an idle one it was not measured yet
 (``benchmarks/studies/waiting_threads.py``).
 """
 
