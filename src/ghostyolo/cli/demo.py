@@ -1,4 +1,6 @@
-"""``ghostyolo demo``: see a detector work with nothing but this package, in the terminal or in a browser."""
+"""``ghostyolo demo``: see a detector work, here or in a browser.
+
+It needs nothing but this package."""
 
 from __future__ import annotations
 

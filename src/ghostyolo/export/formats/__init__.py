@@ -34,7 +34,7 @@ ONNX_OPSETS = range(18, 24)
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Where a file is meant to run, when that is not the engine that runs it here.
+    """Where a file is meant to run, if not in this engine.
 
     Attributes:
         place: such as ``"a browser"``.

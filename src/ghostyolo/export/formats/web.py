@@ -1,4 +1,6 @@
-"""Folders (``x_web``) with a page that runs the detector in a browser: any static server can serve them.
+"""Folders (``x_web``) with a page that runs the detector in browsers.
+
+Any static server can serve them.
 
 ``detector.onnx`` is the network as ``--format onnx`` writes it, which is what Python runs of it; the page and ONNX
 Runtime Web lie beside it (:mod:`ghostyolo.export.web`).

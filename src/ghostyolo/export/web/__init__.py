@@ -1,4 +1,7 @@
-"""A page that runs a detector in the browser: its files, ONNX Runtime Web, a server, and a check in a real browser."""
+"""A page that runs a detector in the browser.
+
+Its files, ONNX Runtime Web, a server, and a check in a real browser.
+"""
 
 NETWORK = "detector.onnx"
 DESCRIPTION = "detector.json"

@@ -1,4 +1,7 @@
-"""Runs a page's detector in a browser of this machine, without a window, to compare and to time it."""
+"""Runs a page's detector in a browser of this machine.
+
+Without a window, to compare it and to time it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Writes what lies in a page's folder beside the network: the page, its description, ONNX Runtime Web. No torch."""
+"""Writes what lies in a page's folder beside the network.
+
+The page, its description, ONNX Runtime Web. No torch.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Brings the files of ONNX Runtime Web: fetched once from npm, checked, kept in the user's cache.
+"""Brings the files of ONNX Runtime Web.
 
-They are far larger than this package, so they are not in it.
+They are fetched once from npm, checked, and kept in the user's cache. They are far larger than this package, so they are not in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILES = (
 
 
 def fetch_runtime() -> Path:
-    """Return the package as npm has it (33 MB), from the cache where it is there.
+    """Return npm's package (33 MB), from the cache where it is there.
 
     Raises:
         ExportError: no network, an interrupted download, or another checksum.

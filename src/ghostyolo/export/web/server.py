@@ -1,4 +1,7 @@
-"""Serves a page's folder to this machine, with the headers that let it use threads."""
+"""Serves a page's folder to this machine.
+
+With the headers that let the page use threads.
+"""
 
 from __future__ import annotations
 
