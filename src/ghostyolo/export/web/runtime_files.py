@@ -1,6 +1,6 @@
 """Brings the files of ONNX Runtime Web.
 
-They are fetched once from npm, checked, and kept in the user's cache. They are far larger than this package, so they are not in it.
+They are fetched once from npm, checked, and kept in the user's cache: they are far larger than this package.
 """
 
 from __future__ import annotations
