@@ -38,7 +38,8 @@ def test_files_are_measured_side_by_side_and_scored(run_cli, squares, tmp_path):
         *("benchmark", "--weights", MODEL_PATH, "--weights", MODEL_PATH, "--data", squares, *QUICK),
         *("--images", squares / "images" / "val", "--json", out / "b.json", "--markdown", out / "b.md", *pictures),
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    assert done.stderr.startswith("val: 2 class-without-objects")
     rows = json.loads((out / "b.json").read_text())
     assert len(rows) == 2
     for row in rows:

@@ -260,8 +260,9 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page_name(page)} links to {target}"
 
 
-def test_yaml_blocks_are_what_they_say():
+def test_yaml_blocks_are_what_they_say(tmp_path):
     from ghostyolo.ablate.grid import Grid
+    from ghostyolo.live.counting import find_regions
     from ghostyolo.models.config import DetectorConfig
     from ghostyolo.train.recipe import TrainRecipe
 
@@ -277,10 +278,14 @@ def test_yaml_blocks_are_what_they_say():
             elif "models" in content:
                 assert Grid.from_dict(content, page_name(page)).changes()
                 kinds.append("grid")
+            elif "lines" in content:
+                (tmp_path / "regions.yaml").write_text(block)
+                assert find_regions([], [], str(tmp_path / "regions.yaml"))
+                kinds.append("regions")
             else:
                 assert content["names"]
                 kinds.append("data")
-    assert set(kinds) == {"model", "recipe", "grid", "data"}
+    assert set(kinds) == {"model", "recipe", "grid", "regions", "data"}
     for path in (REPOSITORY / "benchmarks" / "recipes").glob("*.yaml"):
         TrainRecipe.from_dict(TrainRecipe.read(path), path.name)
 

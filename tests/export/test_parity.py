@@ -36,13 +36,13 @@ def network():
     model, metadata = model_and_metadata()
     make_confident(model)
     folded = fold_for_device(model)
-    info = ExportInfo(format="x", precision="fp32")
+    info = ExportInfo(format="onnx", precision="fp32")
     return folded, metadata.model_copy(update={"export": info, "nms": True})
 
 
 def compare(monkeypatch, network, precision="fp32", **spoilt) -> ParityReport:
     folded, metadata = network
-    metadata = metadata.model_copy(update={"export": ExportInfo(format="x", precision=precision)})
+    metadata = metadata.model_copy(update={"export": ExportInfo(format="onnx", precision=precision)})
     monkeypatch.setattr(parity_module, "open_engine", lambda path: Spoilt(folded, metadata, **spoilt))
     return check_parity(folded, metadata, "model.x")
 
@@ -80,7 +80,7 @@ def test_half_precision_may_differ_where_nothing_is_found(monkeypatch, network):
             boxes, scores = self.inner(images)
             return boxes + 50 * (scores.max(2) < 0.1)[..., None], scores
 
-    metadata = metadata.model_copy(update={"export": ExportInfo(format="x", precision="fp16")})
+    metadata = metadata.model_copy(update={"export": ExportInfo(format="onnx", precision="fp16")})
     monkeypatch.setattr(parity_module, "open_engine", lambda path: ShiftsTheUnlikely(folded, metadata))
     report = check_parity(folded, metadata, "model.x")
     assert report.failures == ()
@@ -149,7 +149,7 @@ def test_pictures_of_the_data_are_compared_where_there_are_some(monkeypatch, net
 
 def test_pictures_without_an_object_are_said_to_be_such(monkeypatch):
     model, metadata = model_and_metadata()
-    metadata = metadata.model_copy(update={"export": ExportInfo(format="x"), "nms": True})
+    metadata = metadata.model_copy(update={"export": ExportInfo(format="onnx"), "nms": True})
     summary = compare(monkeypatch, (fold_for_device(model), metadata)).summary()
     assert "no score above 0.25 on them: give pictures with your objects (--data or --images)" in summary
     assert "0 of 0" not in summary

@@ -47,7 +47,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(registry):
 
 def test_another_checksum_is_one_line_and_leaves_nothing(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime_files, "SHA256", "0" * 64)
-    with pytest.raises(ExportError, match="not the file its makers published") as caught:
+    with pytest.raises(ExportError, match="not the file that was published") as caught:
         fetch_runtime()
     assert "\n" not in str(caught.value)
     assert files_of(tmp_path / "cache") == []

@@ -76,11 +76,13 @@ class Prepared:
             nms=self.network.needs_nms,
             config=config.model_dump(mode="json"),
             metrics={"data": printable(data.root.name), "split": "val"},
-            derived_from=self._origins(),
         )
 
-    def _origins(self) -> list[Origin]:
-        """Published weights that go into what is trained, each once."""
+    def origins(self) -> list[Origin]:
+        """Published weights that go into what is trained, each once.
+
+        They must be there, unlike those that a plan only names.
+        """
         origins: list[Origin] = []
         recipe = self.recipe
         if recipe.weights not in (None, START):
@@ -160,7 +162,7 @@ def train_detector(
         _warn_of_long_boxes(network, dataset, settled.imgsz, console)
     return fit(
         network,
-        prepared.metadata(dataset),
+        prepared.metadata(dataset).model_copy(update={"derived_from": prepared.origins()}),
         dataset,
         settled,
         out,
